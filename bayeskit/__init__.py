@@ -1,0 +1,82 @@
+"""bayeskit: write a model once, as a NumPyro function; get a posterior with an honest verdict.
+
+The public names are loaded on first use (PEP 562), so that ``import bayeskit`` costs little more than importing JAX and NumPyro.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_EXPORTS = {
+    # errors
+    "BayeskitError": "bayeskit._errors",
+    "DataError": "bayeskit._errors",
+    "InitError": "bayeskit._errors",
+    "Interrupted": "bayeskit._errors",
+    "MethodError": "bayeskit._errors",
+    "ModelError": "bayeskit._errors",
+    "SamplingError": "bayeskit._errors",
+    "StorageError": "bayeskit._errors",
+    # programs and targets
+    "Program": "bayeskit.program",
+    "bind": "bayeskit.program",
+    "prior_factor": "bayeskit.program",
+    "Target": "bayeskit.target",
+    # methods
+    "HMC": "bayeskit.inference",
+    "NUTS": "bayeskit.inference",
+    "MCLMC": "bayeskit.inference",
+    "ChEES": "bayeskit.inference",
+    "MEADS": "bayeskit.inference",
+    # the main verbs
+    "infer": "bayeskit.inference",
+    "predict": "bayeskit.inference",
+    "resume": "bayeskit.inference",
+    # storage
+    "load": "bayeskit.storage",
+    "read_data": "bayeskit.storage",
+    "save": "bayeskit.storage",
+    # diagnostics
+    "Finding": "bayeskit.diagnostics",
+    "Verdict": "bayeskit.diagnostics",
+    "check": "bayeskit.diagnostics",
+    "compare": "bayeskit.diagnostics",
+    "loo": "bayeskit.diagnostics",
+    "report": "bayeskit.diagnostics",
+    "summary": "bayeskit.diagnostics",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'bayeskit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from bayeskit._errors import (
+        BayeskitError,
+        DataError,
+        InitError,
+        Interrupted,
+        MethodError,
+        ModelError,
+        SamplingError,
+        StorageError,
+    )
+    from bayeskit.diagnostics import Finding, Verdict, check, compare, loo, report, summary
+    from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
+    from bayeskit.program import Program, bind, prior_factor
+    from bayeskit.storage import load, read_data, save
+    from bayeskit.target import Target
