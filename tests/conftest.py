@@ -1,0 +1,32 @@
+"""Settings of the test process. They must be made before JAX is imported.
+
+* float64, so that a comparison with a closed form is limited by the mathematics and not by rounding. A test of float32
+  asks for it with ``jax.enable_x64(False)``.
+* compiled programs are kept in ``.cache/jax`` of the repository: the second run of the tests hardly compiles.
+* the array shapes in bayeskit's signatures are checked at every call (jaxtyping with beartype).
+* XLA's multi-threaded Eigen loops are off: several programs at once can exhaust its thread pool and wait forever.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+flags = os.environ.get("XLA_FLAGS", "")
+if "xla_cpu_multi_thread_eigen" not in flags:
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+if os.environ.get("BAYESKIT_RUNTIME_TYPES", "1") == "1":
+    from jaxtyping import install_import_hook
+
+    install_import_hook("bayeskit", "beartype.beartype")
