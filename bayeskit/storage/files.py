@@ -1,0 +1,241 @@
+"""Results on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly as written."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from bayeskit._errors import StorageError
+from bayeskit.storage.atomic import replace_file, replace_folder
+
+NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
+MANIFEST = ".bayeskit-manifest.json"
+_ZARR_MARKS = (".zgroup", "zarr.json")
+_ORDER = "bayeskit_group_order"
+
+
+def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a result to a zarr folder (``posterior.zarr``, or any name without suffix) or a NetCDF file (``.nc``).
+
+    The content is written beside `path` under a temporary name and renamed when it is complete, so that `path` never
+    holds half a result, and an older result stays until then.
+
+    Args:
+        post: the tree that `bayeskit.infer` returned.
+        path: where to; the suffix chooses the format. An older result there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: unknown suffix, no such folder, something there that is not a result, or a value that the format
+            cannot hold.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from bayeskit.storage import load, make_tree
+        >>> post = make_tree({"posterior": {"mu": np.ones((2, 5))}}, attrs={"method": "NUTS"})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     load(save(post, f"{folder}/posterior.zarr")).identical(post)
+        True
+    """
+    path = Path(path)
+    check_replaceable(path)
+    content = _with_order(post)
+    if _is_netcdf(path):
+        replace_file(path, lambda temporary: _write_netcdf(content, temporary, path))
+    else:
+        replace_folder(path, lambda temporary: _write_zarr(content, temporary, path))
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a result into memory.
+
+    Args:
+        path: a zarr folder or a NetCDF file, written by `save` or by ArviZ.
+
+    Returns:
+        The tree, identical to the one that was saved.
+
+    Raises:
+        StorageError: nothing there, not a result, or truncated or damaged (`save` leaves checksums).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StorageError(f"there is no result at {path}")
+    if path.is_dir():
+        if not any((path / mark).is_file() for mark in _ZARR_MARKS):
+            raise StorageError(f"{path} is a folder but not a zarr store")
+        _verify_manifest(path)
+        engine = "zarr"
+    else:
+        with path.open("rb") as handle:
+            if handle.read(8) != b"\x89HDF\r\n\x1a\n":
+                raise StorageError(f"{path} is neither a zarr folder nor a NetCDF 4 file, or its beginning is lost")
+        engine = "h5netcdf"
+    return _without_order(_read(path, engine), path)
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise unless `save` may write to `path`: a known suffix, an existing folder, nothing foreign in the way.
+
+    Args:
+        path: where a result is to go.
+
+    Raises:
+        StorageError: the reason, naming the path.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (*NETCDF_SUFFIXES, ".zarr", ""):
+        raise StorageError(
+            f"cannot tell the format of {path}: the suffix is .zarr for a folder or .nc for a NetCDF file"
+        )
+    if not path.resolve().parent.is_dir():
+        raise StorageError(f"cannot write {path}: there is no folder {path.resolve().parent}")
+    if _is_netcdf(path):
+        if path.is_dir():
+            raise StorageError(f"cannot write {path}: a folder has that name")
+    elif path.is_dir() and not any((path / mark).is_file() for mark in _ZARR_MARKS):
+        raise StorageError(f"refusing to replace {path}: it is a folder but not a zarr store")
+    elif path.exists() and not path.is_dir():
+        raise StorageError(f"refusing to replace {path}: it is a file, and a zarr store is a folder")
+
+
+def _is_netcdf(path: Path) -> bool:
+    return path.suffix.lower() in NETCDF_SUFFIXES
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _write_zarr(post: xr.DataTree, temporary: Path, path: Path) -> None:
+    try:
+        with _quiet():
+            # format 2: its consolidated metadata are part of the specification, so no reader warns about them
+            post.to_zarr(temporary, mode="w", consolidated=True, zarr_format=2)
+    except Exception as error:
+        raise StorageError(f"cannot write {path} as zarr: {error}") from error
+    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+    record = {file.relative_to(temporary).as_posix(): _checksum(file) for file in files}
+    (temporary / MANIFEST).write_text(json.dumps({"format": 1, "files": record}))
+
+
+def _write_netcdf(post: xr.DataTree, temporary: Path, path: Path) -> None:
+    encoding = {
+        node.path: {
+            str(name): {"fletcher32": True, "chunksizes": _chunks(variable)}  # a checksum in each chunk
+            for name, variable in node.to_dataset(inherit=False).data_vars.items()
+            if variable.dtype.kind in "biuf" and variable.size
+            if variable.ndim
+        }
+        for node in post.subtree
+    }
+    try:
+        with _quiet():
+            post.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+    except Exception as error:
+        raise StorageError(f"cannot write {path} as NetCDF: {error}") from error
+
+
+def _chunks(variable: xr.DataArray, limit: int = 2**24) -> tuple[int, ...]:
+    """The shape of a variable, its longest axes halved until a chunk is small enough for HDF5."""
+    shape = list(variable.shape)
+    while np.prod(shape) * variable.dtype.itemsize > limit:
+        axis = int(np.argmax(shape))
+        shape[axis] = -(-shape[axis] // 2)
+    return tuple(shape)
+
+
+def _read(path: Path, engine: str) -> xr.DataTree:
+    try:
+        with _quiet(), xr.open_datatree(path, engine=engine, decode_times=False) as opened:
+            return xr.DataTree.from_dict(
+                {node.path: _clean(node.to_dataset(inherit=False).load()) for node in opened.subtree}
+            )
+    except Exception as error:
+        raise StorageError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def _clean(dataset: xr.Dataset) -> xr.Dataset:
+    """Undo what the file formats do to names of types: NumPy scalars in attributes, objects for strings."""
+    dataset.attrs = {name: _plain(value) for name, value in dataset.attrs.items()}
+    for variable in dataset.variables.values():
+        variable.attrs = {name: _plain(value) for name, value in variable.attrs.items()}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OT":
+            text = variable.copy(data=np.asarray(variable.values, dtype=str))
+            dataset = dataset.assign_coords({name: text}) if name in dataset.coords else dataset.assign({name: text})
+    return dataset.drop_encoding()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1):
+        return value.item()
+    return value
+
+
+def _with_order(post: xr.DataTree) -> xr.DataTree:
+    """A copy that records the order of groups and variables, which the formats would sort by name."""
+    if _ORDER in post.attrs:
+        raise StorageError(f"the attribute name {_ORDER!r} is taken by the file format")
+    copy = post.copy()
+    order = {name: [str(variable) for variable in group.data_vars] for name, group in post.children.items()}
+    copy.attrs = {**post.attrs, _ORDER: json.dumps(order)}
+    return copy
+
+
+def _without_order(post: xr.DataTree, path: Path) -> xr.DataTree:
+    if not post.children:
+        raise StorageError(f"{path} is not a result: it has no groups")
+    if _ORDER not in post.attrs:
+        return post  # written by ArviZ or xarray
+    order: dict[str, list[str]] = json.loads(str(post.attrs.pop(_ORDER)))
+    missing = [
+        f"{group}/{name}"
+        for group, names in order.items()
+        for name in names
+        if group not in post.children or name not in post[group].data_vars
+    ]
+    if missing or set(order) - set(post.children):
+        raise StorageError(f"{path} is incomplete: {', '.join(missing) or 'a group'} is missing")
+    datasets = {node.path: node.to_dataset(inherit=False) for node in post.subtree}
+    ordered = {"/": datasets["/"]}
+    for group, names in order.items():
+        content = datasets[f"/{group}"]
+        ordered[f"/{group}"] = content[[*names, *(name for name in content.data_vars if name not in names)]]
+    return xr.DataTree.from_dict(ordered | {name: value for name, value in datasets.items() if name not in ordered})
+
+
+def _checksum(file: Path) -> list[int]:
+    content = file.read_bytes()
+    return [len(content), zlib.crc32(content)]
+
+
+def _verify_manifest(path: Path) -> None:
+    """Compare the files with the checksums that `save` noted: a missing chunk would read as zeros."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        return  # written by ArviZ or xarray
+    try:
+        files: dict[str, list[int]] = json.loads(manifest.read_text())["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is damaged: {MANIFEST} cannot be read") from error
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            raise StorageError(f"{path} is incomplete: {name} is missing")
+        if _checksum(file) != expected:
+            raise StorageError(f"{path} is damaged: {name} is not what was saved")
