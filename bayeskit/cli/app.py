@@ -1,0 +1,155 @@
+"""The commands. Each body is a few lines; what takes time to import is imported inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayeskit.cli.errors import FAILED, reports_errors
+from bayeskit.cli.plan import Plan, override, parse_settings, read_run_file
+
+app = typer.Typer(
+    help="Run a NumPyro model file and say whether its posterior can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Posterior = Annotated[Path, typer.Argument(metavar="POSTERIOR", help="A result: posterior.zarr or posterior.nc.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from bayeskit import __version__
+
+        typer.echo(f"bayeskit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+    from bayeskit.cli.process import prepare_process
+
+    prepare_process()
+
+
+@app.command()
+@reports_errors
+def run(
+    target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
+    data: Annotated[str | None, typer.Option(help="Data file: .csv, .json, .npz or .nc.")] = None,
+    method: Annotated[str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The library that samples: numpyro or blackjax.")] = None,
+    num_chains: Annotated[int | None, typer.Option(help="Number of chains.")] = None,
+    num_warmup: Annotated[int | None, typer.Option(help="Warmup steps a chain.")] = None,
+    num_draws: Annotated[int | None, typer.Option(help="Draws a chain.")] = None,
+    target_accept: Annotated[float | None, typer.Option(help="Acceptance rate that warmup aims at.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.")] = None,
+    key: Annotated[int | None, typer.Option(help="Seed: the same key, the same draws. Default: 0.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where the result goes. Default: posterior.zarr.")] = None,
+    report: Annotated[str | None, typer.Option(help="Write an HTML report there.")] = None,
+    log_likelihood: Annotated[
+        bool | None, typer.Option("--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.")
+    ] = None,
+    predictive: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Draw this observed argument from the posterior predictive.")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(metavar="SITE", help="Keep only these sites.")] = None,
+    thin: Annotated[int | None, typer.Option(help="Keep every n-th draw. Default: 1.")] = None,
+    float32: Annotated[
+        bool | None,
+        typer.Option("--float32/--float64", help="Precision. Default: float64 on a CPU, float32 elsewhere."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show the progress bar.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Sample from the posterior of a model; print its summary and the verdict, and write the result.
+
+    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted.
+    """
+    del debug
+    plan = read_run_file(Path(target)) if target.endswith(".toml") else Plan(model=target)
+    options = {
+        "data": data,
+        "method": method,
+        "key": key,
+        "out": out,
+        "report": report,
+        "log_likelihood": log_likelihood,
+        "predictive": tuple(predictive) if predictive else None,
+        "keep": tuple(keep) if keep else None,
+        "thin": thin,
+        "precision": None if float32 is None else "float32" if float32 else "float64",
+    }
+    named = {
+        "backend": backend,
+        "num_chains": num_chains,
+        "num_warmup": num_warmup,
+        "num_draws": num_draws,
+        "target_accept": target_accept,
+    }
+    settings = parse_settings(set_ or []) | {name: value for name, value in named.items() if value is not None}
+    plan = override(plan, options, settings)
+
+    from bayeskit.cli.run import execute
+
+    raise typer.Exit(execute(plan, resume=resume, progress=progress))
+
+
+@app.command()
+@reports_errors
+def summary(
+    posterior: Posterior,
+    site: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the table of means, intervals, R-hat and effective sample sizes."""
+    del debug
+    from bayeskit.cli.show import read_result, show_summary
+
+    show_summary(read_result(posterior), sites=site or None, limit=None)
+
+
+@app.command()
+@reports_errors
+def check(posterior: Posterior, debug: Debug = False) -> None:
+    """Print the verdict; exit code 1 when it is bad."""
+    del debug
+    from bayeskit.cli.show import read_result, show_verdict
+
+    if not show_verdict(read_result(posterior)):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+@reports_errors
+def report(
+    posterior: Posterior,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    debug: Debug = False,
+) -> None:
+    """Write a self-contained HTML report."""
+    del debug
+    from bayeskit.cli.show import read_result, write_report
+
+    write_report(read_result(posterior), out)
+
+
+@app.command()
+@reports_errors
+def methods(debug: Debug = False) -> None:
+    """List the methods with their settings and defaults."""
+    del debug
+    from bayeskit.cli.show import show_methods
+
+    show_methods()

@@ -1,0 +1,73 @@
+"""Exceptions to one line on stderr and an exit code.
+
+===== =====================================================================================================
+code  meaning
+===== =====================================================================================================
+0     done, and the verdict is good
+1     ``check``: the verdict is bad; any command: it failed while it ran
+2     wrong usage or wrong input: an option, a run file, a model, data, a file that is not a result
+3     ``run``: it finished and the result is written, but the verdict is bad
+130   interrupted by hand; what was drawn is kept
+===== =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec
+
+from bayeskit._errors import BayeskitError, Interrupted, SamplingError
+
+FAILED, WRONG_INPUT, BAD_VERDICT, INTERRUPTED = 1, 2, 3, 130
+
+P = ParamSpec("P")
+
+
+class UsageError(BayeskitError, ValueError):
+    """The command line or the run file is wrong; the message names the option or the key."""
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into ``error: ...`` and an exit code; ``--debug`` shows the traceback as well."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:
+            _exit(error, debug=bool(kwargs.get("debug")))
+
+    return wrapper
+
+
+def _exit(error: BaseException, debug: bool) -> NoReturn:
+    import typer
+
+    if isinstance(error, typer.Exit | typer.Abort) or type(error).__module__.startswith(("click", "typer")):
+        raise error
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        say(f"interrupted: {error}" if str(error) else "interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    if isinstance(error, BayeskitError):
+        say(f"error: {error}")
+        raise typer.Exit(FAILED if isinstance(error, SamplingError) else WRONG_INPUT) from None
+    say(f"error: {type(error).__name__}: {error}" + ("" if debug else " (--debug shows where)"))
+    raise typer.Exit(FAILED) from None
+
+
+def say(message: str) -> None:
+    """Write a message to stderr, unwrapped, so that it stays one line in a log."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """`; did you mean ...?` for a misspelt name, else the names there are."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

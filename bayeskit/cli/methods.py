@@ -1,0 +1,53 @@
+"""Methods by name, with the settings that their constructors take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from bayeskit._errors import MethodError
+from bayeskit.cli.errors import suggestion
+
+
+def make_method(name: str, settings: Mapping[str, object]) -> object:
+    """The method called `name` with these settings.
+
+    Args:
+        name: as `bayeskit methods` lists it, in any case.
+        settings: by the names of the constructor's arguments.
+
+    Raises:
+        MethodError: no such method; a setting that it does not have, or a value that it refuses.
+    """
+    from bayeskit.inference import METHODS
+
+    cls = METHODS.get(name.lower())
+    if cls is None:
+        raise MethodError(f"unknown method {name!r}{suggestion(name.lower(), sorted(METHODS))}")
+    known = [item.name for item in settings_of(cls)]
+    for setting in settings:
+        if setting not in known:
+            raise MethodError(f"{name.lower()} has no setting {setting!r}{suggestion(setting, known)}")
+    try:
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    except (TypeError, ValueError) as error:
+        if isinstance(error, MethodError):
+            raise
+        raise MethodError(f"{name.lower()}: {error}") from error
+
+
+def settings_of(cls: type) -> list[dataclasses.Field]:
+    """The settings of a method, in the order of its constructor."""
+    return [item for item in dataclasses.fields(cls) if item.init]
+
+
+def default_of(item: dataclasses.Field) -> str:
+    """A setting's default as it would be written in a run file; empty where there is none."""
+    value = item.default
+    if value is dataclasses.MISSING:
+        if item.default_factory is dataclasses.MISSING:
+            return ""
+        value = item.default_factory()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)

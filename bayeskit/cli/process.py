@@ -1,0 +1,68 @@
+"""What the command sets for its own process. As a library, bayeskit changes nothing global."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+XLA_FLAGS = {
+    # several compiled programs at once can exhaust the thread pool of XLA's CPU backend and wait for each other forever
+    "--xla_cpu_multi_thread_eigen": "false",
+}
+
+
+def prepare_process() -> None:
+    """Set what must be known before JAX is imported. What the user's environment says already wins.
+
+    * flags of XLA, see `XLA_FLAGS`;
+    * the persistent compilation cache, in the user's cache folder, for programs of any size: the second run of a model
+      starts within seconds. ``JAX_COMPILATION_CACHE_DIR`` moves it, ``JAX_ENABLE_COMPILATION_CACHE=false`` turns it off.
+    """
+    given = os.environ.get("XLA_FLAGS", "")
+    added = [f"{flag}={value}" for flag, value in XLA_FLAGS.items() if flag not in given]
+    os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := _cache_folder()) is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+    warnings.showwarning = _show_warning
+
+
+def set_precision(float32: bool | None) -> str:
+    """Choose the precision of the process, once JAX may be imported.
+
+    Args:
+        float32: ``None`` means float64 on a CPU and float32 on an accelerator, where float64 is slow.
+
+    Returns:
+        The name of the type, ``"float64"`` or ``"float32"``.
+    """
+    import jax
+
+    if float32 is None:
+        float32 = jax.default_backend() != "cpu"
+    jax.config.update("jax_enable_x64", not float32)
+    return "float32" if float32 else "float64"
+
+
+def _cache_folder() -> Path | None:
+    """The folder of compiled programs, or ``None`` where none can be made: slower, but nothing else changes."""
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("bayeskit", appauthor=False) / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
+    """One line a warning, without the source line of the library that gave it."""
+    if not issubclass(category, DeprecationWarning | FutureWarning):
+        print(f"warning: {message}", file=sys.stderr)
