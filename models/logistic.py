@@ -1,9 +1,10 @@
 r"""Logistic regression: is a tumour benign, given the shape of its cell nuclei?
 
-$$y_i \sim \mathrm{Bernoulli}\bigl(\mathrm{logit}^{-1}(\alpha + x_i^\top \beta)\bigr), \qquad \beta_k \sim \mathrm{Normal}(0, 1)$$
+$$y_i \sim \mathrm{Bernoulli}\bigl(\mathrm{logit}^{-1}(\alpha + x_i^\top \beta)\bigr), \qquad
+  \beta_k \sim \mathrm{Normal}(0, 1)$$
 
-The features are standardised, so that one prior suits all of them; radius, perimeter and area nearly say the same thing, which
-makes their weights strongly correlated.
+The features are standardised, so that one prior suits all of them; radius, perimeter and area nearly say the same thing,
+which makes their weights strongly correlated.
 """
 
 import numpy as np

@@ -61,7 +61,8 @@ def run(
         bool | None, typer.Option("--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.")
     ] = None,
     predictive: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Draw this observed argument from the posterior predictive.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Draw this observed argument from the posterior predictive."),
     ] = None,
     keep: Annotated[list[str] | None, typer.Option(metavar="SITE", help="Keep only these sites.")] = None,
     thin: Annotated[int | None, typer.Option(help="Keep every n-th draw. Default: 1.")] = None,

@@ -123,5 +123,7 @@ def _describe(error: Exception) -> str:
 def _line_in(path: Path, error: BaseException) -> str:
     """`, line 12`: the last line of the file on the way to the error."""
     here = path.resolve()
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == here]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == here
+    ]
     return f", line {lines[-1]}" if lines else ""

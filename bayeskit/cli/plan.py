@@ -139,7 +139,7 @@ def _check(path: Path, name: str, value: object) -> None:
         words = " or ".join(_WORDS[kind] for kind in allowed)
         raise UsageError(f"{path}: {name!r} must be {words}, not {value!r}")
     if name == "precision" and value not in ("float32", "float64"):
-        raise UsageError(f"{path}: 'precision' must be \"float32\" or \"float64\", not {value!r}")
+        raise UsageError(f'{path}: \'precision\' must be "float32" or "float64", not {value!r}')
 
 
 def _names(path: Path, name: str, value: str | list[object]) -> tuple[str, ...]:

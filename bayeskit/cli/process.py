@@ -18,7 +18,7 @@ def prepare_process() -> None:
 
     * flags of XLA, see `XLA_FLAGS`;
     * the persistent compilation cache, in the user's cache folder, for programs of any size: the second run of a model
-      starts within seconds. ``JAX_COMPILATION_CACHE_DIR`` moves it, ``JAX_ENABLE_COMPILATION_CACHE=false`` turns it off.
+      starts within seconds. ``JAX_COMPILATION_CACHE_DIR`` moves it, ``JAX_ENABLE_COMPILATION_CACHE=false`` ends it.
     """
     given = os.environ.get("XLA_FLAGS", "")
     added = [f"{flag}={value}" for flag, value in XLA_FLAGS.items() if flag not in given]
@@ -60,9 +60,7 @@ def _cache_folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     """One line a warning, without the source line of the library that gave it."""
     if not issubclass(category, DeprecationWarning | FutureWarning):
         print(f"warning: {message}", file=sys.stderr)

@@ -70,11 +70,12 @@ def _sample(
     resume: bool,
     progress: bool,
 ) -> xr.DataTree:
-    import bayeskit as bk
+    from bayeskit.inference import infer
+    from bayeskit.inference import resume as go_on
 
     if resume:
-        return bk.resume(file.model, arguments, plan.out, progress=progress)
-    return bk.infer(
+        return go_on(file.model, arguments, plan.out, progress=progress)
+    return infer(
         file.model,
         arguments,
         method,
@@ -93,11 +94,12 @@ def _predict(plan: Plan, file: ModelFile, arguments: dict[str, object], post: xr
     """The result with draws from the posterior predictive, written again."""
     import jax
 
-    import bayeskit as bk
+    from bayeskit.inference import predict
+    from bayeskit.storage import save
 
     unobserved = {**arguments, **dict.fromkeys(plan.predictive)}
-    post = bk.predict(file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
-    bk.save(post, plan.out)
+    post = predict(file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
+    save(post, plan.out)
     return post
 
 
