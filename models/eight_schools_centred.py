@@ -2,9 +2,9 @@ r"""Eight schools, centred: the version that fails, on purpose.
 
 $$y_j \sim \mathrm{Normal}(\theta_j, \sigma_j), \qquad \theta_j \sim \mathrm{Normal}(\mu, \tau)$$
 
-When $\tau$ is small the effects $\theta_j$ are pressed together, and no single step size fits both the neck and the mouth
-of that funnel (Neal 2003; Betancourt and Girolami 2015). The verdict should say so; `eight_schools_noncentred.py` is the
-cure.
+When $\tau$ is small the effects $\theta_j$ are pressed together, and no single step size fits both the neck and the
+mouth of that funnel (Neal 2003; Betancourt and Girolami 2015). The verdict should say so; `eight_schools_noncentred.py`
+is the cure.
 """
 
 import numpyro

@@ -3,7 +3,7 @@ r"""Logistic regression: is a tumour benign, given the shape of its cell nuclei?
 $$y_i \sim \mathrm{Bernoulli}\bigl(\mathrm{logit}^{-1}(\alpha + x_i^\top \beta)\bigr), \qquad
   \beta_k \sim \mathrm{Normal}(0, 1)$$
 
-The features are standardised, so that one prior suits all of them; radius, perimeter and area nearly say the same thing,
+The features are standardised, so that one prior suits all of them; radius, perimeter and area say nearly the same,
 which makes their weights strongly correlated.
 """
 
