@@ -1,0 +1,116 @@
+"""Each command does its work, and its exit code says how it went."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import bayeskit as bk
+
+SMALL = ["--num-chains", "2", "--num-warmup", "200", "--num-draws", "200", "--no-progress"]
+
+
+def test_version(invoke):
+    done = invoke("--version")
+    assert (done.exit_code, done.output) == (0, f"bayeskit {bk.__version__}\n")
+
+
+@pytest.mark.smoke
+def test_run_writes_a_result_with_its_record(folder, invoke):
+    done = invoke("run", "line.py", "--data", "line.csv", "--out", "line.zarr", "--key", 3, *SMALL, "--num-draws", 500)
+    assert done.exit_code == 0, done.output
+    assert "slope" in done.output
+    assert "OK" in done.output
+    assert not (folder / "line.zarr.partial").exists()
+    post = bk.load("line.zarr")
+    assert post["posterior/slope"].shape == (2, 500)
+    assert post["posterior/slope"].dtype == np.float64
+    assert abs(float(post["posterior/slope"].mean()) - 0.7) < 0.1
+    settings = json.loads(post.attrs["method_settings"])
+    assert (settings["num_chains"], settings["num_warmup"]) == (2, 200)
+
+
+def test_run_file_and_options(folder, invoke):
+    (folder / "elsewhere").mkdir()
+    text = 'model = "../line.py"\ndata = "../line.csv"\n[method]\nnum_chains = 3\nnum_warmup = 100\nnum_draws = 50\n'
+    (folder / "elsewhere" / "run.toml").write_text(text)
+    done = invoke("run", "elsewhere/run.toml", "--num-draws", 40, "--no-progress", "--set", "max_tree_depth=7")
+    assert done.exit_code in (0, 3), done.output
+    post = bk.load("posterior.zarr")  # in the current folder, not beside the run file
+    assert post["posterior/slope"].shape == (3, 40)
+    assert json.loads(post.attrs["method_settings"])["max_tree_depth"] == 7
+
+
+def test_the_same_key_gives_the_same_draws(folder, invoke):
+    for out, key in (("a.zarr", 1), ("b.zarr", 1), ("c.zarr", 2)):
+        invoke("run", "line.toml", "--out", out, "--key", key, *SMALL)
+    first, second, other = (bk.load(name)["posterior/slope"].values for name in ("a.zarr", "b.zarr", "c.zarr"))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
+    text = (
+        'model = "line.py"\npredictive = "y"\nlog_likelihood = true\nthin = 2\n[data]\nx = [0.0, 1.0]\ny = [0.1, 0.6]\n'
+    )
+    (folder / "inline.toml").write_text(text)
+    done = invoke("run", "inline.toml", "--keep", "slope", "--keep", "sigma", *SMALL)
+    assert done.exit_code in (0, 3), done.output
+    post = bk.load("posterior.zarr")
+    assert post["log_likelihood/y"].shape[-1:] == (2,)
+    assert post["posterior_predictive/y"].shape[-1:] == (2,)
+    assert post["posterior/slope"].shape[1] == 100
+
+
+def test_netcdf(folder, invoke):
+    done = invoke("run", "line.toml", "--out", "line.nc", *SMALL)
+    assert done.exit_code in (0, 3), done.output
+    assert bk.load("line.nc")["posterior/slope"].shape == (2, 200)
+
+
+def test_a_bad_verdict_is_exit_code_three_and_the_result_is_written(folder, invoke):
+    words = ["--num-chains", 2, "--num-warmup", 0, "--num-draws", 8, "--no-progress"]
+    done = invoke("run", "line.toml", "--report", "page.html", *words)
+    assert done.exit_code == 3, done.output
+    assert "NOT OK" in done.output
+    assert (folder / "line.zarr").is_dir()
+    assert (folder / "page.html").is_file()
+    assert invoke("check", "line.zarr").exit_code == 1
+
+
+def test_summary(result, invoke):
+    done = invoke("summary", result)
+    assert done.exit_code == 0
+    assert re.search(r"slope .*0\.[67]", done.output)
+    only = invoke("summary", result, "--site", "sigma")
+    assert "sigma" in only.output
+    assert "slope" not in only.output
+
+
+def test_check(result, invoke):
+    done = invoke("check", result)
+    assert done.exit_code == 0
+    assert done.output.startswith("OK")
+
+
+def test_report(result, folder, invoke):
+    done = invoke("report", result, "-o", "page.html")
+    assert done.exit_code == 0, done.output
+    page = (folder / "page.html").read_text()
+    assert "slope" in page
+    assert page.rstrip().endswith("</html>")
+
+
+@pytest.mark.smoke
+def test_methods_lists_every_setting(invoke):
+    from bayeskit.inference import METHODS
+
+    done = invoke("methods")
+    assert done.exit_code == 0
+    words = done.output.replace("\n", " ")
+    for name in METHODS:
+        assert name in words
+    assert re.search(r"target_accept\s*=\s*0\.8", words)

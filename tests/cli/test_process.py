@@ -1,0 +1,85 @@
+"""The command as a process of its own: quick to start, its settings, Ctrl-C and going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import bayeskit as bk
+
+COMMAND = [sys.executable, "-m", "bayeskit"]
+
+
+def command(*words, **options):
+    return subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, timeout=300, **options)
+
+
+def test_help_does_not_import_jax(folder):
+    program = "import sys; from bayeskit.cli.app import app; app(['--help'], standalone_mode=False); "
+    program += "print([name for name in ('jax', 'numpyro', 'xarray', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_is_quick(folder):
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert command("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0
+
+
+def test_settings_of_the_process(monkeypatch, tmp_path):
+    program = (
+        "import os; from bayeskit.cli.process import prepare_process, set_precision; prepare_process();"
+        "print(os.environ['XLA_FLAGS']); print(os.environ['JAX_COMPILATION_CACHE_DIR']); print(set_precision(None));"
+        "import jax.numpy as jnp; print(jnp.zeros(()).dtype); print(set_precision(True), jnp.zeros(()).dtype)"
+    )
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_X64"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    flags, cache, *precision = done.stdout.splitlines()
+    assert "--xla_force_host_platform_device_count=1" in flags
+    assert "--xla_cpu_multi_thread_eigen=false" in flags
+    assert cache == str(tmp_path / "bayeskit" / "jax")
+    assert precision == ["float64", "float64", "float32 float32"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_interrupted_and_resumed_is_the_same_as_never_interrupted(folder):
+    words = ["run", "line.toml", "--num-chains", "2", "--num-warmup", "200", "--num-draws", "60000", "--no-progress"]
+    process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    partial = folder / "line.zarr.partial"
+    deadline = time.monotonic() + 120
+    while not list(partial.glob("chunk-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    assert partial.is_dir()
+    assert not (folder / "line.zarr").exists()
+
+    refused = command(*words)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+
+    done = command(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert not partial.exists()
+    assert command(*words, "--out", "whole.zarr").returncode == 0
+    resumed, whole = bk.load("line.zarr"), bk.load("whole.zarr")
+    np.testing.assert_array_equal(resumed["posterior/slope"], whole["posterior/slope"])
