@@ -18,6 +18,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INPUT, SAMPLING, OUTPUT = "Input", "Sampling", "Output"  # headings of the help
+
 Posterior = Annotated[Path, typer.Argument(metavar="POSTERIOR", help="A result: posterior.zarr or posterior.nc.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -46,32 +48,60 @@ def _root(
 @reports_errors
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
-    data: Annotated[str | None, typer.Option(help="Data file: .csv, .json, .npz or .nc.")] = None,
-    method: Annotated[str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.")] = None,
-    backend: Annotated[str | None, typer.Option(help="The library that samples: numpyro or blackjax.")] = None,
-    num_chains: Annotated[int | None, typer.Option(help="Number of chains.")] = None,
-    num_warmup: Annotated[int | None, typer.Option(help="Warmup steps a chain.")] = None,
-    num_draws: Annotated[int | None, typer.Option(help="Draws a chain.")] = None,
-    target_accept: Annotated[float | None, typer.Option(help="Acceptance rate that warmup aims at.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.")] = None,
-    key: Annotated[int | None, typer.Option(help="Seed: the same key, the same draws. Default: 0.")] = None,
-    out: Annotated[str | None, typer.Option(help="Where the result goes. Default: posterior.zarr.")] = None,
-    report: Annotated[str | None, typer.Option(help="Write an HTML report there.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data file: .csv, .json, .npz or .nc.", rich_help_panel=INPUT)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="The library that samples: numpyro or blackjax.", rich_help_panel=SAMPLING)
+    ] = None,
+    num_chains: Annotated[int | None, typer.Option(help="Number of chains.", rich_help_panel=SAMPLING)] = None,
+    num_warmup: Annotated[int | None, typer.Option(help="Warmup steps a chain.", rich_help_panel=SAMPLING)] = None,
+    num_draws: Annotated[int | None, typer.Option(help="Draws a chain.", rich_help_panel=SAMPLING)] = None,
+    target_accept: Annotated[
+        float | None, typer.Option(help="Acceptance rate that warmup aims at.", rich_help_panel=SAMPLING)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.", rich_help_panel=SAMPLING),
+    ] = None,
+    key: Annotated[
+        int | None, typer.Option(help="Seed: the same key, the same draws. Default: 0.", rich_help_panel=SAMPLING)
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Where the result goes. Default: posterior.zarr.", rich_help_panel=OUTPUT)
+    ] = None,
+    report: Annotated[str | None, typer.Option(help="Write an HTML report there.", rich_help_panel=OUTPUT)] = None,
     log_likelihood: Annotated[
-        bool | None, typer.Option("--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.")
+        bool | None,
+        typer.Option(
+            "--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     predictive: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Draw this observed argument from the posterior predictive."),
+        typer.Option(
+            metavar="NAME", help="Draw this observed argument from the posterior predictive.", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option(metavar="SITE", help="Keep only these sites.")] = None,
-    thin: Annotated[int | None, typer.Option(help="Keep every n-th draw. Default: 1.")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="SITE", help="Keep only these sites.", rich_help_panel=OUTPUT)
+    ] = None,
+    thin: Annotated[int | None, typer.Option(help="Keep every n-th draw. Default: 1.", rich_help_panel=OUTPUT)] = None,
     float32: Annotated[
         bool | None,
-        typer.Option("--float32/--float64", help="Precision. Default: float64 on a CPU, float32 elsewhere."),
+        typer.Option(
+            "--float32/--float64",
+            help="Precision. Default: float64 on a CPU, float32 elsewhere.",
+            rich_help_panel=SAMPLING,
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    progress: Annotated[bool, typer.Option(help="Show the progress bar.")] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=SAMPLING)
+    ] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     debug: Debug = False,
 ) -> None:
     """Sample from the posterior of a model; print its summary and the verdict, and write the result.
@@ -104,7 +134,7 @@ def run(
 
     from bayeskit.cli.run import execute
 
-    raise typer.Exit(execute(plan, resume=resume, progress=progress))
+    raise typer.Exit(execute(plan, resume=resume, progress=not no_progress))
 
 
 @app.command()
