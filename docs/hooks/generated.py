@@ -1,6 +1,7 @@
 """Parts of pages that are made from the code, so that they cannot fall behind it.
 
-`<!-- methods -->` becomes the table of methods and their settings, `<!-- help: run -->` what ``bayeskit run --help`` prints.
+`<!-- methods -->` becomes the table of methods and their settings,
+`<!-- help: run -->` what ``bayeskit run --help`` prints.
 """
 
 from __future__ import annotations
