@@ -1,0 +1,170 @@
+"""Leave-one-out predictive accuracy through Pareto-smoothed importance sampling."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayeskit._errors import DataError, StorageError
+
+if TYPE_CHECKING:
+    from arviz_stats.utils import ELPDData
+
+_SHOWN = 5
+
+
+def loo(post: xr.DataTree, var_name: str | None = None) -> ELPDData:
+    r"""Estimate how well a model predicts a new observation, $\sum_i \log p(y_i \mid y_{-i})$.
+
+    Each term is estimated from the draws of the full posterior with importance weights
+    $1 / p(y_i \mid x)$, smoothed by a generalised Pareto distribution (PSIS). Its shape $\hat k_i$ says whether that
+    can work: above $\min(1 - 1/\log_{10} S, 0.7)$ for $S$ draws, the term of that observation cannot be trusted.
+
+    Args:
+        post: the result of a run with the group ``log_likelihood``, arrays of shape ``(chain, draw, *observation)``.
+        var_name: the observed site; needed when there are several.
+
+    Returns:
+        ArviZ's ``ELPDData``: ``elpd``, its standard error ``se``, the effective number of parameters ``p``, and by
+        observation ``elpd_i`` and ``pareto_k``.
+
+    Raises:
+        StorageError: there are no log likelihoods, or several and no `var_name`.
+        DataError: a log likelihood is NaN or infinite.
+
+    Warns:
+        UserWarning: some observations have too large a $\hat k$; they are named.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.storage import make_tree
+        >>> rng = np.random.default_rng(0)
+        >>> y, mu = rng.normal(size=20), rng.normal(0, 20**-0.5, size=(4, 500))
+        >>> log_lik = -0.5 * (y - mu[..., None]) ** 2 - 0.5 * np.log(2 * np.pi)
+        >>> fit = loo(make_tree({"posterior": {"mu": mu}, "log_likelihood": {"y": log_lik}}))
+        >>> int(fit.n_data_points), float(fit.pareto_k.max()) < 0.7
+        (20, True)
+
+    References:
+        Vehtari, Gelman and Gabry (2017), Statistics and Computing 27, equations 3 and 10; Vehtari, Simpson, Gelman,
+        Yao and Gabry (2024), Journal of Machine Learning Research 25(72), section 3.
+    """
+    return _loo(post, var_name, "")
+
+
+def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd.DataFrame:
+    """Compare models of the same data by their leave-one-out predictive accuracy.
+
+    Args:
+        posts: results by model name, each with the group ``log_likelihood``.
+        var_name: the observed site; needed when there are several.
+
+    Returns:
+        ArviZ's table, the best model first: ``elpd``, the difference to the best ``elpd_diff`` and its standard error
+        ``dse``, and stacking weights.
+
+    Raises:
+        StorageError: fewer than two results, or one without log likelihoods.
+        DataError: the results are not of the same observations, or a log likelihood is NaN or infinite.
+
+    Warns:
+        UserWarning: as `loo`, with the name of the model.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.storage import make_tree
+        >>> rng = np.random.default_rng(0)
+        >>> y, mu = rng.normal(size=20), rng.normal(0, 20**-0.5, size=(4, 500))
+        >>> def post(sigma):
+        ...     log_lik = -0.5 * ((y - mu[..., None]) / sigma) ** 2 - np.log(sigma)
+        ...     return make_tree({"posterior": {"mu": mu}, "log_likelihood": {"y": log_lik}})
+        >>> list(compare({"wide": post(2.0), "right": post(1.0)}).index)
+        ['right', 'wide']
+
+    References:
+        Vehtari, Gelman and Gabry (2017), section 5; Yao, Vehtari, Simpson and Gelman (2018), Bayesian Analysis 13(3).
+    """
+    from arviz_stats import compare as arviz_compare
+
+    if len(posts) < 2:
+        raise StorageError("compare needs two results or more, by name: compare({'a': post_a, 'b': post_b})")
+    fits = {name: _loo(post, var_name, f" of {name!r}") for name, post in posts.items()}
+    sizes = {name: int(fit.n_data_points) for name, fit in fits.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"the models have different numbers of observations: {sizes}")
+    _check_same_data(posts, var_name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # newer releases of ArviZ round for display unless told not to
+        unrounded = {"round_to": "none"} if "round_to" in inspect.signature(arviz_compare).parameters else {}
+        return arviz_compare(fits, **unrounded)
+
+
+def _loo(post: xr.DataTree, var_name: str | None, whose: str) -> ELPDData:
+    from arviz_stats import loo as arviz_loo
+
+    name = _observed_name(post, var_name, whose)
+    values = np.asarray(post["log_likelihood"].to_dataset()[name].values)
+    if not np.isfinite(values).all():
+        share = float((~np.isfinite(values)).mean())
+        raise DataError(f"{share:.1%} of the log likelihoods of {name!r}{whose} are NaN or infinite")
+    single = post["log_likelihood"].sizes["chain"] == 1
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        fit = arviz_loo(post, pointwise=True, var_name=name, reff=1.0 if single else None)
+    if not np.isfinite(fit.elpd):
+        raise DataError(f"the leave-one-out estimate of {name!r}{whose} is {fit.elpd}")
+    _warn_large_k(fit, name, whose)
+    return fit
+
+
+def _observed_name(post: xr.DataTree, var_name: str | None, whose: str) -> str:
+    names = [str(name) for name in post["log_likelihood"].data_vars] if "log_likelihood" in post.children else []
+    if not names:
+        raise StorageError(
+            f"the result{whose} has no log likelihoods: run bk.infer(..., log_likelihood=True) to keep them"
+        )
+    if var_name is None and len(names) > 1:
+        raise StorageError(f"the result{whose} has several observed sites, name one: var_name={' or '.join(names)}")
+    if var_name is not None and var_name not in names:
+        raise StorageError(f"the result{whose} has no log likelihoods of {var_name!r}; it has {', '.join(names)}")
+    return var_name or names[0]
+
+
+def _warn_large_k(fit: ELPDData, name: str, whose: str) -> None:
+    shapes = np.asarray(fit.pareto_k)
+    bad = ~(shapes <= fit.good_k)
+    if not bad.any():
+        return
+    worst = np.argsort(np.where(bad, -np.nan_to_num(shapes, nan=np.inf), np.inf), axis=None)[: int(bad.sum())]
+    places = [np.unravel_index(int(i), shapes.shape) for i in worst[:_SHOWN]]
+    shown = ", ".join(f"{name}[{', '.join(str(int(i)) for i in place)}]" if place else name for place in places)
+    more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
+    warnings.warn(
+        f"leave-one-out{whose} cannot be trusted at {len(worst)} of {shapes.size} observations, where Pareto k exceeds "
+        f"{fit.good_k:.2f} (largest {np.nanmax(shapes):.2f}): {shown}{more}. They pull the posterior strongly; "
+        "use K-fold cross-validation, or refit without them.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _check_same_data(posts: Mapping[str, xr.DataTree], var_name: str | None) -> None:
+    first_name, first = "", None
+    for name, post in posts.items():
+        site = _observed_name(post, var_name, f" of {name!r}")
+        if "observed_data" not in post.children or site not in post["observed_data"].data_vars:
+            continue
+        observed = np.asarray(post["observed_data"].to_dataset()[site].values)
+        if first is None:
+            first_name, first = name, observed
+        elif observed.shape != first.shape or not np.array_equal(observed, first):
+            raise DataError(
+                f"{first_name!r} and {name!r} were fitted to different observations: they cannot be compared"
+            )

@@ -1,0 +1,68 @@
+"""The summary table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayeskit._errors import StorageError
+from bayeskit.diagnostics.convergence import TAIL
+from bayeskit.diagnostics.elements import posterior_sites
+
+_COLUMNS = ["mean", "sd", "q5", "q95", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
+
+
+def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """One row for each element of the posterior, computed by ``arviz_stats.summary``.
+
+    Args:
+        post: the result of a run.
+        var_names: the variables to show; all by default.
+
+    Returns:
+        A table with the columns ``mean``, ``sd``, ``q5`` and ``q95`` (the quantiles), the Monte Carlo standard errors
+        ``mcse_mean`` and ``mcse_sd``, the effective sample sizes ``ess_bulk`` and ``ess_tail`` (5% and 95% quantiles),
+        and ``r_hat``. Numbers are not rounded. ``r_hat`` of one chain or of a constant is NaN.
+
+    Raises:
+        StorageError: there is no posterior, or no variable of that name.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.storage import make_tree
+        >>> draws = np.random.default_rng(0).normal(size=(4, 1000, 2))
+        >>> table = summary(make_tree({"posterior": {"theta": draws}}))
+        >>> list(table.index), abs(float(table.loc["theta[0]", "mean"])) < 0.1
+        (['theta[0]', 'theta[1]'], True)
+
+    References:
+        Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16(2), section 4.
+    """
+    from arviz_base import rc_context
+    from arviz_stats import summary as arviz_summary
+
+    sites = {site.name: site for site in posterior_sites(post)}
+    wanted = [var_names] if isinstance(var_names, str) else list(var_names or sites)
+    if unknown := [name for name in wanted if name not in sites]:
+        raise StorageError(f"the posterior has no variable {', '.join(unknown)}; it has {', '.join(sites)}")
+    wanted = [name for name in wanted if sites[name].draws.size]
+    if not wanted:
+        return pd.DataFrame(columns=_COLUMNS)
+    # ArviZ takes the probability of the tails from this setting: 0.95 are the quantiles 5% and 95%
+    with rc_context({"stats.ci_prob": TAIL[1]}), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        table = arviz_summary(
+            _floats(post, wanted), var_names=wanted, kind="all", ci_prob=0.9, ci_kind="eti", round_to="none"
+        )
+    return table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
+
+
+def _floats(post: xr.DataTree, wanted: list[str]) -> xr.DataTree:
+    """The posterior alone, booleans and integers as numbers that have means."""
+    dataset = post["posterior"].to_dataset()[wanted]
+    dataset = dataset.assign({name: dataset[name].astype(float) for name in wanted if dataset[name].dtype.kind != "f"})
+    return xr.DataTree.from_dict({"/posterior": dataset})
