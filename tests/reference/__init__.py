@@ -1,0 +1,1 @@
+"""Published posteriors, written as NumPyro models and compared with their reference values."""

@@ -1,0 +1,1 @@
+"""The reference posteriors as plain NumPyro functions, one file a family."""
