@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
 
 _SHOWN = 5
+_COLUMNS = ["elpd", "se", "elpd_diff", "dse", "p", "weight"]
 
 
 def loo(post: xr.DataTree, var_name: str | None = None) -> ELPDData:
@@ -66,8 +67,9 @@ def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd
         var_name: the observed site; needed when there are several.
 
     Returns:
-        ArviZ's table, the best model first: ``elpd``, the difference to the best ``elpd_diff`` and its standard error
-        ``dse``, and stacking weights.
+        One row a model, the best first, with the columns ``elpd`` and its standard error ``se``, the difference to the
+        best ``elpd_diff`` (at most 0) and its standard error ``dse``, the effective number of parameters ``p``, and
+        ``weight``, by stacking of predictive distributions.
 
     Raises:
         StorageError: fewer than two results, or one without log likelihoods.
@@ -103,7 +105,11 @@ def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd
         warnings.simplefilter("ignore")
         # newer releases of ArviZ round for display unless told not to
         unrounded = {"round_to": "none"} if "round_to" in inspect.signature(arviz_compare).parameters else {}
-        return arviz_compare(fits, **unrounded)
+        table = arviz_compare(fits, **unrounded)
+    best_first = table.sort_values("elpd", ascending=False)
+    columns = {name: best_first[name].astype(float) for name in ("elpd", "se", "p", "dse", "weight")}
+    # the sign of the difference depends on the release of ArviZ: here a worse model has a negative one
+    return pd.DataFrame({**columns, "elpd_diff": columns["elpd"] - columns["elpd"].iloc[0]})[_COLUMNS]
 
 
 def _loo(post: xr.DataTree, var_name: str | None, whose: str) -> ELPDData:

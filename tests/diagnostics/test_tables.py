@@ -96,6 +96,8 @@ def test_compare_ranks_and_names():
     assert list(table.index) == ["right", "wide"]
     np.testing.assert_allclose(table.loc["right", "elpd"], exact_loo(conjugate()[0]).sum(), atol=0.1)
     assert table.loc["right", "elpd_diff"] == 0
+    assert table.loc["wide", "elpd_diff"] == table.loc["wide", "elpd"] - table.loc["right", "elpd"] < 0
+    assert table["weight"].sum() == pytest.approx(1)
     _, outlier = conjugate(outlier=25.0)
     with pytest.warns(UserWarning, match="of 'b' cannot be trusted"), pytest.raises(DataError, match="different obs"):
         compare({"a": right, "b": outlier})
