@@ -1,0 +1,168 @@
+r"""The no-U-turn sampler of BlackJAX, with its warmup, as one pure transition over explicit state.
+
+One step is one transition of BlackJAX's kernel (multinomial sampling along a trajectory that doubles until it turns;
+Hoffman and Gelman 2014, Betancourt 2017). While `state.step < num_warmup` the step also adapts
+
+* the step size $\epsilon$, by Nesterov's dual averaging of the acceptance rate (Hoffman and Gelman 2014, section 3.2);
+* the metric $M^{-1}$, see `bayeskit.inference.mcmc.adaptation`.
+
+From the last step of the warmup on, $\epsilon$ is the average that dual averaging has arrived at, and nothing changes
+any more. So one `jax.lax.scan` over `step_chain`, compiled once, serves warmup and sampling, in chunks of any size.
+
+    state = init_chain(settings, key, log_density, position)
+    state, statistics = step_chain(settings, state, log_density)
+
+Positions are flat: one vector of unconstrained values. Keys are raw (`uint32`) key data, so that a state can be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+from blackjax.adaptation.step_size import DualAveragingAdaptationState, dual_averaging_adaptation
+from blackjax.mcmc.hmc import HMCState
+from blackjax.mcmc.nuts import NUTSInfo
+
+from bayeskit._typing import Array
+from bayeskit.inference.mcmc.adaptation import Adaptation, blackjax_metric, find_adaptation
+from bayeskit.inference.mcmc.single_kernel import has_single_kernel, single_kernel
+
+__all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
+
+LogDensity = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class NUTSSettings:
+    """Settings of one chain.
+
+    Args:
+        num_warmup: steps during which step size and metric are adapted.
+        target_accept: acceptance rate that the step size is tuned for, averaged over the trajectory.
+        max_tree_depth: a trajectory has at most `2**max_tree_depth - 1` leapfrogs.
+        adaptation: one of `adaptation.ADAPTATIONS`.
+        max_rank: rank of the correction when `adaptation="low_rank"`.
+        divergence_threshold: error of the energy above which a transition counts as divergent.
+        initial_step_size: where the search for the step size starts, in units of the first metric.
+        single_kernel: the caller compiles for the CPU with `single_kernel.COMPILER_OPTIONS`; a transition is then one
+            kernel wherever the log density allows it, which is several times faster for small models.
+    """
+
+    num_warmup: int = 1000
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    adaptation: str = "auto"
+    max_rank: int = 10
+    divergence_threshold: float = 1000.0
+    initial_step_size: float = 0.1
+    single_kernel: bool = False
+
+
+class ChainState(NamedTuple):
+    """Everything that the next step depends on.
+
+    `key`: raw key data of the chain, the same at every step. `step`: steps taken so far, `int32`. `position`:
+    BlackJAX's state, with log density and gradient. `step_size`: in use at the next step. `metric`: state of the
+    metric's adaptation, with the field `inverse_mass_matrix`.
+    """
+
+    key: Array
+    step: Array
+    position: HMCState
+    step_size: Array
+    dual_averaging: DualAveragingAdaptationState
+    metric: Any
+
+
+def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, position: Array) -> ChainState:
+    """State before the first step.
+
+    `key` is a JAX key, typed or raw; `position` is a vector of shape `(d,)`. The first metric is $1/|g_i|$ on the
+    diagonal, with $g$ the gradient at `position`.
+    """
+    state = blackjax.nuts.init(position, log_density_fn)
+    metric = _adaptation(settings, position).init(position, state.logdensity_grad)
+    step_size = jnp.asarray(settings.initial_step_size, position.dtype)
+    raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, _restart(settings, step_size), metric)
+
+
+def step_chain(
+    settings: NUTSSettings, state: ChainState, log_density_fn: LogDensity
+) -> tuple[ChainState, dict[str, Array]]:
+    """One transition, and one step of the adaptation during warmup.
+
+    The statistics are those of the documentation, scalars; `step_size` is the one that was used.
+    """
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    transition = _transition(settings, log_density_fn, state.position.position)
+    position, info = transition(key, state.position, state.step_size, state.metric.inverse_mass_matrix)
+    moved = state._replace(position=position)
+    if settings.num_warmup > 0:
+        warm = state.step < settings.num_warmup
+        moved = jax.lax.cond(warm, lambda: _adapt(settings, moved, info.acceptance_rate), lambda: moved)
+    return moved._replace(step=state.step + 1), _statistics(position, info, state.step_size)
+
+
+def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Array) -> Callable:
+    kernel = blackjax.nuts.build_kernel(divergence_threshold=settings.divergence_threshold)
+
+    def transition(key: Array, state: HMCState, step_size: Array, inverse_mass: Any) -> tuple[HMCState, NUTSInfo]:
+        metric = blackjax_metric(inverse_mass)
+        return kernel(key, state, log_density_fn, step_size, metric, settings.max_tree_depth)
+
+    if settings.single_kernel and has_single_kernel(jax.value_and_grad(log_density_fn), position):
+        return single_kernel(transition)
+    return transition
+
+
+def _adapt(settings: NUTSSettings, state: ChainState, acceptance_rate: Array) -> ChainState:
+    adaptation = _adaptation(settings, state.position.position)
+    collect, estimate, close = (jnp.asarray(table)[state.step] for table in adaptation.schedule)
+    _, update, final = dual_averaging_adaptation(settings.target_accept)
+    averaging = jax.tree.map(_like, update(state.dual_averaging, acceptance_rate), state.dual_averaging)
+    position, _, gradient = state.position
+    metric = jax.lax.cond(
+        collect,
+        lambda: adaptation.update(state.metric, position, gradient, estimate, close),
+        lambda: state.metric,
+    )
+    if adaptation.restarts:
+        averaging = jax.lax.cond(close, lambda: _restart(settings, final(averaging)), lambda: averaging)
+    last = state.step == settings.num_warmup - 1
+    step_size = jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size))
+    return state._replace(step_size=step_size, dual_averaging=averaging, metric=metric)
+
+
+def _adaptation(settings: NUTSSettings, position: Array) -> Adaptation:
+    return find_adaptation(settings.adaptation, position.shape[0], settings.num_warmup, settings.max_rank)
+
+
+def _restart(settings: NUTSSettings, step_size: Array) -> DualAveragingAdaptationState:
+    init, _, _ = dual_averaging_adaptation(settings.target_accept)
+    log_step_size, average, step, error, mu = init(step_size)
+    floats = (jnp.asarray(x, step_size.dtype) for x in (log_step_size, average, error, mu))
+    log_step_size, average, error, mu = floats
+    return DualAveragingAdaptationState(log_step_size, average, jnp.asarray(step, jnp.int32), error, mu)
+
+
+def _like(new: Array, old: Array) -> Array:
+    return jnp.asarray(new, old.dtype)
+
+
+def _statistics(position: HMCState, info: NUTSInfo, step_size: Array) -> dict[str, Array]:
+    return {
+        "diverging": info.is_divergent,
+        "energy": info.energy,
+        "lp": position.logdensity,
+        "acceptance_rate": info.acceptance_rate,
+        "step_size": step_size,
+        "tree_depth": info.num_trajectory_expansions,
+        "n_steps": info.num_integration_steps,
+        "reached_max_treedepth": ~(info.is_divergent | info.is_turning),
+    }

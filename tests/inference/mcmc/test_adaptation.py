@@ -1,0 +1,199 @@
+"""The step form of BlackJAX's sampler: exact metrics, right moments, and the same chain however it is run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayeskit.inference.mcmc.adaptation import (
+    ADAPTATIONS,
+    DenseMetric,
+    Moments,
+    blackjax_metric,
+    dense_metric,
+    diagonal_metric,
+    find_adaptation,
+)
+from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings, init_chain, step_chain
+from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, has_single_kernel, single_kernel
+
+SCALE = np.array([0.02, 1.0, 30.0])
+CORRELATION = np.array([[1.0, 0.9, -0.3], [0.9, 1.0, -0.2], [-0.3, -0.2, 1.0]])
+COVARIANCE = jnp.asarray(CORRELATION * np.outer(SCALE, SCALE))
+PRECISION = jnp.linalg.inv(COVARIANCE)
+MEAN = jnp.array([1.0, -2.0, 50.0])
+STATISTICS = {
+    "diverging", "energy", "lp", "acceptance_rate", "step_size", "tree_depth", "n_steps", "reached_max_treedepth",
+}  # fmt: skip
+
+
+def normal(position):
+    """Correlated normal whose scales span three orders of magnitude."""
+    return -0.5 * (position - MEAN) @ PRECISION @ (position - MEAN)
+
+
+def chain(settings, key, position, num_steps, log_density=normal):
+    def body(state, _):
+        state, statistics = step_chain(settings, state, log_density)
+        return state, (state.position.position, statistics)
+
+    return jax.lax.scan(body, init_chain(settings, key, log_density, position), None, length=num_steps)
+
+
+def moments_of(draws, gradients, dense):
+    both = np.stack([draws, gradients])
+    centred = both - both.mean(1, keepdims=True)
+    squares = np.einsum("kni,knj->kij", centred, centred) if dense else (centred**2).sum(1)
+    return Moments(jnp.asarray(float(len(draws))), jnp.asarray(both.mean(1)), jnp.asarray(squares))
+
+
+def test_dense_metric_of_a_normal_is_its_covariance_after_few_draws():
+    draws = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, size=5)
+    gradients = -(draws - MEAN) @ PRECISION
+    previous = DenseMetric(jnp.eye(3), jnp.eye(3))
+    metric = dense_metric(moments_of(draws, gradients, dense=True), previous)
+    relative = metric.inverse_mass_matrix / np.outer(SCALE, SCALE)
+    np.testing.assert_allclose(relative, CORRELATION, atol=1e-3)
+    np.testing.assert_allclose(metric.root @ metric.root.T @ metric.inverse_mass_matrix, np.eye(3), atol=1e-6)
+
+
+def test_diagonal_metric_of_independent_normals_is_exact_after_two_draws():
+    draws = np.random.default_rng(1).normal(size=(2, 3)) * SCALE
+    metric = diagonal_metric(moments_of(draws, -draws / SCALE**2, dense=False), jnp.ones(3))
+    np.testing.assert_allclose(metric, SCALE**2, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_chain_that_has_not_moved_keeps_its_metric(dense):
+    draws = np.ones((4, 3))
+    estimate = dense_metric if dense else diagonal_metric
+    previous = DenseMetric(2 * jnp.eye(3), jnp.eye(3)) if dense else jnp.full(3, 2.0)
+    metric = estimate(moments_of(draws, draws, dense), previous)
+    assert all(
+        jnp.array_equal(new, old) for new, old in zip(jax.tree.leaves(metric), jax.tree.leaves(previous), strict=True)
+    )
+
+
+@pytest.mark.parametrize("adaptation", ["diagonal", "dense"])
+def test_a_draw_that_is_not_finite_is_left_out(adaptation):
+    functions = find_adaptation(adaptation, 3, 100)
+    state = functions.init(jnp.ones(3), jnp.ones(3))
+    yes = jnp.asarray(True)
+    after = functions.update(state, jnp.ones(3), jnp.array([1.0, jnp.nan, 0.0]), yes, jnp.asarray(False))
+    assert all(
+        jnp.array_equal(new, old) for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True)
+    )
+
+
+@pytest.mark.parametrize("num_warmup", [0, 1, 19, 20, 150, 1000])
+@pytest.mark.parametrize("adaptation", ADAPTATIONS)
+def test_schedules_have_one_row_a_step_and_end_without_the_metric(adaptation, num_warmup):
+    schedule = find_adaptation(adaptation, 3, num_warmup).schedule
+    assert {table.shape for table in schedule} == {(num_warmup,)}
+    assert not np.any(schedule.close & ~schedule.collect)
+    if num_warmup >= 20:
+        assert schedule.close.sum() > 0
+        assert not schedule.collect[-1]
+
+
+def test_an_unknown_adaptation_is_an_error():
+    with pytest.raises(ValueError, match="'dens' is not one of auto, diagonal, dense"):
+        find_adaptation("dens", 3, 100)
+
+
+@pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
+def test_moments_of_a_normal(adaptation):
+    """64 independent chains: their means scatter by an error that needs no estimate of autocorrelation."""
+    settings = NUTSSettings(num_warmup=300, adaptation=adaptation)
+    keys = jax.random.split(jax.random.key(3), 64)
+    starts = MEAN + SCALE * jax.random.normal(jax.random.key(4), (64, 3))
+    run = jax.jit(jax.vmap(lambda key, start: chain(settings, key, start, 600)[1]))
+    draws, statistics = run(keys, starts)
+    draws = np.asarray(draws[:, 300:])
+    assert set(statistics) == STATISTICS
+    assert not np.any(statistics["diverging"][:, 300:])
+    for value, truth in ((draws, MEAN), ((draws - MEAN) ** 2, jnp.diag(COVARIANCE))):
+        mean = value.mean(1)
+        z = (mean.mean(0) - truth) / (mean.std(0, ddof=1) / 8)
+        assert np.max(np.abs(z)) < 4
+    rate = np.asarray(statistics["acceptance_rate"][:, 300:])
+    assert 0.7 < rate.mean() < 0.95
+
+
+@pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
+def test_chunks_do_not_matter_and_nothing_changes_after_warmup(adaptation):
+    settings = NUTSSettings(num_warmup=40, adaptation=adaptation)
+
+    @jax.jit
+    def advance(state):
+        def body(state, _):
+            state, statistics = step_chain(settings, state, normal)
+            return state, (state.position.position, state.step_size, state.metric.inverse_mass_matrix, statistics)
+
+        return jax.lax.scan(body, state, None, length=20)
+
+    state = init_chain(settings, jax.random.key(0), normal, jnp.zeros(3))
+    assert state.key.dtype == jnp.uint32
+    parts = []
+    for _ in range(3):
+        state, part = advance(state)
+        parts.append(part)
+    positions = np.concatenate([part[0] for part in parts])
+    whole = jax.jit(lambda: chain(settings, jax.random.key(0), jnp.zeros(3), 60)[1][0])()
+    np.testing.assert_allclose(positions, whole, rtol=1e-6)
+    assert int(state.step) == 60
+    for constant in jax.tree.leaves(parts[2][1:3]):
+        assert np.all(constant == constant[0])
+    assert float(parts[2][3]["step_size"][0]) == float(parts[1][1][-1])
+
+
+def test_one_kernel_gives_the_chain_that_many_give():
+    indices = jnp.array([0, 0, 1, 2, 2])
+
+    def log_density(position):  # indexing: its gradient is a scatter
+        return -0.5 * jnp.sum(((position[indices] - 1.0) / jnp.arange(1.0, 6.0)) ** 2)
+
+    settings = NUTSSettings(num_warmup=30, adaptation="diagonal")
+    assert has_single_kernel(jax.value_and_grad(log_density), jnp.zeros(3))
+
+    def run(settings):
+        return chain(settings, jax.random.key(1), jnp.zeros(3), 50, log_density)[1][0]
+
+    plain = jax.jit(lambda: run(settings))()
+    single = jax.jit(lambda: run(replace(settings, single_kernel=True)), compiler_options=COMPILER_OPTIONS)()
+    np.testing.assert_allclose(single[:10], plain[:10], rtol=1e-8)
+
+
+def test_operations_without_an_emitter_are_found():
+    square = jnp.eye(3)
+    assert has_single_kernel(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y) + x, x), jnp.ones(3))
+    assert not has_single_kernel(lambda x: jnp.linalg.cholesky(square + x), jnp.ones(()))
+    assert not has_single_kernel(jnp.sort, jnp.ones(3))
+    assert not has_single_kernel(lambda x: jax.lax.cond(x[0] > 0, jnp.sort, jnp.sin, x), jnp.ones(3))
+    assert not has_single_kernel(jnp.sin, jnp.ones(2**18))
+    assert has_single_kernel(lambda x: jnp.ones((300, 300)) @ x, jnp.ones(300))
+    assert not has_single_kernel(lambda x: jnp.ones((300, 300)) @ x, jnp.ones((300, 300)))
+
+
+def test_a_single_kernel_can_be_mapped_and_differentiated():
+    def function(x):
+        return jnp.sum(jnp.sin(x) ** 2)
+
+    points = jnp.arange(6.0).reshape(2, 3)
+    mapped = jax.jit(jax.vmap(jax.grad(single_kernel(function))), compiler_options=COMPILER_OPTIONS)(points)
+    np.testing.assert_allclose(mapped, jnp.sin(2 * points), rtol=1e-12)
+
+
+def test_the_dense_metric_scales_by_its_root():
+    root = jnp.linalg.cholesky(PRECISION)
+    metric = blackjax_metric(DenseMetric(COVARIANCE, root))
+    vector = jnp.array([1.0, 2.0, 3.0])
+    for inverse, expected in ((False, root), (True, jnp.linalg.inv(root))):
+        scaled = metric.scale(vector, vector, inv=inverse, trans=False)
+        np.testing.assert_allclose(scaled, expected @ vector, rtol=1e-6)
+        scaled = metric.scale(vector, vector, inv=inverse, trans=True)
+        np.testing.assert_allclose(scaled, expected.T @ vector, rtol=1e-6)
