@@ -13,12 +13,12 @@
 # %% [markdown]
 # # A Bayesian workflow on the radon survey
 #
-# Radon is a radioactive gas that rises from the soil into houses. The survey measured it in 919 houses of 85 counties in
-# Minnesota, in some counties in a hundred houses, in others in one. How much radon is there in a county, and how sure
-# can we be where only a house or two was measured?
+# Radon is a radioactive gas that rises from the soil into houses. The survey measured it in 919 houses of 85
+# counties in Minnesota, in some counties in a hundred houses, in others in one. How much radon is there in a
+# county, and how sure can we be where only a house or two was measured?
 #
-# The steps: look at the data, write a model, see what its prior believes, fit, read the verdict, see whether the fitted
-# model could have produced the data, and compare it with a simpler one.
+# The steps: look at the data, write a model, see what its prior believes, fit, read the verdict, see whether the
+# fitted model could have produced the data, and compare it with a simpler one.
 #
 # This file is a notebook kept as text. Open it with Jupyter and jupytext, or run `make examples`.
 
@@ -63,7 +63,7 @@ print(f"{len(county)} houses in {len(counties)} counties; from {houses.min()} to
 figure, axes = plt.subplots(figsize=(7, 3.5))
 jitter = np.random.default_rng(0).uniform(-0.15, 0.15, len(county))
 axes.plot(columns["floor"] + jitter, columns["log_radon"], ".", alpha=0.3)
-axes.set(xticks=[0, 1], xticklabels=["basement", "first floor"], ylabel="log radon (pCi/L)", title="Where it was measured")
+axes.set(xticks=[0, 1], xticklabels=["basement", "first floor"], ylabel="log radon (pCi/L)")
 plt.show()
 
 # %% [markdown]
@@ -100,8 +100,9 @@ def hierarchical(county, floor, log_uranium, log_radon=None):
 # %% [markdown]
 # ## What the prior believes
 #
-# Before the data have a say: which measurements does the prior think possible? It should cover everything plausible and
-# leave out the absurd. Indoor radon lies between 0.1 and 100 pCi/L nearly everywhere, which is -2.3 to 4.6 on the log scale.
+# Before the data have a say: which measurements does the prior think possible? It should cover everything
+# plausible and leave out the absurd. Indoor radon lies between 0.1 and 100 pCi/L nearly everywhere, which is -2.3
+# to 4.6 on the log scale.
 
 # %%
 unobserved = {**data, "log_radon": None}
@@ -132,8 +133,8 @@ assert SMALL or verdict.ok
 bk.summary(post, ["mu", "gamma", "beta", "tau", "sigma"]).round(3)
 
 # %% [markdown]
-# `beta`: on the first floor there is about half as much radon as in the basement, exp(-0.65). `gamma`: uranium in the soil explains a good
-# part of the difference between counties; `tau` is what it leaves unexplained.
+# `beta`: on the first floor there is about half as much radon as in the basement, exp(-0.65). `gamma`: uranium in
+# the soil explains a good part of the difference between counties; `tau` is what it leaves unexplained.
 #
 # The chains should be indistinguishable: each should have its fair share of every rank.
 
@@ -144,8 +145,8 @@ plt.show()
 # %% [markdown]
 # ## Counties lean on each other
 #
-# The fewer houses a county has, the more its estimate is drawn from its own mean (the start of an arrow) towards the line
-# of all counties (its end). That is partial pooling.
+# The fewer houses a county has, the more its estimate is drawn from its own mean (the start of an arrow) towards
+# the line of all counties (its end). That is partial pooling.
 
 # %%
 adjusted = columns["log_radon"] - float(post["posterior/beta"].mean()) * columns["floor"]
@@ -178,7 +179,8 @@ azp.plot_ppc_dist(post, num_samples=50)
 plt.show()
 
 # %% [markdown]
-# The simulated surveys look like the real one, but for the lowest measurements: the detector rounds, the model does not.
+# The simulated surveys look like the real one, but for the lowest measurements: the detector rounds, the model
+# does not.
 #
 # ## Is the hierarchy worth it?
 #
@@ -198,8 +200,8 @@ difference = float(table.loc["pooled", "elpd_diff"]), float(table.loc["pooled", 
 print(f"the pooled model predicts worse by {abs(difference[0]):.0f} ± {difference[1]:.0f} units of log density")
 
 # %% [markdown]
-# The hierarchical model predicts better, by more than the uncertainty of the comparison, in spite of its 85 extra parameters: it learns
-# from the data how much to use them.
+# The hierarchical model predicts better, by more than the uncertainty of the comparison, in spite of its 85 extra
+# parameters: it learns from the data how much to use them.
 #
 # The result can be kept, and a page with the plots above be made from it:
 #

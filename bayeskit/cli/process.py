@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TextIO
 
 XLA_FLAGS = {
     # several compiled programs at once can exhaust the thread pool of XLA's CPU backend and wait for each other forever
@@ -60,7 +61,15 @@ def _cache_folder() -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """One line a warning, without the source line of the library that gave it."""
+    del filename, lineno, file, line
     if not issubclass(category, DeprecationWarning | FutureWarning):
         print(f"warning: {message}", file=sys.stderr)
