@@ -79,7 +79,7 @@ def mcse_sd(draws: np.ndarray) -> float:
 
 
 def _standard_error_of_sd(reference: Mapping[str, float]) -> float:
-    """As published; else that of ``n`` normal draws, ``sd / sqrt(2 n)``, where ``mcse_mean = sd / sqrt(n)`` is known."""
+    """As published; else ``sd / sqrt(2 n)`` as for ``n`` normal draws, with ``mcse_mean = sd / sqrt(n)``."""
     published = reference.get("mcse_sd")
     return reference["mcse_mean"] / np.sqrt(2.0) if published is None else published
 
