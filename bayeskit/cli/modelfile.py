@@ -56,6 +56,11 @@ class ModelFile:
             raise ModelError(f"{self.path}: {name} must be a mapping, not {type(given).__name__}")
         return None if given is None else dict(given)
 
+    def blame(self, error: Exception) -> ModelError | None:
+        """The error with its line in this file, or ``None`` when it did not come from here."""
+        line = _line_in(self.path, error)
+        return ModelError(f"{self.path}{line}: {_describe(error)}") if line else None
+
     def _call(self, name: str, function: Callable[..., object], columns: Mapping[str, object], source: str) -> object:
         try:
             return function(dict(columns))

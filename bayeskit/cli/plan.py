@@ -6,6 +6,7 @@ current folder. An option of the command line wins over the run file, and its pa
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -73,7 +74,7 @@ def read_run_file(path: Path) -> Plan:
     method, settings = _method(path, content.pop("method", {}))
     for name in ("model", "data"):
         if isinstance(content.get(name), str):
-            content[name] = str(path.parent / content[name])
+            content[name] = os.path.normpath(path.parent / content[name])
     for name in ("predictive", "keep"):
         if name in content:
             content[name] = _names(path, name, content[name])

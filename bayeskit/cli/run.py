@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeskit._errors import DataError, Interrupted, StorageError
+from bayeskit._errors import BayeskitError, DataError, Interrupted, StorageError
 from bayeskit.cli.errors import BAD_VERDICT, UsageError, suggestion
 from bayeskit.cli.methods import make_method
 from bayeskit.cli.modelfile import ModelFile, load_model
@@ -44,16 +44,20 @@ def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
     columns, source = _columns(plan.data)
     arguments = file.arguments(columns, source)
     _check_predictive(plan, arguments)
-    console.print(_headline(plan, method, precision), highlight=False)
+    console.print(_headline(plan, method, precision), soft_wrap=True)
     try:
         post = _sample(plan, file, arguments, columns, source, method, resume=resume, progress=progress)
     except Interrupted as interruption:
         raise Interrupted(_how_to_go_on(plan, interruption), interruption.post, interruption.store) from interruption
+    except BayeskitError:
+        raise
+    except Exception as error:
+        raise file.blame(error) or error from error
     if plan.predictive:
         post = _predict(plan, file, arguments, post)
     show_summary(post, sites=None, limit=20, source=plan.out)
     good = show_verdict(post)
-    console.print(f"result  {plan.out}", highlight=False)
+    console.print(f"result  {plan.out}", soft_wrap=True)
     if plan.report:
         write_report(post, Path(plan.report))
     return 0 if good else BAD_VERDICT

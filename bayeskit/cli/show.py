@@ -55,13 +55,13 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
     rows = summary(post, sites)
     if limit is not None:
         rows = rows.loc[sorted(rows.index, key=lambda name: "[" in name)]  # stable: scalars first
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("site")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("site", no_wrap=True)
     for title in _TITLES.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for name, row in rows.iloc[:limit].iterrows():
         table.add_row(Text(str(name)), *_cells(row))
-    console.print(table)
+    Console(width=1000).print(table)  # at its natural width: a terminal too narrow wraps lines, but no number is cut
     if limit is not None and len(rows) > limit:
         console.print(f"and {len(rows) - limit} more: bayeskit summary {source}\n")
 

@@ -21,7 +21,6 @@ def model(x, y=None):
         numpyro.sample("y", dist.Normal(slope * x, sigma), obs=y)
 """
 DATA = "x,y\n" + "".join(f"{x},{0.7 * x + 0.1 * (-1) ** x}\n" for x in range(12))
-SMALL = ["--num-chains", "2", "--num-warmup", "200", "--num-draws", "200", "--no-progress"]
 
 
 def write_files(folder: Path) -> None:
@@ -51,6 +50,7 @@ def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("result")
     write_files(folder)
     words = ["run", str(folder / "line.py"), "--data", str(folder / "line.csv"), "--out", str(folder / "line.zarr")]
-    done = CliRunner().invoke(app, [*words, *SMALL, "--num-draws", "1000"], prog_name="bayeskit")
+    sizes = ["--num-chains", "4", "--num-warmup", "500", "--num-draws", "2000", "--no-progress"]
+    done = CliRunner().invoke(app, [*words, *sizes], prog_name="bayeskit")
     assert done.exit_code == 0, done.output
     return folder / "line.zarr"

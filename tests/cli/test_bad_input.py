@@ -13,7 +13,11 @@ CASES = {
     "syntax error": ({"line.py": "def model(x:\n"}, RUN, "line.py, line 1: '(' was never closed"),
     "failing import": ({"line.py": "import absent_package\n"}, RUN, "line.py, line 1: ModuleNotFoundError"),
     "no model function": ({"line.py": "def modle(x): ...\n"}, RUN, "did you mean 'modle'?"),
-    "model that fails": ({"line.py": "def model(x, y):\n    raise KeyError('oops')\n"}, RUN, "oops"),
+    "model that fails": (
+        {"line.py": "def model(x, y):\n    raise KeyError('oops')\n"},
+        RUN,
+        "line.py, line 2: KeyError: 'oops'",
+    ),
     "model that observes nothing": (
         {"line.py": "import numpyro, numpyro.distributions as d\ndef model(x, y): numpyro.sample('a', d.Normal())\n"},
         RUN,
@@ -48,7 +52,7 @@ CASES = {
     "no folder for the report": ({}, (*RUN, "--report", "absent/page.html"), "absent/page.html"),
     "nothing to resume": ({}, (*RUN, "--resume"), "posterior.zarr.partial does not exist"),
     "unknown option": ({}, (*RUN, "--chains", "4"), "--chains"),
-    "option of the wrong type": ({}, (*RUN, "--num-chains", "four"), "four"),
+    "option of the wrong type": ({}, (*RUN, "--num-chains", "four"), "--num-chains"),
     "no result to check": ({}, ("check", "absent.zarr"), "absent.zarr"),
     "check of something else": ({}, ("check", "line.csv"), "line.csv"),
     "report of something else": ({}, ("report", "line.csv", "-o", "page.html"), "line.csv"),
