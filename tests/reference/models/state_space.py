@@ -56,9 +56,14 @@ def lorenz_bridge(
     """An Euler-Maruyama path of the Lorenz system, one coordinate seen at both ends.
 
     The innovations are small, so that the centred path is a thin tube around the deterministic one. They are sampled in
-    units of their scale instead.
+    units of their scale instead. The start is near a saddle at the origin, and the data fix only its distance along the
+    unstable direction: the isotropic start is rotated to have that direction as its first axis.
     """
-    start = numpyro.sample("start", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+    growth = (jnp.sqrt(1201.0) - 11.0) / 2.0  # the positive eigenvalue of the drift's derivative at the origin
+    unstable = jnp.stack([growth + 1.0, jnp.asarray(10.0)]) / jnp.hypot(growth + 1.0, 10.0)  # its left eigenvector
+    axes = numpyro.sample("axes", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+    along, across = unstable * axes[0], jnp.stack([-unstable[1], unstable[0]]) * axes[1]
+    start = jnp.append(along + across, axes[2])
     noise = numpyro.sample("noise", dist.Normal(0.0, 1.0).expand([num_steps - 1, 3]).to_event(2))
 
     def step(state: jax.Array, kick: jax.Array) -> tuple[jax.Array, jax.Array]:
