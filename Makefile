@@ -20,7 +20,7 @@ help:
 
 python:
 	@test -n "$(PYTHON)" || { \
-	  echo "bayeskit needs Python 3.11 or newer with the venv module; found: $$(python3 --version 2>&1 || echo none)."; \
+	  echo "bayeskit needs Python 3.11 or newer with the venv module; found: $$(python3 --version 2>/dev/null || echo none)."; \
 	  echo "Install one (on Debian and Ubuntu the package python3-venv too), or name one: make PYTHON=/path/to/python3.12 ..."; \
 	  exit 1; }
 	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is older than Python 3.11, or lacks the venv module"; exit 1; }
