@@ -70,9 +70,9 @@ def mcse_mean(draws: np.ndarray) -> float:
 def mcse_sd(draws: np.ndarray) -> float:
     """The Monte Carlo standard error of the standard deviation of ``draws (chain, draw)``, by the delta method.
 
-    It needs the effective sample size of the squared deviations. ``arviz_stats.mcse(method="sd")`` of release 0.8 puts in
-    that of the draws themselves (arviz-stats issue 428, mended later), which is several times larger where the draws of
-    NUTS are antithetic: its error is then too small.
+    It needs the effective sample size of the squared deviations. ``arviz_stats.mcse(method="sd")`` of release 0.8 puts
+    in that of the draws themselves (arviz-stats issue 428, mended later), several times larger where the draws of NUTS
+    are antithetic: its error is then too small.
     """
     squares = (draws - draws.mean()) ** 2
     effective = float(array_stats.ess(squares, method="mean"))
