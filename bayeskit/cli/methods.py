@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from bayeskit._errors import MethodError
 from bayeskit.cli.errors import suggestion
 
+if TYPE_CHECKING:
+    from bayeskit.inference import Method
 
-def make_method(name: str, settings: Mapping[str, object]) -> object:
+
+def make_method(name: str, settings: Mapping[str, object]) -> Method:
     """The method called `name` with these settings.
 
     Args:

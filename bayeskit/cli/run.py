@@ -19,7 +19,7 @@ from bayeskit.cli.process import set_precision
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayeskit._typing import Method
+    from bayeskit.inference import Method
 
 
 def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
