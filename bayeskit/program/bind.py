@@ -1,0 +1,178 @@
+"""Bind data to a NumPyro function, and refuse data that would give a wrong number in silence."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Hashable, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._errors import DataError, ModelError
+from bayeskit._typing import Array, Data, Model
+
+Static = int | bool | str | None | Hashable
+
+
+class Program(eqx.Module):
+    """A NumPyro function with its arguments bound; made by :func:`bind`.
+
+    A pytree: the arrays among the arguments are its leaves; ints, bools, strings, ``None`` and functions are static
+    and part of every compile key. Calling it runs the function.
+
+    Attributes:
+        model: the NumPyro function.
+        arrays: the array arguments by name.
+        settings: the static arguments, as sorted ``(name, value)`` pairs.
+    """
+
+    model: Model = eqx.field(static=True)
+    arrays: dict[str, Array]
+    settings: tuple[tuple[str, Static], ...] = eqx.field(static=True)
+
+    def __call__(self) -> object:
+        return self.model(**self.arrays, **dict(self.settings))
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return str(getattr(self.model, "__name__", type(self.model).__name__))
+
+    @property
+    def data(self) -> dict[str, object]:
+        """All arguments, arrays and static ones, by name."""
+        return {**self.arrays, **dict(self.settings)}
+
+
+def bind(model: Model, data: Data | None = None) -> Program:
+    """Bind a mapping of argument names to the arguments of a NumPyro function.
+
+    Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision. Ints,
+    bools, strings, ``None`` and functions stay as they are (sizes and switches).
+
+    Args:
+        model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
+        data: values by argument name.
+
+    Raises:
+        DataError: a name that the function does not take or that it needs and did not get; an empty array; NaN; masked
+            values; strings or objects in an array; numbers that do not fit the current precision.
+        ModelError: ``model`` is not a function.
+
+    Example:
+        >>> import bayeskit as bk
+        >>> program = bk.bind(lambda y, J: None, {"y": [1.0, 2.0], "J": 2})
+        >>> program.arrays["y"].shape, program.settings
+        ((2,), (('J', 2),))
+    """
+    if isinstance(model, Program):
+        if data:
+            raise DataError(
+                "the model is a Program with its data already bound; bind new data to `program.model` instead"
+            )
+        return model
+    if not callable(model):
+        raise ModelError(f"the model must be a NumPyro function, got {type(model).__name__}")
+    if data is not None and not isinstance(data, Mapping):
+        raise DataError(f"data must map argument names to values, got {type(data).__name__}")
+    given = dict(data or {})
+    _check_names(model, given)
+    arrays: dict[str, Array] = {}
+    settings: dict[str, Static] = {}
+    for name, value in given.items():
+        if _is_static(value):
+            settings[name] = value.item() if isinstance(value, np.generic) else value
+        else:
+            arrays[name] = _as_array(name, value)
+    return Program(model, arrays, tuple(sorted(settings.items())))
+
+
+def _is_static(value: object) -> bool:
+    return (
+        value is None
+        or isinstance(value, bool | int | str | np.bool_ | np.integer)
+        or (callable(value) and not hasattr(value, "__array__"))
+    )
+
+
+def _check_names(model: Model, given: Mapping[str, object]) -> None:
+    bad = [name for name in given if not isinstance(name, str)]
+    if bad:
+        raise DataError(f"data names must be strings, got {bad[0]!r}")
+    try:
+        parameters = inspect.signature(model).parameters
+    except (TypeError, ValueError):
+        return
+    positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    if positional:
+        raise ModelError(f"argument {positional[0]!r} of the model is positional-only; bayeskit passes data by name")
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    named = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = [n for n in named if parameters[n].default is inspect.Parameter.empty]
+    missing = [name for name in required if name not in given]
+    unexpected = [] if takes_any else [name for name in given if name not in named]
+    if unexpected:
+        close = difflib.get_close_matches(unexpected[0], named, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DataError(
+            f"data name {unexpected[0]!r} is not an argument of the model, which takes {_listing(named)}{hint}"
+        )
+    if missing:
+        raise DataError(f"data lack {_listing(missing)}, which the model needs (given: {_listing(list(given))})")
+
+
+def _listing(names: list[str]) -> str:
+    return ", ".join(repr(n) for n in names) or "nothing"
+
+
+def _as_array(name: str, value: object) -> Array:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(
+            f"data {name!r} holds masked values, which an array would turn into numbers; pass the observed rows"
+        )
+    if isinstance(value, jax.core.Tracer):
+        return jnp.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"data {name!r} is not a rectangular array: {error}") from None
+    if array.dtype.kind in "OUSMm":
+        raise DataError(_not_numbers(name, array))
+    if array.size == 0:
+        raise DataError(f"data {name!r} is empty (shape {array.shape})")
+    if array.dtype.kind in "fc" and np.isnan(array).any():
+        count, where = int(np.isnan(array).sum()), tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+        raise DataError(
+            f"data {name!r} holds {count} NaN, the first at {list(where)}; drop those rows, or pass a finite placeholder "
+            "with `obs_mask` to have NumPyro impute them"
+        )
+    return _fit_precision(name, array)
+
+
+def _not_numbers(name: str, array: np.ndarray) -> str:
+    if array.dtype.kind in "US" or (array.size and isinstance(array.flat[0], str)):
+        return f"data {name!r} holds strings; encode them as integers, e.g. with numpy.unique(..., return_inverse=True)"
+    return f"data {name!r} of dtype {array.dtype} is not an array of numbers (ragged lists or None become objects)"
+
+
+def _fit_precision(name: str, array: np.ndarray) -> Array:
+    """Convert to JAX's current precision; a number that does not fit is an error, not a wrapped or infinite one."""
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype == array.dtype:
+        return jnp.asarray(array)
+    if array.dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if int(array.max()) > limits.max or int(array.min()) < limits.min:
+            raise DataError(
+                f"data {name!r} holds integers that do not fit {dtype}; enable 64-bit numbers in JAX (jax_enable_x64)"
+            )
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    if array.dtype.kind == "f" and (np.isfinite(array) & ~np.isfinite(narrow)).any():
+        raise DataError(
+            f"data {name!r} holds numbers that overflow {dtype}; rescale them, or enable 64-bit numbers in JAX"
+        )
+    return jnp.asarray(narrow)

@@ -1,0 +1,207 @@
+"""Starting points: where the log density and its gradient are finite."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+from numpyro.distributions import biject_to
+
+from bayeskit._errors import InitError, ModelError
+from bayeskit._typing import Array, Values
+from bayeskit.program import Program
+from bayeskit.target.density import run_trace, site_term
+from bayeskit.target.sites import JACOBIAN, Structure, place
+
+if TYPE_CHECKING:
+    from bayeskit.target.target import Target
+
+STRATEGIES = ("uniform", "prior")
+
+
+def check_given(structure: Structure, given: Mapping[str, object], num_chains: int | None = None) -> Values:
+    """Values of latent sites in the model's coordinates as arrays; with ``num_chains``, all with a leading chain axis.
+
+    Raises:
+        ModelError: an unknown site, NaN, or a wrong shape.
+    """
+    latent = {site.name: site for site in structure.of_kind("latent")}
+    out: Values = {}
+    for name, value in given.items():
+        if name not in latent:
+            close = difflib.get_close_matches(str(name), latent, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; the latent sites are {', '.join(latent)}"
+            raise ModelError(f"{name!r} is not a continuous latent site{hint}")
+        array, shape = jnp.asarray(value, float), latent[name].shape
+        if bool(jnp.isnan(array).any()):
+            raise ModelError(f"the value given for site {name!r} holds NaN")
+        chain = () if num_chains is None else (num_chains,)
+        if array.shape not in (shape, chain + shape):
+            raise ModelError(f"site {name!r} has shape {shape}, but the value given has shape {array.shape}")
+        out[name] = jnp.broadcast_to(array, chain + shape)
+    return out
+
+
+def pull_back(program: Program, values: Values, given: Values) -> tuple[Values, dict[str, Array]]:
+    """Unconstrained values of all latent sites: those of ``given`` inverted, in the model's order, the others as in ``values``.
+
+    Also whether each given value lies in its support, which may depend on the sites before it.
+    """
+    rest = {name: value for name, value in values.items() if name not in given}
+    model = handlers.substitute(handlers.substitute(program, data=given), substitute_fn=lambda site: place(rest, site))
+    with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
+        sites = handlers.trace(model).get_trace()
+    out, inside = dict(rest), {}
+    for name, value in given.items():
+        support = sites[name]["fn"].support
+        out[name] = biject_to(support).inv(value)
+        inside[name] = jnp.all(support(value))
+    return out, inside
+
+
+def _draw_uniform(target: Target, key: Array) -> Values:
+    """Uniform on (-2, 2) in every unconstrained coordinate, as in Stan."""
+    sites = target.structure.of_kind("latent")
+    keys = jax.random.split(key, len(sites))
+    return {
+        s.name: jax.random.uniform(k, s.unconstrained_shape, minval=-2.0, maxval=2.0)
+        for s, k in zip(sites, keys, strict=True)
+    }
+
+
+def _draw_prior(target: Target, key: Array) -> Values:
+    """One draw of the prior, pulled back to unconstrained values."""
+    with handlers.seed(rng_seed=key):
+        sites = handlers.trace(target.program).get_trace()
+    return {n: biject_to(sites[n]["fn"].support).inv(sites[n]["value"]) for n in target.latent_names}
+
+
+def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tuple[Values, Array]:
+    """A candidate and whether log density and gradient are finite there (and the given values inside their supports)."""
+    values = (_draw_prior if strategy == "prior" else _draw_uniform)(target, key)
+    ok = jnp.array(True)
+    if given:
+        values, inside = pull_back(target.program, values, given)
+        ok = jnp.all(jnp.stack(list(inside.values())))
+    density, gradient = jax.value_and_grad(target.log_density)(values)
+    finite = jnp.stack([jnp.isfinite(density), *(jnp.isfinite(g).all() for g in jax.tree.leaves(gradient))])
+    return values, ok & finite.all()
+
+
+_candidates = jax.jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3)
+
+
+def find_start(
+    target: Target,
+    key: Array,
+    num_chains: int,
+    *,
+    strategy: str = "uniform",
+    given: Mapping[str, object] | None = None,
+    max_tries: int = 100,
+) -> Values:
+    r"""Unconstrained starting values with a leading chain axis, where :math:`\log\pi` and its gradient are finite.
+
+    Args:
+        target: the target.
+        key: a JAX key.
+        num_chains: number of chains.
+        strategy: ``"uniform"`` on (-2, 2) in unconstrained space, or ``"prior"``.
+        given: values of some or all latent sites in the model's coordinates, with or without a leading chain axis.
+        max_tries: candidates a chain before giving up.
+
+    Raises:
+        InitError: no candidate was finite; names the site, its distribution and its value.
+        ModelError: ``given`` names an unknown site, or has a wrong shape or NaN.
+    """
+    if strategy not in STRATEGIES:
+        raise InitError(
+            f"unknown init strategy {strategy!r}; use one of {', '.join(map(repr, STRATEGIES))}, or values by site name"
+        )
+    fixed = check_given(target.structure, given or {}, num_chains)
+    tries = 1 if set(fixed) == set(target.latent_names) else max_tries
+    found: Values | None = None
+    good = np.zeros(num_chains, bool)
+    for attempt in range(tries):
+        keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
+        values, ok = _candidates(target, keys, fixed, strategy)
+        take = np.asarray(ok) & ~good
+        if found is None:
+            found = values
+        else:
+            found = {n: jnp.where(take.reshape(-1, *[1] * (v.ndim - 1)), values[n], v) for n, v in found.items()}
+        good |= take
+        if good.all():
+            return found
+    bad = int(np.argmin(good))
+    assert found is not None
+    given_bad = {n: v[bad] for n, v in fixed.items()}
+    raise InitError(_explain(target, {n: v[bad] for n, v in values.items()}, given_bad, bad, tries))
+
+
+def _explain(target: Target, values: Values, given: Values, chain: int, tries: int) -> str:
+    """Name the site to blame at the last candidate."""
+    start = f"chain {chain}: no starting point with a finite log density and gradient in {tries} tries; "
+    if given:
+        _, inside = pull_back(target.program, values, given)
+        outside = [name for name, ok in inside.items() if not bool(ok)]
+        if outside:
+            return start + f"the init value {_show(given[outside[0]])} of site {outside[0]!r} is outside its support"
+    sites = run_trace(target.program, values, seeded=True)
+    for name, site in sites.items():
+        if site["type"] != "sample":
+            continue
+        wrong = _wrong_parameter(site)
+        density = jnp.sum(site_term(site, name in target.moving).value)
+        if wrong or not bool(jnp.isfinite(density)):
+            plain = name.removeprefix(JACOBIAN)
+            kind = target.structure[plain].distribution
+            return start + (
+                f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value {_show(site['value'])}"
+                + (f", and its parameter {wrong}" if wrong else "")
+                + ". Check its parameters and data, or pass init= with values by site name"
+            )
+    gradient = jax.grad(target.log_density)(values)
+    for name, part in gradient.items():
+        if not bool(jnp.isfinite(part).all()):
+            return (
+                start
+                + f"the log density is finite there, but its gradient with respect to site {name!r} is {_show(part)}"
+            )
+    return start + "the sum of its terms is not finite; rescale the data"
+
+
+def _wrong_parameter(site: dict) -> str | None:
+    """The first parameter of the distribution outside its constraint, such as a negative scale."""
+    distribution = site["fn"]
+    while hasattr(distribution, "base_dist") and not type(distribution).arg_constraints:
+        distribution = distribution.base_dist
+    for name, constraint in type(distribution).arg_constraints.items():
+        value = distribution.__dict__.get(name)
+        if value is None or constraint.is_discrete or type(constraint).__name__.startswith("_Dependent"):
+            continue
+        try:
+            inside = np.asarray(constraint(value))
+        except (TypeError, NotImplementedError):
+            continue
+        if not inside.all():
+            worst = (
+                np.asarray(value)[tuple(np.argwhere(~inside)[0])]
+                if inside.ndim == np.ndim(value)
+                else np.asarray(value)
+            )
+            return f"{name} = {worst} must satisfy {constraint}"
+    return None
+
+
+def _show(value: object) -> str:
+    text = np.array2string(np.asarray(value), precision=4, threshold=6, edgeitems=2).replace("\n", "")
+    return text if len(text) < 120 else text[:117] + "..."
+
+
+__all__ = ["InitError", "ModelError", "check_given", "find_start", "pull_back"]

@@ -1,0 +1,162 @@
+"""A program seen as a log density over unconstrained values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Array, Values
+from bayeskit.program import Program
+from bayeskit.target.density import (
+    Terms,
+    behind_discrete,
+    moving_supports,
+    run_trace,
+    split,
+    summed_log_density,
+    summed_terms,
+    supports_hold,
+    total,
+)
+from bayeskit.target.start import check_given, pull_back
+from bayeskit.target.sites import Structure, learn_structure
+
+
+class Target(eqx.Module):
+    r"""The log density :math:`\log\pi(z)` of a program over unconstrained values :math:`z`, split into prior and likelihood.
+
+    With :math:`x = T(z)` the latent sites,
+
+    .. math:: \log\pi(z) = \sum_s c_s \log p(x_s \mid x_{<s}) + \sum_s c_s \log|\det J_{T_s}(z_s)|
+              + \sum_o c_o \log p(y_o \mid x).
+
+    A pytree whose leaves are the data, so that one compiled function serves all data of the same shapes. Unconstrained values
+    are dictionaries from site name to array.
+
+    Args:
+        program: the bound model, from :func:`bayeskit.bind`.
+        allow_unobserved: accept a model with no observation and no factor (its prior is then the target).
+
+    Raises:
+        ModelError: no latent site, no observation, a shape that broadcasts, an observation outside its support, a
+            ``numpyro.param``, or another construct that a density cannot have; the message names the site.
+
+    Example:
+        >>> import numpyro, numpyro.distributions as dist, jax.numpy as jnp
+        >>> import bayeskit as bk
+        >>> def model(y):
+        ...     scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+        ...     numpyro.sample("y", dist.Normal(0.0, scale), obs=y)
+        >>> target = bk.Target(bk.bind(model, {"y": [0.5, -0.5]}))
+        >>> z = {"scale": jnp.array(0.0)}
+        >>> float(target.constrain(z)["scale"])
+        1.0
+        >>> bool(jnp.isclose(target.log_density(z), target.log_prior(z) + target.log_likelihood(z)))
+        True
+    """
+
+    program: Program
+    structure: Structure = eqx.field(static=True)
+    moving: frozenset[str] = eqx.field(static=True)
+    hidden: frozenset[str] = eqx.field(static=True)
+
+    def __init__(self, program: Program, *, allow_unobserved: bool = False):
+        self.program = program
+        self.structure = learn_structure(program)
+        latent = self.structure.of_kind("latent")
+        if not latent:
+            raise ModelError(f"model {program.name!r} has no continuous latent site; there is nothing to infer")
+        if not allow_unobserved and not self.structure.of_kind("observed", "factor"):
+            raise ModelError(
+                f"model {program.name!r} observes nothing: no site has obs=, and there is no factor. Bind the observation, draw from "
+                "the prior with bayeskit.predict(model, data, key=...), or pass Target(..., allow_unobserved=True)"
+            )
+        zeros = {site.name: jnp.zeros(site.unconstrained_shape) for site in latent}
+        self.moving = moving_supports(program, zeros, self.structure)
+        self.hidden = behind_discrete(program, self.structure, zeros)
+        self._check_supports(zeros)
+
+    def _check_supports(self, values: Values) -> None:
+        if not any(site.guarded for site in self.structure.of_kind("observed")):
+            return
+        for name, inside in _supports(self, values).items():
+            if name not in self.moving and not bool(np.all(inside)):
+                where = [int(i) for i in np.argwhere(~np.asarray(inside))[0]]
+                site = run_trace(self.program, values, seeded=True)[name]
+                value = np.asarray(site["value"])[tuple(where)] if where else np.asarray(site["value"])
+                raise ModelError(
+                    f"observed site {name!r}: the value {value} at {where} lies outside the support of "
+                    f"{self.structure[name].distribution} ({site['fn'].support})"
+                )
+
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """Names of the continuous latent sites, in the model's order."""
+        return tuple(site.name for site in self.structure.of_kind("latent"))
+
+    @property
+    def size(self) -> int:
+        """Number of unconstrained coordinates."""
+        return sum(int(np.prod(site.unconstrained_shape)) for site in self.structure.of_kind("latent"))
+
+    def log_density(self, values: Values) -> Array:
+        r"""The scalar :math:`\log\pi(z)`, discrete latent sites summed out."""
+        if self.structure.of_kind("discrete"):
+            return summed_log_density(self.program, self.structure, values)
+        terms = self.terms(values)
+        return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
+
+    def log_prior(self, values: Values) -> Array:
+        r"""The prior part of :math:`\log\pi(z)`, Jacobians included."""
+        terms = self.terms(values)
+        return total(terms.prior) + total(terms.jacobian)
+
+    def log_likelihood(self, values: Values) -> Array:
+        r"""The likelihood part of :math:`\log\pi(z)`."""
+        return total(self.terms(values).likelihood)
+
+    def terms(self, values: Values) -> Terms:
+        """Log densities by site and by plate element, unscaled beside their scales, from one trace.
+
+        Raises:
+            ModelError: a discrete latent site makes the elements inseparable.
+        """
+        if self.structure.of_kind("discrete"):
+            return summed_terms(self.program, self.structure, values)
+        return split(run_trace(self.program, values), self.moving)
+
+    def constrain(self, values: Values) -> Values:
+        """Latent and deterministic sites in the model's own coordinates.
+
+        Deterministic sites that depend on a discrete latent site, which is summed out, have no single value; they are left out,
+        and building the target says so.
+        """
+        sites = run_trace(self.program, values, seeded=bool(self.structure.of_kind("discrete")))
+        wanted = [s.name for s in self.structure.of_kind("latent", "deterministic") if s.name not in self.hidden]
+        return {name: jnp.asarray(sites[name]["value"]) for name in wanted}
+
+    def unconstrain(self, constrained: Mapping[str, object]) -> Values:
+        """Unconstrained values of the latent sites given in the model's own coordinates; needs all of them.
+
+        Raises:
+            ModelError: an unknown or missing site, a wrong shape, NaN, or a value outside the site's support.
+        """
+        given = check_given(self.structure, constrained)
+        missing = [name for name in self.latent_names if name not in given]
+        if missing:
+            raise ModelError(f"values for the latent sites {', '.join(missing)} are missing")
+        values, inside = pull_back(self.program, {}, given)
+        for name, ok in inside.items():
+            if not bool(ok):
+                raise ModelError(f"the value {np.asarray(given[name])} of site {name!r} is outside its support")
+        return values
+
+
+@jax.jit
+def _supports(target: Target, values: Values) -> dict[str, Array]:
+    return supports_hold(run_trace(target.program, values, seeded=True))
