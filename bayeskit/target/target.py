@@ -104,6 +104,19 @@ class Target(eqx.Module):
         """Number of unconstrained coordinates."""
         return sum(int(np.prod(site.unconstrained_shape)) for site in self.structure.of_kind("latent"))
 
+    def ravel(self, values: Values) -> Array:
+        """The unconstrained values as one vector of shape ``(size,)``, site after site in the model's order."""
+        return jnp.concatenate([jnp.ravel(values[name]) for name in self.latent_names])
+
+    def unravel(self, vector: Array) -> Values:
+        """The inverse of :meth:`ravel`."""
+        out, start = {}, 0
+        for site in self.structure.of_kind("latent"):
+            stop = start + int(np.prod(site.unconstrained_shape))
+            out[site.name] = jnp.reshape(vector[start:stop], site.unconstrained_shape)
+            start = stop
+        return out
+
     def log_density(self, values: Values) -> Array:
         r"""The scalar :math:`\log\pi(z)`, discrete latent sites summed out."""
         if self.structure.of_kind("discrete"):

@@ -4,7 +4,7 @@ One step is one transition of BlackJAX's kernel (multinomial sampling along a tr
 Hoffman and Gelman 2014, Betancourt 2017). While `state.step < num_warmup` the step also adapts
 
 * the step size $\epsilon$, by Nesterov's dual averaging of the acceptance rate (Hoffman and Gelman 2014, section 3.2);
-* the metric $M^{-1}$, see `bayeskit.inference.mcmc.adaptation`.
+* the metric $M^{-1}$, see `bayeskit.inference.mcmc.blackjax_adaptation`.
 
 From the last step of the warmup on, $\epsilon$ is the average that dual averaging has arrived at, and nothing changes
 any more. So one `jax.lax.scan` over `step_chain`, compiled once, serves warmup and sampling, in chunks of any size.
@@ -29,7 +29,7 @@ from blackjax.mcmc.hmc import HMCState
 from blackjax.mcmc.nuts import NUTSInfo
 
 from bayeskit._typing import Array
-from bayeskit.inference.mcmc.adaptation import Adaptation, blackjax_metric, find_adaptation
+from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, blackjax_metric, find_adaptation
 from bayeskit.inference.mcmc.single_kernel import has_single_kernel, single_kernel
 
 __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]

@@ -1,0 +1,150 @@
+"""From draws to a DataTree: groups, dimensions, and the record of the run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Values
+from bayeskit.program import Program
+from bayeskit.target import SiteInfo, Structure, Target
+from bayeskit.target.density import run_trace
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayeskit.inference.method import Method
+
+Dims = Mapping[str, Sequence[str | None]]
+Coords = Mapping[str, Sequence[object] | np.ndarray]
+
+
+def labels(structure: Structure, dims: Dims | None, coords: Coords | None) -> tuple[dict[str, list[str | None]], dict[str, object]]:
+    """Names of dimensions and their coordinates: from the plates, overridden by the user's.
+
+    Raises:
+        ModelError: ``dims`` names a site that the model lacks, or ``coords`` a dimension that no site has.
+    """
+    names = {site.name: list(_plate_dims(structure, site)) for site in structure.sites}
+    for site, given in (dims or {}).items():
+        if site not in names:
+            raise ModelError(f"dims: {site!r} is not a site of the model, which has {', '.join(names)}")
+        if isinstance(given, str) or len(given) != len(names[site]):
+            raise ModelError(f"dims: site {site!r} has {len(names[site])} dimensions, but the names are {given!r}")
+        names[site] = list(given)
+    known = {dim for site_dims in names.values() for dim in site_dims if dim}
+    for dim in coords or {}:
+        if dim not in known:
+            raise ModelError(f"coords: no site has a dimension {dim!r}; the model has {', '.join(sorted(known)) or 'none'}")
+    labelled: dict[str, object] = {}
+    for info in structure.sites:
+        for dim, size in zip(names[info.name], info.shape, strict=True):
+            if dim:
+                labelled.setdefault(dim, np.arange(size))
+    return names, {**labelled, **(coords or {})}
+
+
+def _plate_dims(structure: Structure, site: SiteInfo) -> tuple[str | None, ...]:
+    taken = {info.name for info in structure.sites}
+    return tuple(f"{dim}_plate" if dim in taken else dim for dim in site.dims())
+
+
+def observed_values(target: Target) -> dict[str, np.ndarray]:
+    """Values of the observed sites."""
+    names = [site.name for site in target.structure.of_kind("observed")]
+    if not names:
+        return {}
+    return {name: np.asarray(value) for name, value in _observed(target, tuple(names)).items()}
+
+
+def _read_observed(target: Target, names: tuple[str, ...]) -> Values:
+    zeros = {s.name: jax.numpy.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
+    sites = run_trace(target.program, zeros, seeded=True)
+    return {name: jax.numpy.asarray(sites[name]["value"]) for name in names}
+
+
+_observed = jax.jit(_read_observed, static_argnums=1)
+
+
+def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The data that are not themselves an observation: covariates, indices, sizes."""
+    values = {n: np.asarray(v) for n, v in program.data.items() if isinstance(v, bool | int | float | str | jax.Array)}
+    return {n: v for n, v in values.items() if not (n in observed and np.array_equal(v, observed[n]))}
+
+
+def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:
+    """What the attributes say about a run before it starts."""
+    import numpyro
+
+    import bayeskit
+
+    backend = str(getattr(method, "backend", "numpyro" if type(method).__name__ == "HMC" else "blackjax"))
+    versions = {"python": platform.python_version(), "bayeskit": bayeskit.__version__}
+    versions |= {"jax": jax.__version__, "numpyro": numpyro.__version__}
+    if backend == "blackjax":
+        import importlib.metadata
+
+        versions["blackjax"] = importlib.metadata.version("blackjax")
+    attrs: dict[str, str | int | float] = {
+        "bayeskit_version": bayeskit.__version__,
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "inference_library": backend,
+        "inference_library_version": versions[backend],
+        "method": type(method).__name__,
+        "method_settings": json.dumps(method.settings()),
+        "versions": json.dumps(versions),
+        "key": json.dumps(np.asarray(key).tolist()),
+        "model": f"{getattr(target.program.model, '__module__', '')}.{target.program.name}",
+        "device": jax.default_backend(),
+        "float_dtype": str(jax.numpy.zeros(()).dtype),
+        "num_chains": method.num_chains,
+        "num_warmup": method.num_warmup,
+        "num_draws": method.num_draws,
+        "thin": thin,
+    }
+    depth = getattr(method, "max_tree_depth", None)
+    if depth is not None:
+        attrs["max_tree_depth"] = depth
+    return attrs
+
+
+def assemble(
+    target: Target,
+    values: Mapping[str, np.ndarray],
+    stats: Mapping[str, np.ndarray],
+    log_likelihood: Mapping[str, np.ndarray] | None,
+    attrs: Mapping[str, object],
+    dims: Dims | None,
+    coords: Coords | None,
+) -> xr.DataTree:
+    """The DataTree of a run."""
+    from bayeskit.storage import make_tree
+
+    names, labelled = labels(target.structure, dims, coords)
+    observed = observed_values(target)
+    groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": values, "sample_stats": stats}
+    if log_likelihood is not None:
+        groups["log_likelihood"] = log_likelihood
+        for name, array in log_likelihood.items():
+            if array.ndim - 2 != len(names[name]):
+                names[name] = names[name][: array.ndim - 2] if array.shape[2:] == target.structure[name].batch_shape else []
+    if observed:
+        groups["observed_data"] = observed
+    if constant := constants(target.program, observed):
+        groups["constant_data"] = constant
+    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "deterministic")}
+    used = {dim for site_dims in names.values() for dim in site_dims}
+    return make_tree(
+        groups,
+        dims=names,
+        coords={dim: value for dim, value in labelled.items() if dim in used},  # type: ignore[misc]
+        attrs=attrs,
+        site_kinds=kinds,
+    )

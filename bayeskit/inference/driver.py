@@ -1,0 +1,170 @@
+"""The one loop: chunks, progress, collecting, streaming to disk, interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+
+from bayeskit._errors import SamplingError
+from bayeskit.inference.method import Draws, Method
+from bayeskit.inference.pointwise import Pointwise
+from bayeskit.inference.progress import ProgressBar
+from bayeskit.storage import RunStore
+from bayeskit.target import Target
+
+CHUNKS = 20
+MAX_CHUNK = 1000
+Arrays = dict[str, np.ndarray]
+
+
+class Collector:
+    """Arrays for all draws of a run, filled chunk by chunk, so that the draws exist once in memory."""
+
+    def __init__(self, num_draws: int):
+        self.num_draws = num_draws
+        self.filled = 0
+        self._arrays: dict[str, Arrays] = {}
+
+    def add(self, groups: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Append arrays of shape ``(chain, draw, ...)`` by group and name."""
+        length = 0
+        for group, arrays in groups.items():
+            store = self._arrays.setdefault(group, {})
+            for name, array in arrays.items():
+                if name not in store:
+                    store[name] = np.empty((array.shape[0], self.num_draws, *array.shape[2:]), array.dtype)
+                length = array.shape[1]
+                store[name][:, self.filled : self.filled + length] = array
+        self.filled += length
+
+    def group(self, name: str) -> Arrays:
+        """What has been collected of a group."""
+        return {n: a if self.filled == self.num_draws else a[:, : self.filled] for n, a in self._arrays.get(name, {}).items()}
+
+
+class Run:
+    """A run under way: the method's state, how far it is, and what it has brought.
+
+    Args:
+        method: the method.
+        target: the target.
+        keep: names of the sites to keep, ``None`` for all.
+        thin: keep every ``thin``-th draw.
+        pointwise: evaluates log likelihoods, or ``None``.
+    """
+
+    def __init__(self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, pointwise: Pointwise | None):
+        self.method, self.target, self.keep, self.thin, self.pointwise = method, target, keep, thin, pointwise
+        self.state: object = None
+        self.done = 0
+        self.total = method.warmup_steps + method.num_draws
+        self.chunk = min(MAX_CHUNK, max(1, math.ceil(self.total / CHUNKS)))
+        self.collected = Collector(method.num_draws // thin)
+        self.divergences = 0
+        self.warmup_time = 0.0
+
+    def go(self, bar: ProgressBar, store: RunStore | None) -> None:
+        """Advance to the end. After an interrupt or an error the run holds what whole chunks have brought.
+
+        Raises:
+            SamplingError: no chain has a finite log density any more.
+        """
+        start = time.perf_counter()
+        while self.done < self.total:
+            state, draws = self.method.advance(self.state, self.target, self.chunk)
+            groups = self._select(draws)
+            self.state = state
+            self.done = min(self.done + self.chunk, self.total)
+            if store is not None:
+                _keep_on_disk(store, groups, state, self.done)
+            self.collected.add(groups)
+            warm = self.done <= self.method.warmup_steps
+            if warm:
+                self.warmup_time = time.perf_counter() - start
+            self._check_alive(draws)
+            bar.update("warmup" if warm else "sampling", self.done, self.divergences)
+
+    def _select(self, draws: Draws) -> dict[str, Arrays]:
+        """The kept draws of a chunk: after warmup, before the end, every ``thin``-th."""
+        steps = np.arange(self.done, self.done + self.chunk)
+        number = steps - self.method.warmup_steps + 1
+        wanted = np.flatnonzero((number >= 1) & (steps < self.total) & (number % self.thin == 0))
+        if wanted.size == 0:
+            return {}
+        index = slice(wanted[0], wanted[-1] + 1, self.thin)
+        values = {n: np.asarray(v)[:, index] for n, v in draws.values.items() if self.keep is None or n in self.keep}
+        stats = {n: np.asarray(v)[:, index] for n, v in draws.stats.items()}
+        if "diverging" in stats:
+            self.divergences += int(stats["diverging"].sum())
+        groups = {"posterior": values, "sample_stats": stats}
+        if self.pointwise is not None:
+            groups["log_likelihood"] = self.pointwise(draws.positions[:, index])
+        return groups
+
+    def _check_alive(self, draws: Draws) -> None:
+        lp = np.asarray(draws.stats["lp"])
+        if not np.isfinite(lp).any():
+            raise SamplingError(
+                f"after {self.done} steps the log density is not finite in any chain; check the model's priors and data with "
+                "bayeskit.predict(model, data, key=...), start from better values with init=, or use float64"
+            )
+
+
+_PREFIX = "log_likelihood:"
+
+
+def _keep_on_disk(store: RunStore, groups: dict[str, Arrays], state: object, done: int) -> None:
+    if groups:
+        extra = {_PREFIX + name: array for name, array in groups.get("log_likelihood", {}).items()}
+        store.append({**groups["posterior"], **extra}, groups["sample_stats"])
+    store.checkpoint([np.asarray(leaf) for leaf in jax.tree.leaves(state)], done)
+
+
+def read_back(store: RunStore) -> dict[str, Arrays]:
+    """The draws of an unfinished run, by group."""
+    values, stats = store.read_draws()
+    if not values:
+        return {}
+    groups: dict[str, Arrays] = {"posterior": {}, "sample_stats": stats}
+    for name, array in values.items():
+        if name.startswith(_PREFIX):
+            groups.setdefault("log_likelihood", {})[name.removeprefix(_PREFIX)] = array
+        else:
+            groups["posterior"][name] = array
+    return groups
+
+
+class _CompileClock:
+    """Adds up the seconds that JAX reports for lowering and compiling."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.listening = False
+
+    def listen(self) -> None:
+        if not self.listening:
+            jax.monitoring.register_event_duration_secs_listener(self._hear)
+            self.listening = True
+
+    def _hear(self, event: str, duration: float, **_: object) -> None:
+        if event.endswith(("backend_compile_duration", "jaxpr_to_mlir_module_duration", "jaxpr_trace_duration")):
+            self.seconds += duration
+
+
+_CLOCK = _CompileClock()
+
+
+@contextlib.contextmanager
+def compile_time() -> Iterator[list[float]]:
+    """Seconds of compilation within the block, as the one element of a list."""
+    _CLOCK.listen()
+    start, out = _CLOCK.seconds, [0.0]
+    try:
+        yield out
+    finally:
+        out[0] = _CLOCK.seconds - start

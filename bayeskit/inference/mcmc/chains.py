@@ -1,0 +1,164 @@
+"""Independent chains: one function for a single chain, mapped over the chain axis in the way that suits the machine.
+
+===============  =======================================================================================  ===================
+`chain_method`   what happens                                                                             chosen by "auto"
+===============  =======================================================================================  ===================
+``threads``      one compiled program for one chain, called from a pool of threads; no chain waits        on a CPU
+                 for another within a chunk
+``vectorized``   ``vmap``: all chains advance in lockstep                                                 on one accelerator
+``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication                   on several accelerators
+===============  =======================================================================================  ===================
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bayeskit._errors import MethodError
+from bayeskit._typing import Array, Values
+from bayeskit.inference.method import Draws, Method
+from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS
+from bayeskit.target import Target
+
+CHAIN_METHODS = ("auto", "threads", "vectorized", "sharded")
+
+
+class ChainMethod(Method):
+    """A method whose chains are independent: it says what one chain does, and this class maps it over all."""
+
+    chain_method: str
+
+    @abstractmethod
+    def init_chain(self, key: Array, target: Target, position: Array) -> Any:
+        """State of one chain at a flat position, shape ``(size,)``."""
+
+    @abstractmethod
+    def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
+        """One step of one chain: state, flat position, sample statistics."""
+
+    def warm_chain(self, state: Any, target: Target) -> Any:
+        """Adaptation of one chain that has no step form."""
+        del target
+        return state
+
+    def init(self, key: Array, target: Target, positions: Values) -> Any:
+        keys = np.asarray(jax.random.split(key, self.num_chains))
+        return map_chains(self, _init_chain, (keys, positions), target)
+
+    def warmup(self, state: Any, target: Target) -> Any:
+        if type(self).warm_chain is ChainMethod.warm_chain:
+            return state
+        return map_chains(self, _warm_chain, (state,), target)
+
+    def advance(self, state: Any, target: Target, num_steps: int) -> tuple[Any, Draws]:
+        return map_chains(self, partial_of(_advance_chain, num_steps), (state,), target)
+
+
+@cache
+def partial_of(function: Any, num_steps: int) -> Any:
+    """The same partial object for the same arguments, so that compiled programs are found again."""
+    return partial(function, num_steps=num_steps)
+
+
+def _init_chain(method: ChainMethod, target: Target, key: Array, position: Values) -> Any:
+    return method.init_chain(key, target, target.ravel(position))
+
+
+def _warm_chain(method: ChainMethod, target: Target, state: Any) -> Any:
+    return method.warm_chain(state, target)
+
+
+def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps: int) -> tuple[Any, Draws]:
+    def step(state: Any, _: None) -> tuple[Any, tuple[Array, dict[str, Array]]]:
+        state, position, stats = method.step_chain(state, target)
+        return state, (position, stats)
+
+    state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
+    values = jax.vmap(lambda position: target.constrain(target.unravel(position)))(positions)
+    return state, Draws(values, stats, positions)
+
+
+def resolve(chain_method: str, num_chains: int) -> str:
+    """The way chains are mapped here, for ``"auto"`` and for an explicit choice.
+
+    Raises:
+        MethodError: ``"sharded"`` where the devices do not divide the chains.
+    """
+    devices = jax.local_device_count()
+    if chain_method == "sharded" and num_chains % devices:
+        raise MethodError(f"chain_method='sharded' needs num_chains to be a multiple of the {devices} devices, got {num_chains}")
+    if chain_method != "auto":
+        return chain_method
+    if jax.default_backend() == "cpu":
+        return "threads"
+    return "sharded" if devices > 1 and num_chains % devices == 0 else "vectorized"
+
+
+def runs_single_kernels(chain_method: str) -> bool:
+    """Whether the program of one chain is compiled alone for a CPU, with the options of `single_kernel`."""
+    return jax.default_backend() == "cpu" and resolve(chain_method, jax.local_device_count()) == "threads"
+
+
+def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
+    """``function(method, target, *arguments of one chain)`` for every chain; results have a leading chain axis."""
+    how = resolve(method.chain_method, method.num_chains)
+    if how == "threads":
+        return _in_threads(method, function, stacked, target)
+    program = _vectorized(function) if how == "vectorized" else _sharded(function, jax.local_device_count())
+    return program(method, target, *stacked)
+
+
+@cache
+def _single(function: Any) -> Any:
+    options = dict(COMPILER_OPTIONS) if jax.default_backend() == "cpu" else None
+    return jax.jit(function, static_argnums=0, compiler_options=options)
+
+
+@cache
+def _vectorized(function: Any) -> Any:
+    def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        return jax.vmap(lambda *one: function(method, target, *one))(*stacked)
+
+    return jax.jit(run, static_argnums=0)
+
+
+@cache
+def _sharded(function: Any, num_devices: int) -> Any:
+    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), ("chain",))
+    spec = PartitionSpec("chain")
+
+    def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        def local(target: Target, *part: Any) -> Any:
+            return jax.vmap(lambda *one: function(method, target, *one))(*part)
+
+        specs = (PartitionSpec(), *[spec] * len(stacked))
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=spec, check_vma=False)(target, *stacked)
+
+    compiled = jax.jit(run, static_argnums=0)
+
+    def place(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        return compiled(method, target, *jax.device_put(stacked, NamedSharding(mesh, spec)))
+
+    return place
+
+
+def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
+    program = _single(function)
+    stacked = jax.tree.map(np.asarray, stacked)
+
+    def one(chain: int) -> Any:
+        return jax.tree.map(np.asarray, program(method, target, *jax.tree.map(lambda leaf: leaf[chain], stacked)))
+
+    first = one(0) if program._cache_size() == 0 else None  # compile once, not in every thread
+    rest = range(0 if first is None else 1, method.num_chains)
+    with ThreadPoolExecutor(max_workers=max(1, min(len(rest), os.cpu_count() or 1))) as pool:
+        parts = [*([] if first is None else [first]), *pool.map(one, rest)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)

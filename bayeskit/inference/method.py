@@ -1,0 +1,97 @@
+"""What every inference method promises to the driver."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeVar
+
+from bayeskit._errors import MethodError, ModelError
+from bayeskit._typing import Array, Values
+from bayeskit.target import Target
+
+State = TypeVar("State")
+
+
+class Draws(NamedTuple):
+    """What one `advance` brings; all arrays have leading axes ``(chain, step)``.
+
+    Attributes:
+        values: latent and deterministic sites in the model's coordinates.
+        stats: sample statistics under ArviZ's names.
+        positions: the unconstrained values, shape ``(chain, step, size)``.
+    """
+
+    values: Values
+    stats: dict[str, Array]
+    positions: Array
+
+
+class Method(ABC):
+    """Settings of an inference method (a frozen dataclass) and its pure functions over explicit state.
+
+    A state is a pytree of arrays with a leading chain axis which holds everything that resuming needs, keys included (as raw
+    data).
+    """
+
+    num_chains: int
+    num_warmup: int
+    num_draws: int
+
+    @property
+    def warmup_steps(self) -> int:
+        """How many of the first steps of `advance` are warmup; zero where `warmup` does all of it."""
+        return self.num_warmup
+
+    @abstractmethod
+    def init(self, key: Array, target: Target, positions: Values) -> object:
+        """The state before the first step; ``positions`` are unconstrained values with a leading chain axis."""
+
+    def warmup(self, state: object, target: Target) -> object:
+        """Adaptation that has no step form, as one atomic call."""
+        del target
+        return state
+
+    @abstractmethod
+    def advance(self, state: object, target: Target, num_steps: int) -> tuple[object, Draws]:
+        """Take ``num_steps`` steps in all chains."""
+
+    def check_target(self, target: Target) -> None:
+        """Refuse what the method cannot handle, naming the site.
+
+        Raises:
+            ModelError: a plate that subsamples its data.
+        """
+        if target.structure.subsampled:
+            plate = target.structure.subsampled[0]
+            raise ModelError(
+                f"plate {plate!r} subsamples its data, so the density changes at random between evaluations and "
+                f"{type(self).__name__} would target the wrong posterior; use the full data (no subsample_size)"
+            )
+
+    def settings(self) -> dict[str, object]:
+        """The settings by name, for the record of the run."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+def require(ok: bool, name: str, value: object, must: str) -> None:
+    """Refuse an impossible setting.
+
+    Raises:
+        MethodError: ``ok`` is false.
+    """
+    if not ok:
+        raise MethodError(f"{name} must be {must}, got {value!r}")
+
+
+def check_counts(method: Method) -> None:
+    """Numbers of chains and steps are positive integers (no warmup is allowed)."""
+    for name, least in (("num_chains", 1), ("num_warmup", 0), ("num_draws", 1)):
+        value = getattr(method, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        require(whole and value >= least, name, value, f"an integer of at least {least}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """A setting with a fixed set of values."""
+    require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))

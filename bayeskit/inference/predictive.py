@@ -1,0 +1,239 @@
+"""Prior and posterior predictive draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+
+from bayeskit._errors import DataError, ModelError
+from bayeskit._typing import Array, Data, Key, Model, Values
+from bayeskit.inference.assemble import Coords, Dims
+from bayeskit.inference.run import raw_key
+from bayeskit.program import Program, bind
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BATCH = 250
+
+
+def predict(
+    model: Model | Program,
+    data: Data | None,
+    post: xr.DataTree | None = None,
+    *,
+    key: Key,
+    num_draws: int = 1000,
+    sites: Sequence[str] | None = None,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
+) -> xr.DataTree:
+    r"""Draw what the model would observe: :math:`\tilde y \sim p(\tilde y \mid x)`, with :math:`x` from the posterior or prior.
+
+    Observed sites are always drawn anew, whether ``data`` binds them (replicated data) or leaves them ``None`` (new data).
+
+    Args:
+        model: the NumPyro function.
+        data: its arguments; covariates may be new ones.
+        post: a fit of the model; ``None`` draws from the prior.
+        key: an integer seed or a JAX key.
+        num_draws: number of prior draws (one chain); with ``post`` there is one for each of its draws.
+        sites: sites to return; by default all that are observed, and those that are random and not in ``post``.
+        dims: names of the dimensions of a site, where plates do not name them.
+        coords: labels along a dimension.
+
+    Returns:
+        With ``post``: a new tree, ``post`` with the group ``posterior_predictive``. Without: a tree with ``prior`` and
+        ``prior_predictive``.
+
+    Raises:
+        ModelError: ``post`` lacks a latent site of the model, has it with another shape, or ``sites`` names an unknown one.
+        DataError: as for :func:`bayeskit.bind`.
+
+    Example:
+        >>> import numpyro, numpyro.distributions as dist
+        >>> import bayeskit as bk
+        >>> def model(x, y=None):
+        ...     slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+        ...     with numpyro.plate("row", len(x)):
+        ...         numpyro.sample("y", dist.Normal(slope * x, 0.5), obs=y)
+        >>> prior = bk.predict(model, {"x": [1.0, 2.0, 3.0]}, key=0, num_draws=50)
+        >>> prior["prior_predictive/y"].shape
+        (1, 50, 3)
+    """
+    if num_draws < 1:
+        raise DataError(f"num_draws must be at least 1, got {num_draws}")
+    program = bind(model, data)
+    raw = raw_key(key)
+    shape = _learn(program)
+    given, lead = _posterior(post, shape, num_draws)
+    observed = [n for n, site in shape.items() if site["observed"]]
+    drawn = [n for n in shape if shape[n]["type"] == "sample" and n not in given]
+    wanted = _check_sites(sites, shape) if sites is not None else list(dict.fromkeys([*observed, *drawn]))
+    if post is None:
+        wanted = [n for n in shape if not shape[n]["auxiliary"]] if sites is None else wanted
+    values = _run(program, raw, given, lead, tuple(wanted))
+    return _tree(post, shape, values, observed, dims, coords)
+
+
+def _replicate(program: Program, key: Array, given: Values) -> dict[str, Any]:
+    """One trace with the latent sites given and everything observed drawn anew."""
+
+    def keep_factors(site: dict[str, Any]) -> bool:
+        return bool(site["infer"].get("is_auxiliary"))
+
+    model = handlers.substitute(_Unobserve(program, keep_factors), data=given)
+    return handlers.trace(handlers.seed(model, rng_seed=key)).get_trace()
+
+
+class _Unobserve(handlers.substitute):
+    """Forget the observed values of all sites but factors."""
+
+    def __init__(self, fn: Any, keep: Any):
+        super().__init__(fn, data={})
+        self.keep = keep
+
+    def process_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and msg["is_observed"] and not self.keep(msg):
+            msg["value"], msg["is_observed"] = None, False
+            msg["infer"] = {**msg["infer"], "was_observed": True}
+
+
+def _learn(program: Program) -> dict[str, dict[str, Any]]:
+    """Names, shapes and plates of the sites when everything is drawn."""
+    out: dict[str, dict[str, Any]] = {}
+
+    def run() -> None:
+        for name, site in _replicate(program, jax.random.PRNGKey(0), {}).items():
+            if site["type"] not in ("sample", "deterministic"):
+                continue
+            value = jnp.asarray(site["value"])
+            event = site["fn"].event_dim if site["type"] == "sample" else 0
+            batch = value.ndim - event
+            names: list[str | None] = [None] * value.ndim
+            for frame in site["cond_indep_stack"]:
+                if 0 <= batch + frame.dim < batch and value.shape[batch + frame.dim] == frame.size:
+                    names[batch + frame.dim] = frame.name
+            infer = site.get("infer") or {}
+            out[name] = {
+                "type": site["type"],
+                "shape": value.shape,
+                "dims": names,
+                "observed": bool(infer.get("was_observed")) or bool(infer.get("is_free")),
+                "auxiliary": bool(infer.get("is_auxiliary")),
+            }
+
+    try:
+        jax.eval_shape(run)
+    except Exception as error:
+        first = str(error).strip().splitlines()
+        shapes = ", ".join(f"{n} {a.shape}" for n, a in program.arrays.items()) or "none"
+        raise ModelError(
+            f"model {program.name!r} cannot be drawn from: {type(error).__name__}: {first[0] if first else ''} (data shapes: {shapes})"
+        ) from error
+    return {name: site for name, site in out.items() if not site["auxiliary"]}
+
+
+def _posterior(post: xr.DataTree | None, shape: dict[str, dict[str, Any]], num_draws: int) -> tuple[Values, tuple[int, int]]:
+    """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result."""
+    if post is None:
+        return {}, (1, num_draws)
+    from bayeskit.storage import site_values
+
+    values = site_values(post)
+    sampled = {n for n, site in shape.items() if site["type"] == "sample"}
+    kinds = {str(n): v.attrs.get("site_kind") for n, v in post["posterior"].data_vars.items()}
+    missing = [n for n in values if n not in shape and kinds.get(n) == "latent"]
+    if missing:
+        raise ModelError(f"the fit has a latent site {missing[0]!r} that the model lacks; is it a fit of this model?")
+    out: Values = {}
+    lead = (1, 1)
+    for name, value in values.items():
+        lead = (value.shape[0], value.shape[1])
+        if name in sampled:
+            if value.shape[2:] != shape[name]["shape"]:
+                raise ModelError(
+                    f"site {name!r} has shape {shape[name]['shape']} under these data, but {value.shape[2:]} in the fit"
+                )
+            out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
+    latent = [n for n in sampled if n not in out and not shape[n]["observed"]]
+    if latent and not _is_local(latent, shape, values):
+        raise ModelError(
+            f"the fit lacks the latent site {latent[0]!r}, so it cannot be predicted from; fit again without keep=, or keep that site"
+        )
+    return out, lead
+
+
+def _is_local(names: list[str], shape: dict[str, dict[str, Any]], values: dict[str, np.ndarray]) -> bool:
+    """Discrete sites were summed out and are drawn anew; a continuous one that is missing was dropped from the fit."""
+    del values
+    return all(shape[name].get("discrete", False) for name in names)
+
+
+def _check_sites(sites: Sequence[str], shape: dict[str, dict[str, Any]]) -> list[str]:
+    for name in sites:
+        if name not in shape:
+            raise ModelError(f"sites: {name!r} is not a site of the model, which has {', '.join(shape)}")
+    return list(sites)
+
+
+def _run(program: Program, raw: np.ndarray, given: Values, lead: tuple[int, int], wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Draws in batches, so that memory stays bounded."""
+    total = math.prod(lead)
+    keys = jax.random.split(jnp.asarray(raw), total)
+    parts = []
+    for start in range(0, total, BATCH):
+        index = np.minimum(np.arange(start, start + BATCH), total - 1)
+        part = _batch(program, keys[index], {n: v[index] for n, v in given.items()}, wanted)
+        parts.append({n: np.asarray(v)[: total - start] for n, v in part.items()})
+    return {n: np.concatenate([p[n] for p in parts]).reshape(*lead, *parts[0][n].shape[1:]) for n in wanted}
+
+
+def _one(program: Program, key: Array, given: Values, wanted: tuple[str, ...]) -> Values:
+    sites = _replicate(program, key, given)
+    return {name: jnp.asarray(sites[name]["value"]) for name in wanted}
+
+
+_batch = jax.jit(jax.vmap(_one, in_axes=(None, 0, 0, None)), static_argnums=3)
+
+
+def _tree(
+    post: xr.DataTree | None,
+    shape: dict[str, dict[str, Any]],
+    values: dict[str, np.ndarray],
+    observed: list[str],
+    dims: Dims | None,
+    coords: Coords | None,
+) -> xr.DataTree:
+    from bayeskit.storage import add_group, make_tree
+
+    names: dict[str, list[str | None]] = {
+        n: [f"{d}_plate" if d in shape else d for d in shape[n]["dims"]] for n in values
+    }
+    labelled: dict[str, Any] = {}
+    if post is not None and "observed_data" in post.children:
+        data = post["observed_data"].to_dataset()
+        for name in values:
+            if name in data and data[name].shape == values[name].shape[2:]:
+                names[name] = [str(d) for d in data[name].dims]
+        labelled = {str(d): c.values for d, c in data.coords.items()}
+    names.update({n: list(d) for n, d in (dims or {}).items()})
+    for name, value in values.items():
+        for dim, size in zip(names[name], value.shape[2:], strict=True):
+            if dim and len(labelled.get(dim, ())) != size:
+                labelled[dim] = np.arange(size)
+    labelled.update(coords or {})
+    used = {d for n in names.values() for d in n}
+    labelled = {d: c for d, c in labelled.items() if d in used}
+    if post is not None:
+        return add_group(post, "posterior_predictive", values, dims=names, coords=labelled)
+    prior = {n: v for n, v in values.items() if n not in observed}
+    predictive = {n: v for n, v in values.items() if n in observed}
+    groups = {g: v for g, v in (("prior", prior), ("prior_predictive", predictive)) if v}
+    return make_tree(groups, dims=names, coords=labelled)

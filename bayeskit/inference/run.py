@@ -1,0 +1,281 @@
+"""`infer` and `resume`: from a model and data to a DataTree."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import jax
+import numpy as np
+
+from bayeskit._errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
+from bayeskit._typing import Array, Data, Key, Model, Values
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record
+from bayeskit.inference.driver import Run, compile_time, read_back
+from bayeskit.inference.method import Method
+from bayeskit.inference.pointwise import Pointwise
+from bayeskit.inference.progress import ProgressBar
+from bayeskit.program import Program, bind
+from bayeskit.storage import RunStore
+from bayeskit.target import Target, find_start
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    Init: TypeAlias = str | Mapping[str, object] | xr.DataTree | None
+
+
+def infer(
+    model: Model | Program | Target,
+    data: Data | None,
+    method: Method,
+    *,
+    key: Key,
+    init: Init = None,
+    store: str | os.PathLike[str] | None = None,
+    keep: Sequence[str] | None = None,
+    thin: int = 1,
+    dims: Dims | None = None,
+    coords: Coords | None = None,
+    log_likelihood: bool = False,
+    progress: bool = True,
+) -> xr.DataTree:
+    """Draw from the posterior of a NumPyro model.
+
+    Args:
+        model: a NumPyro function; or a bound :class:`bayeskit.Program` or :class:`bayeskit.Target`, then without data.
+        data: values by argument name.
+        method: how, e.g. ``bk.NUTS(num_chains=4)``.
+        key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
+        init: where chains start. ``None`` or ``"uniform"``: uniform on (-2, 2) in unconstrained space; ``"prior"``: draws of the
+            prior; a mapping from site to value, in the model's coordinates, with or without a leading chain axis (other sites
+            uniform); or an earlier fit, whose last draws are taken.
+        store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with :func:`resume`.
+        keep: names of the sites to keep; all by default.
+        thin: keep every ``thin``-th draw.
+        dims: names of the dimensions of a site, where plates do not name them.
+        coords: labels along a dimension.
+        log_likelihood: also store the log likelihood of each observation, for :func:`bayeskit.loo`.
+        progress: show a progress bar.
+
+    Returns:
+        A DataTree with ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data`` (and ``log_likelihood``); dimensions
+        ``(chain, draw)`` first; the record of the run in ``attrs``. Give it to :func:`bayeskit.check`.
+
+    Raises:
+        DataError: data missing, unexpected, empty, NaN, ...
+        ModelError: the model, or a site, cannot be used as written.
+        InitError: no starting point with a finite density.
+        MethodError: an unknown or impossible setting.
+        SamplingError: all chains have left the region of finite density.
+        Interrupted: stopped by hand; ``.post`` holds the draws so far.
+
+    Example:
+        >>> import numpyro, numpyro.distributions as dist
+        >>> import bayeskit as bk
+        >>> def model(y):
+        ...     mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
+        ...     with numpyro.plate("row", len(y)):
+        ...         numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+        >>> method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=200)
+        >>> post = bk.infer(model, {"y": [1.2, 0.7, 1.9]}, method, key=0, progress=False)
+        >>> post["posterior/mu"].shape, post["observed_data/y"].dims
+        ((2, 200), ('row',))
+    """
+    if not isinstance(method, Method):
+        raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
+    target = _target(model, data)
+    method.check_target(target)
+    kept = _check_keep(target, keep)
+    if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
+        raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
+    labels(target.structure, dims, coords)
+    raw = raw_key(key)
+    run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
+    attrs = record(method, target, raw, thin)
+    make_record = {
+        "method": type(method).__name__,
+        "settings": method.settings(),
+        "keep": None if keep is None else list(keep),
+        "thin": thin,
+        "dims": None if dims is None else {n: list(d) for n, d in dims.items()},
+        "coords": None if coords is None else {n: np.asarray(c).tolist() for n, c in coords.items()},
+        "log_likelihood": log_likelihood,
+        "fingerprint": fingerprint(target),
+        "attrs": attrs,
+    }
+    _check_assembly(target, attrs, dims, coords)
+    disk: RunStore | None = None
+    begin = time.perf_counter()
+    with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
+        try:
+            start_key, run_key = jax.random.split(jax.numpy.asarray(raw))
+            positions = _start(target, start_key, method.num_chains, init)
+            run.state = method.warmup(method.init(run_key, target, positions), target)
+            if store is not None:
+                disk = RunStore.create(store, make_record)
+            run.go(bar, disk)
+        except KeyboardInterrupt:
+            raise _interrupted(run, attrs, dims, coords, store if disk is not None else None) from None
+    return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
+
+
+def resume(model: Model | Program | Target, data: Data | None, path: str | os.PathLike[str], *, progress: bool = True) -> xr.DataTree:
+    """Go on with a run that was stopped, from its last whole chunk; the result is the one that the run would have had.
+
+    Args:
+        model: the same model.
+        data: the same data.
+        path: the ``store`` of the run.
+        progress: show a progress bar.
+
+    Raises:
+        StorageError: there is no unfinished run at ``path``, or its files are damaged.
+        DataError: model or data are not those of the run.
+    """
+    from bayeskit.inference import METHODS
+
+    disk = RunStore.open(path)
+    kept = disk.record
+    target = _target(model, data)
+    if kept.get("fingerprint") != fingerprint(target):
+        raise DataError(f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same")
+    method = METHODS[str(kept["method"]).lower()](**kept["settings"])  # type: ignore[arg-type]
+    keep = None if kept["keep"] is None else frozenset(kept["keep"])  # type: ignore[call-overload]
+    run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)  # type: ignore[call-overload]
+    attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]  # type: ignore[call-overload]
+    begin = time.perf_counter()
+    with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
+        try:
+            _restore(run, disk, np.asarray(__import__("json").loads(attrs["key"]), np.uint32))
+            run.go(bar, disk)
+        except KeyboardInterrupt:
+            raise _interrupted(run, attrs, dims, coords, path) from None
+    return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
+
+
+def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
+    """State, step count and draws of the last whole chunk; a run stopped before its first chunk starts afresh."""
+    start_key, run_key = jax.random.split(jax.numpy.asarray(raw))
+    positions = _start(run.target, start_key, run.method.num_chains, None)
+    state = run.method.init(run_key, run.target, positions)
+    point = disk.read_checkpoint()
+    if point is None:
+        raise StorageError("the run was stopped before its first chunk; there is nothing to resume, start it again")
+    leaves, shape = jax.tree.flatten(state)
+    if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in point.leaves]:
+        raise StorageError("the stored state does not fit the method; it was written by another version")
+    run.state, run.done = jax.tree.unflatten(shape, point.leaves), point.steps_done
+    groups = read_back(disk)
+    if groups:
+        run.collected.add(groups)
+        run.divergences = int(groups["sample_stats"].get("diverging", np.zeros(1)).sum())
+
+
+def raw_key(key: Key) -> np.ndarray:
+    """Key data of an integer seed or of a JAX key, typed or raw.
+
+    Raises:
+        MethodError: neither.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return np.asarray(jax.random.PRNGKey(int(key)))
+    if isinstance(key, jax.Array) and jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+        return np.asarray(jax.random.key_data(key))
+    if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.shape == (2,):
+        return np.asarray(key)
+    raise MethodError(f"key must be an integer seed or a single JAX key, got {key!r}")
+
+
+def fingerprint(target: Target) -> str:
+    """A hash of structure, data and precision: two runs with the same one may share their draws."""
+    digest = hashlib.sha256(repr((target.structure, target.program.settings)).encode())
+    for name, array in sorted(target.program.arrays.items()):
+        host = np.asarray(array)
+        digest.update(f"{name}{host.dtype}{host.shape}".encode())
+        digest.update(host.tobytes())
+    return digest.hexdigest()
+
+
+def _target(model: Model | Program | Target, data: Data | None) -> Target:
+    if isinstance(model, Target):
+        if data:
+            raise DataError("the model is a Target with its data already bound; pass None as data")
+        return model
+    return Target(bind(model, data))
+
+
+def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
+    if keep is None:
+        return None
+    known = [site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden]
+    if isinstance(keep, str) or not keep:
+        raise ModelError(f"keep must be a list of site names, got {keep!r}")
+    for name in keep:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; the model has {', '.join(known)}"
+            raise ModelError(f"keep: {name!r} is not a latent or deterministic site{hint}")
+    return frozenset(keep)
+
+
+def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
+    if init is None or isinstance(init, str):
+        return find_start(target, key, num_chains, strategy=init or "uniform")
+    if isinstance(init, Mapping) and not hasattr(init, "children"):
+        return find_start(target, key, num_chains, given=init)
+    from bayeskit.storage import site_values
+
+    try:
+        values = site_values(init)  # type: ignore[arg-type]
+    except Exception as error:
+        raise InitError(f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}") from error
+    last = {name: value[:, -1] for name, value in values.items() if name in target.latent_names}
+    if not last:
+        raise InitError(f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})")
+    chains = {name: value[np.arange(num_chains) % value.shape[0]] for name, value in last.items()}
+    return find_start(target, key, num_chains, given=chains)
+
+
+def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None) -> None:
+    """Assemble an empty result, so that wrong labels fail before the run and not after it."""
+    sites = target.structure.of_kind("latent", "deterministic")
+    empty = {s.name: np.zeros((1, 0, *s.shape)) for s in sites if s.name not in target.hidden}
+    assemble(target, empty, {"lp": np.zeros((1, 0))}, None, attrs, dims, coords)
+
+
+def _interrupted(
+    run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None, store: str | os.PathLike[str] | None
+) -> Interrupted:
+    drawn = run.collected.filled
+    post = None
+    if drawn:
+        post = assemble(run.target, *_groups(run), {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)
+    where = f"; go on with bayeskit.resume(model, data, {os.fspath(store)!r})" if store is not None else ""
+    message = f"interrupted after {run.done} of {run.total} steps, with {drawn} draws a chain in .post{where}"
+    return Interrupted(message, post, None if store is None else os.fspath(store))
+
+
+def _groups(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    pointwise = run.collected.group("log_likelihood") if run.pointwise is not None else None
+    return run.collected.group("posterior"), run.collected.group("sample_stats"), pointwise
+
+
+def _finish(
+    run: Run,
+    attrs: Mapping[str, object],
+    dims: Dims | None,
+    coords: Coords | None,
+    disk: RunStore | None,
+    begin: float,
+    compiling: float,
+) -> xr.DataTree:
+    times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
+    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords)
+    if disk is not None:
+        disk.finish(tree)
+    return tree
