@@ -53,7 +53,8 @@ def run_trace(program: Program, values: Values, *, seeded: bool = False) -> dict
         return handlers.trace(model).get_trace()
     except jax.errors.UnexpectedTracerError:
         raise ModelError(
-            f"model {program.name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside models"
+            f"model {program.name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside "
+            "models"
         ) from None
 
 
@@ -93,7 +94,9 @@ def total(terms: dict[str, Term]) -> Array:
 
 
 def supports_hold(sites: dict[str, Site]) -> dict[str, Array]:
-    """For each observed site, whether each element of the observation lies in the support (masked elements count as inside)."""
+    """For each observed site, whether each element of the observation lies in the support (masked elements count as
+    inside).
+    """
     inside = {}
     for name, site in sites.items():
         if site["type"] == "sample" and site["is_observed"] and not site["infer"].get("is_auxiliary"):
@@ -115,8 +118,8 @@ def support_parameters(sites: dict[str, Site]) -> dict[str, list[Array]]:
 def moving_supports(program: Program, values: Values, structure: Structure) -> frozenset[str]:
     """Names of observed sites whose support moves with the latent values.
 
-    Found from the derivative of the support's parameters in a random direction; models whose supports have no parameters (the
-    reals, the positive numbers, ...) cost nothing.
+    Found from the derivative of the support's parameters in a random direction; models whose supports have no
+    parameters (the reals, the positive numbers, ...) cost nothing.
     """
     if structure.of_kind("discrete") or not structure.of_kind("latent"):
         return frozenset()
@@ -148,7 +151,6 @@ def behind_discrete(program: Program, structure: Structure, values: Values) -> f
     """Names of the deterministic sites that depend on a discrete latent site: enumeration gives them extra lanes."""
     if not structure.of_kind("discrete") or not structure.of_kind("deterministic"):
         return frozenset()
-    from numpyro.contrib.funsor import trace as packed_trace
     from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 
     shapes: dict[str, tuple[int, ...]] = {}
@@ -156,14 +158,15 @@ def behind_discrete(program: Program, structure: Structure, values: Values) -> f
     def run() -> None:
         model = handlers.substitute(_enumerated(program, structure), substitute_fn=partial(place, values))
         with plate_to_enum_plate():
-            sites = packed_trace(model).get_trace()
+            sites = handlers.trace(model).get_trace()
         shapes.update({site.name: jnp.shape(sites[site.name]["value"]) for site in structure.of_kind("deterministic")})
 
     jax.eval_shape(run)
     hidden = frozenset(name for name, shape in shapes.items() if shape != structure[name].shape)
     if hidden:
         warnings.warn(
-            f"the deterministic sites {sorted(hidden)} depend on discrete latent sites, which are summed out; they are left out",
+            f"the deterministic sites {sorted(hidden)} depend on discrete latent sites, which are summed out; they "
+            "are left out",
             stacklevel=4,
         )
     return hidden
@@ -200,10 +203,8 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
         if site["type"] != "sample":
             continue
         term = site_term(site, False)
-        depends = (
-            name in discrete
-            or jnp.ndim(term.value) > nesting
-            and math.prod(jnp.shape(term.value)[: -nesting or None]) > 1
+        depends = name in discrete or (
+            jnp.ndim(term.value) > nesting and math.prod(jnp.shape(term.value)[: -nesting or None]) > 1
         )
         if not depends:
             group = terms.jacobian if name.startswith(JACOBIAN) else None
@@ -216,7 +217,8 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
         scaled = not (isinstance(term.scale, int | float) and term.scale == 1.0)
         if scaled or not (name in discrete or site["is_observed"]):
             raise ModelError(
-                f"site {name!r}: a scaled or continuous site that depends on a discrete one has no exact per-element density"
+                f"site {name!r}: a scaled or continuous site that depends on a discrete one has no exact per-element "
+                "density"
             )
         joint = joint + term.value
     same = (
@@ -224,8 +226,8 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
     )
     if not same:
         raise ModelError(
-            f"the discrete sites {sorted(discrete)} and the observations {summed} that depend on them are not in the same plates, "
-            "so there is no exact density for each observation; sum the discrete sites out by hand"
+            f"the discrete sites {sorted(discrete)} and the observations {summed} that depend on them are not in the "
+            "same plates, so there is no exact density for each observation; sum the discrete sites out by hand"
         )
     lanes = tuple(range(jnp.ndim(joint) - nesting))
     terms.likelihood[summed[0]] = Term(jax.scipy.special.logsumexp(joint, axis=lanes))

@@ -38,7 +38,8 @@ class SiteInfo:
 
     Attributes:
         name: the site's name.
-        kind: ``"latent"`` (continuous), ``"discrete"`` (latent, summed out), ``"observed"``, ``"factor"``, ``"deterministic"``.
+        kind: ``"latent"`` (continuous), ``"discrete"`` (latent, summed out), ``"observed"``, ``"factor"``,
+            ``"deterministic"``.
         shape: shape of the constrained value.
         unconstrained_shape: shape of the unconstrained value; differs from ``shape`` for a simplex, say.
         event_dim: how many trailing dimensions are one event.
@@ -108,8 +109,8 @@ class Watch(Messenger):
         if kind == "sample":
             if get_opaque_trace_state() != self.state:
                 raise ModelError(
-                    f"site {name!r} is inside a raw jax transform (scan, cond, vmap, jit, ...), where NumPyro loses it; "
-                    "use numpyro.contrib.control_flow or a plate"
+                    f"site {name!r} is inside a raw jax transform (scan, cond, vmap, jit, ...), where NumPyro loses "
+                    "it; use numpyro.contrib.control_flow or a plate"
                 )
             if msg["kwargs"].get("rng_key") is not None and not msg["is_observed"]:
                 raise ModelError(f"site {name!r} is given an rng_key of its own; let bayeskit seed it")
@@ -127,8 +128,8 @@ class Watch(Messenger):
 def place(values: Values | None, site: Site) -> Array | None:
     """Value of a latent site from its unconstrained value, recording the log Jacobian as a site of its own.
 
-    With ``values=None`` the site is put at the image of zero: for learning the structure of a model. The support is read off
-    the site at hand, so it may depend on earlier values.
+    With ``values=None`` the site is put at the image of zero: for learning the structure of a model. The support is
+    read off the site at hand, so it may depend on earlier values.
     """
     name = site["name"]
     if site["type"] != "sample" or site["is_observed"] or site["fn"].support.is_discrete:
@@ -138,8 +139,8 @@ def place(values: Values | None, site: Site) -> Array | None:
         transform = biject_to(distribution.support)
     except NotImplementedError:
         raise ModelError(
-            f"site {name!r} ({describe(distribution)}) has support {distribution.support}, for which there is no bijection from "
-            "the real line; write it as a transformed or reparameterised site"
+            f"site {name!r} ({describe(distribution)}) has support {distribution.support}, for which there is no "
+            "bijection from the real line; write it as a transformed or reparameterised site"
         ) from None
     if values is None:
         unconstrained = jnp.zeros(transform.inverse_shape(tuple(distribution.shape())))
@@ -200,12 +201,13 @@ def learn_structure(program: Program) -> Structure:
         jax.eval_shape(run)
     except jax.errors.UnexpectedTracerError:
         raise ModelError(
-            "a value leaked out of a jax transform inside the model: numpyro.sample or numpyro.deterministic inside a raw "
-            "lax.scan, cond, vmap or jit; use numpyro.contrib.control_flow or a plate"
+            "a value leaked out of a jax transform inside the model: numpyro.sample or numpyro.deterministic inside "
+            "a raw lax.scan, cond, vmap or jit; use numpyro.contrib.control_flow or a plate"
         ) from None
     subsampled = tuple(p["name"] for p in plates if p["args"][1] is not None and p["args"][1] < p["args"][0])
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plate_sizes(infos)
+    _check_enumerable(infos)
     return Structure(tuple(infos), subsampled, nesting)
 
 
@@ -265,7 +267,8 @@ def _check_broadcast(site: Site, shape: tuple[int, ...]) -> None:
     event = tuple(distribution.event_shape)
     if event_dim and shape[len(shape) - event_dim :] != event:
         raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape}, but {describe(distribution)} has event shape {event}"
+            f"observed site {name!r}: the observation has shape {shape}, but {describe(distribution)} has event shape "
+            f"{event}"
         )
     batch = shape[: len(shape) - event_dim]
     expected = tuple(distribution.batch_shape)
@@ -273,13 +276,14 @@ def _check_broadcast(site: Site, shape: tuple[int, ...]) -> None:
         terms = jnp.broadcast_shapes(batch, expected)
     except ValueError:
         raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape}, which does not match the distribution's batch shape "
-            f"{expected} ({describe(distribution)})"
+            f"observed site {name!r}: the observation has shape {shape}, which does not match the distribution's "
+            f"batch shape {expected} ({describe(distribution)})"
         ) from None
     if _strip(terms) != _strip(batch) and not site["infer"].get("allow_broadcast"):
         raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape} and the distribution batch shape {expected}; together they "
-            f"broadcast to {terms}, so every observation would be counted more than once. Give them the same shape, or, if it is "
+            f"observed site {name!r}: the observation has shape {shape} and the distribution batch shape {expected}; "
+            f"together they broadcast to {terms}, so every observation would be counted more than once. Give them the "
+            "same shape, or, if it is "
             f'meant, write infer={{"allow_broadcast": True}} at the site'
         )
 
@@ -298,6 +302,22 @@ def _check_plate_sizes(infos: list[SiteInfo]) -> None:
             if sizes.setdefault(plate.name, plate.size) != plate.size:
                 raise ModelError(
                     f"plate {plate.name!r} has sizes {sizes[plate.name]} and {plate.size} (at site {info.name!r})"
+                )
+
+
+def _check_enumerable(infos: list[SiteInfo]) -> None:
+    """Summing out needs to know which dimensions are independent: every batch dimension is a plate, or an event."""
+    discrete = [info.name for info in infos if info.kind == "discrete"]
+    if not discrete:
+        return
+    for info in infos:
+        known = {plate.dim for plate in info.plates}
+        batch = info.batch_shape
+        for dim in range(-len(batch), 0):
+            if info.kind != "deterministic" and batch[dim] > 1 and dim not in known:
+                raise ModelError(
+                    f"site {info.name!r} has batch shape {batch} but no plate for dimension {dim}; summing out the "
+                    f"discrete site {discrete[0]!r} needs a numpyro.plate there, or .to_event() on the distribution"
                 )
 
 

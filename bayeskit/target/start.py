@@ -48,7 +48,8 @@ def check_given(structure: Structure, given: Mapping[str, object], num_chains: i
 
 
 def pull_back(program: Program, values: Values, given: Values) -> tuple[Values, dict[str, Array]]:
-    """Unconstrained values of all latent sites: those of ``given`` inverted, in the model's order, the others as in ``values``.
+    """Unconstrained values of all latent sites: those of ``given`` inverted, in the model's order, the others as in
+    ``values``.
 
     Also whether each given value lies in its support, which may depend on the sites before it.
     """
@@ -82,7 +83,9 @@ def _draw_prior(target: Target, key: Array) -> Values:
 
 
 def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tuple[Values, Array]:
-    """A candidate and whether log density and gradient are finite there (and the given values inside their supports)."""
+    """A candidate and whether log density and gradient are finite there (and the given values inside their
+    supports).
+    """
     values = (_draw_prior if strategy == "prior" else _draw_uniform)(target, key)
     ok = jnp.array(True)
     if given:
@@ -162,7 +165,8 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
             plain = name.removeprefix(JACOBIAN)
             kind = target.structure[plain].distribution
             return start + (
-                f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value {_show(site['value'])}"
+                f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value "
+                f"{_show(site['value'])}"
                 + (f", and its parameter {wrong}" if wrong else "")
                 + ". Check its parameters and data, or pass init= with values by site name"
             )

@@ -23,20 +23,21 @@ from bayeskit.target.density import (
     supports_hold,
     total,
 )
-from bayeskit.target.start import check_given, pull_back
 from bayeskit.target.sites import Structure, learn_structure
+from bayeskit.target.start import check_given, pull_back
 
 
 class Target(eqx.Module):
-    r"""The log density :math:`\log\pi(z)` of a program over unconstrained values :math:`z`, split into prior and likelihood.
+    r"""The log density :math:`\log\pi(z)` of a program over unconstrained values :math:`z`, split into prior and
+    likelihood.
 
     With :math:`x = T(z)` the latent sites,
 
     .. math:: \log\pi(z) = \sum_s c_s \log p(x_s \mid x_{<s}) + \sum_s c_s \log|\det J_{T_s}(z_s)|
               + \sum_o c_o \log p(y_o \mid x).
 
-    A pytree whose leaves are the data, so that one compiled function serves all data of the same shapes. Unconstrained values
-    are dictionaries from site name to array.
+    A pytree whose leaves are the data, so that one compiled function serves all data of the same shapes. Unconstrained
+    values are dictionaries from site name to array.
 
     Args:
         program: the bound model, from :func:`bayeskit.bind`.
@@ -73,8 +74,9 @@ class Target(eqx.Module):
             raise ModelError(f"model {program.name!r} has no continuous latent site; there is nothing to infer")
         if not allow_unobserved and not self.structure.of_kind("observed", "factor"):
             raise ModelError(
-                f"model {program.name!r} observes nothing: no site has obs=, and there is no factor. Bind the observation, draw from "
-                "the prior with bayeskit.predict(model, data, key=...), or pass Target(..., allow_unobserved=True)"
+                f"model {program.name!r} observes nothing: no site has obs=, and there is no factor. Bind the "
+                "observation, draw from the prior with bayeskit.predict(model, data, key=...), or pass Target(..., "
+                "allow_unobserved=True)"
             )
         zeros = {site.name: jnp.zeros(site.unconstrained_shape) for site in latent}
         self.moving = moving_supports(program, zeros, self.structure)
@@ -146,8 +148,8 @@ class Target(eqx.Module):
     def constrain(self, values: Values) -> Values:
         """Latent and deterministic sites in the model's own coordinates.
 
-        Deterministic sites that depend on a discrete latent site, which is summed out, have no single value; they are left out,
-        and building the target says so.
+        Deterministic sites that depend on a discrete latent site, which is summed out, have no single value; they are
+        left out, and building the target says so.
         """
         sites = run_trace(self.program, values, seeded=bool(self.structure.of_kind("discrete")))
         wanted = [s.name for s in self.structure.of_kind("latent", "deterministic") if s.name not in self.hidden]
