@@ -1,6 +1,7 @@
 """bayeskit: write a model once, as a NumPyro function; get a posterior with an honest verdict.
 
-The public names are loaded on first use (PEP 562), so that ``import bayeskit`` costs little more than importing JAX and NumPyro.
+The public names are loaded on first use (PEP 562), so that ``import bayeskit`` costs little more than importing JAX and
+NumPyro.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ Dims = Mapping[str, Sequence[str | None]]
 Coords = Mapping[str, Sequence[object] | np.ndarray]
 
 
-def labels(structure: Structure, dims: Dims | None, coords: Coords | None) -> tuple[dict[str, list[str | None]], dict[str, object]]:
+def labels(
+    structure: Structure, dims: Dims | None, coords: Coords | None
+) -> tuple[dict[str, list[str | None]], dict[str, object]]:
     """Names of dimensions and their coordinates: from the plates, overridden by the user's.
 
     Raises:
@@ -42,7 +44,9 @@ def labels(structure: Structure, dims: Dims | None, coords: Coords | None) -> tu
     known = {dim for site_dims in names.values() for dim in site_dims if dim}
     for dim in coords or {}:
         if dim not in known:
-            raise ModelError(f"coords: no site has a dimension {dim!r}; the model has {', '.join(sorted(known)) or 'none'}")
+            raise ModelError(
+                f"coords: no site has a dimension {dim!r}; the model has {', '.join(sorted(known)) or 'none'}"
+            )
     labelled: dict[str, object] = {}
     for info in structure.sites:
         for dim, size in zip(names[info.name], info.shape, strict=True):
@@ -134,7 +138,9 @@ def assemble(
         groups["log_likelihood"] = log_likelihood
         for name, array in log_likelihood.items():
             if array.ndim - 2 != len(names[name]):
-                names[name] = names[name][: array.ndim - 2] if array.shape[2:] == target.structure[name].batch_shape else []
+                names[name] = (
+                    names[name][: array.ndim - 2] if array.shape[2:] == target.structure[name].batch_shape else []
+                )
     if observed:
         groups["observed_data"] = observed
     if constant := constants(target.program, observed):

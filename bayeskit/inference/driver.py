@@ -44,7 +44,10 @@ class Collector:
 
     def group(self, name: str) -> Arrays:
         """What has been collected of a group."""
-        return {n: a if self.filled == self.num_draws else a[:, : self.filled] for n, a in self._arrays.get(name, {}).items()}
+        return {
+            n: a if self.filled == self.num_draws else a[:, : self.filled]
+            for n, a in self._arrays.get(name, {}).items()
+        }
 
 
 class Run:
@@ -58,7 +61,9 @@ class Run:
         pointwise: evaluates log likelihoods, or ``None``.
     """
 
-    def __init__(self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, pointwise: Pointwise | None):
+    def __init__(
+        self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, pointwise: Pointwise | None
+    ):
         self.method, self.target, self.keep, self.thin, self.pointwise = method, target, keep, thin, pointwise
         self.state: object = None
         self.done = 0
@@ -110,8 +115,9 @@ class Run:
         lp = np.asarray(draws.stats["lp"])
         if not np.isfinite(lp).any():
             raise SamplingError(
-                f"after {self.done} steps the log density is not finite in any chain; check the model's priors and data with "
-                "bayeskit.predict(model, data, key=...), start from better values with init=, or use float64"
+                f"after {self.done} steps the log density is not finite in any chain; check the model's priors and "
+                "data with bayeskit.predict(model, data, key=...), start from better values with init=, or use "
+                "float64"
             )
 
 

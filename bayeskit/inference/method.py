@@ -30,8 +30,8 @@ class Draws(NamedTuple):
 class Method(ABC):
     """Settings of an inference method (a frozen dataclass) and its pure functions over explicit state.
 
-    A state is a pytree of arrays with a leading chain axis which holds everything that resuming needs, keys included (as raw
-    data).
+    A state is a pytree of arrays with a leading chain axis which holds everything that resuming needs, keys included
+    (as raw data).
     """
 
     num_chains: int

@@ -21,8 +21,8 @@ class Pointwise:
         target: the target.
 
     Raises:
-        ModelError: an observed site is one multivariate draw, a scalar factor enters the likelihood, or discrete sites make the
-            observations inseparable.
+        ModelError: an observed site is one multivariate draw, a scalar factor enters the likelihood, or discrete sites
+            make the observations inseparable.
     """
 
     def __init__(self, target: Target):
@@ -32,13 +32,14 @@ class Pointwise:
             batch, event = math.prod(site.batch_shape), math.prod(site.shape[len(site.batch_shape) :])
             if site.kind == "factor" and not site.is_prior and not site.batch_shape:
                 raise ModelError(
-                    f"factor {site.name!r} enters the likelihood as one number, so there is no log likelihood of each observation; "
-                    "write it as numpyro.sample(..., obs=...), or as bayeskit.prior_factor if it belongs to the prior"
+                    f"factor {site.name!r} enters the likelihood as one number, so there is no log likelihood of each "
+                    "observation; write it as numpyro.sample(..., obs=...), or as bayeskit.prior_factor if it "
+                    "belongs to the prior"
                 )
             if site.kind == "observed" and batch == 1 and event > 1:
                 raise ModelError(
-                    f"observed site {site.name!r} ({site.distribution}) is one draw of {event} dependent numbers, so there is no log "
-                    "likelihood of each; put independent observations in a plate"
+                    f"observed site {site.name!r} ({site.distribution}) is one draw of {event} dependent numbers, so "
+                    "there is no log likelihood of each; put independent observations in a plate"
                 )
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
         self._kept = {name: keep for name, keep in _masks(target, zeros).items() if not keep.all()}

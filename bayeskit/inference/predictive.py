@@ -34,9 +34,11 @@ def predict(
     dims: Dims | None = None,
     coords: Coords | None = None,
 ) -> xr.DataTree:
-    r"""Draw what the model would observe: :math:`\tilde y \sim p(\tilde y \mid x)`, with :math:`x` from the posterior or prior.
+    r"""Draw what the model would observe: :math:`\tilde y \sim p(\tilde y \mid x)`, with :math:`x` from the posterior
+    or prior.
 
-    Observed sites are always drawn anew, whether ``data`` binds them (replicated data) or leaves them ``None`` (new data).
+    Observed sites are always drawn anew, whether ``data`` binds them (replicated data) or leaves them ``None`` (new
+    data).
 
     Args:
         model: the NumPyro function.
@@ -53,7 +55,8 @@ def predict(
         ``prior_predictive``.
 
     Raises:
-        ModelError: ``post`` lacks a latent site of the model, has it with another shape, or ``sites`` names an unknown one.
+        ModelError: ``post`` lacks a latent site of the model, has it with another shape, or ``sites`` names an unknown
+            one.
         DataError: as for :func:`bayeskit.bind`.
 
     Example:
@@ -125,7 +128,8 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
                 "type": site["type"],
                 "shape": value.shape,
                 "dims": names,
-                "observed": bool(infer.get("was_observed")) or bool(infer.get("is_free")),
+                "observed": bool(infer.get("was_observed")),
+                "discrete": site["type"] == "sample" and bool(site["fn"].support.is_discrete),
                 "auxiliary": bool(infer.get("is_auxiliary")),
             }
 
@@ -135,13 +139,19 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
         first = str(error).strip().splitlines()
         shapes = ", ".join(f"{n} {a.shape}" for n, a in program.arrays.items()) or "none"
         raise ModelError(
-            f"model {program.name!r} cannot be drawn from: {type(error).__name__}: {first[0] if first else ''} (data shapes: {shapes})"
+            f"model {program.name!r} cannot be drawn from: {type(error).__name__}: {first[0] if first else ''} (data "
+            f"shapes: {shapes})"
         ) from error
     return {name: site for name, site in out.items() if not site["auxiliary"]}
 
 
-def _posterior(post: xr.DataTree | None, shape: dict[str, dict[str, Any]], num_draws: int) -> tuple[Values, tuple[int, int]]:
-    """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result."""
+def _posterior(
+    post: xr.DataTree | None, shape: dict[str, dict[str, Any]], num_draws: int
+) -> tuple[Values, tuple[int, int]]:
+    """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result.
+
+    Drawn anew: what was observed in the fit, and discrete sites, which were summed out.
+    """
     if post is None:
         return {}, (1, num_draws)
     from bayeskit.storage import site_values
@@ -162,18 +172,15 @@ def _posterior(post: xr.DataTree | None, shape: dict[str, dict[str, Any]], num_d
                     f"site {name!r} has shape {shape[name]['shape']} under these data, but {value.shape[2:]} in the fit"
                 )
             out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
-    latent = [n for n in sampled if n not in out and not shape[n]["observed"]]
-    if latent and not _is_local(latent, shape, values):
+    anew = set(post["observed_data"].data_vars) if "observed_data" in post.children else set()
+    anew |= {n for n in sampled if shape[n]["observed"] or shape[n]["discrete"]}
+    lacking = [n for n in shape if n in sampled and n not in out and n not in anew]
+    if lacking:
         raise ModelError(
-            f"the fit lacks the latent site {latent[0]!r}, so it cannot be predicted from; fit again without keep=, or keep that site"
+            f"the fit lacks the latent site {lacking[0]!r}, so it cannot be predicted from; fit again without keep=, "
+            "or keep that site"
         )
     return out, lead
-
-
-def _is_local(names: list[str], shape: dict[str, dict[str, Any]], values: dict[str, np.ndarray]) -> bool:
-    """Discrete sites were summed out and are drawn anew; a continuous one that is missing was dropped from the fit."""
-    del values
-    return all(shape[name].get("discrete", False) for name in names)
 
 
 def _check_sites(sites: Sequence[str], shape: dict[str, dict[str, Any]]) -> list[str]:
@@ -183,7 +190,9 @@ def _check_sites(sites: Sequence[str], shape: dict[str, dict[str, Any]]) -> list
     return list(sites)
 
 
-def _run(program: Program, raw: np.ndarray, given: Values, lead: tuple[int, int], wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _run(
+    program: Program, raw: np.ndarray, given: Values, lead: tuple[int, int], wanted: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """Draws in batches, so that memory stays bounded."""
     total = math.prod(lead)
     keys = jax.random.split(jnp.asarray(raw), total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -51,10 +52,11 @@ def infer(
         data: values by argument name.
         method: how, e.g. ``bk.NUTS(num_chains=4)``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
-        init: where chains start. ``None`` or ``"uniform"``: uniform on (-2, 2) in unconstrained space; ``"prior"``: draws of the
-            prior; a mapping from site to value, in the model's coordinates, with or without a leading chain axis (other sites
-            uniform); or an earlier fit, whose last draws are taken.
-        store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with :func:`resume`.
+        init: where chains start. ``None`` or ``"uniform"``: uniform on (-2, 2) in unconstrained space; ``"prior"``:
+            draws of the prior; a mapping from site to value, in the model's coordinates, with or without a leading
+            chain axis (other sites uniform); or an earlier fit, whose last draws are taken.
+        store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
+            :func:`resume`.
         keep: names of the sites to keep; all by default.
         thin: keep every ``thin``-th draw.
         dims: names of the dimensions of a site, where plates do not name them.
@@ -63,8 +65,8 @@ def infer(
         progress: show a progress bar.
 
     Returns:
-        A DataTree with ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data`` (and ``log_likelihood``); dimensions
-        ``(chain, draw)`` first; the record of the run in ``attrs``. Give it to :func:`bayeskit.check`.
+        A DataTree with ``posterior``, ``sample_stats``, ``observed_data``, ``constant_data`` (and ``log_likelihood``);
+        dimensions ``(chain, draw)`` first; the record of the run in ``attrs``. Give it to :func:`bayeskit.check`.
 
     Raises:
         DataError: data missing, unexpected, empty, NaN, ...
@@ -124,7 +126,9 @@ def infer(
     return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
 
 
-def resume(model: Model | Program | Target, data: Data | None, path: str | os.PathLike[str], *, progress: bool = True) -> xr.DataTree:
+def resume(
+    model: Model | Program | Target, data: Data | None, path: str | os.PathLike[str], *, progress: bool = True
+) -> xr.DataTree:
     """Go on with a run that was stopped, from its last whole chunk; the result is the one that the run would have had.
 
     Args:
@@ -143,7 +147,9 @@ def resume(model: Model | Program | Target, data: Data | None, path: str | os.Pa
     kept = disk.record
     target = _target(model, data)
     if kept.get("fingerprint") != fingerprint(target):
-        raise DataError(f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same")
+        raise DataError(
+            f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
+        )
     method = METHODS[str(kept["method"]).lower()](**kept["settings"])  # type: ignore[arg-type]
     keep = None if kept["keep"] is None else frozenset(kept["keep"])  # type: ignore[call-overload]
     run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)  # type: ignore[call-overload]
@@ -151,7 +157,7 @@ def resume(model: Model | Program | Target, data: Data | None, path: str | os.Pa
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:
-            _restore(run, disk, np.asarray(__import__("json").loads(attrs["key"]), np.uint32))
+            _restore(run, disk, np.asarray(json.loads(attrs["key"]), np.uint32))
             run.go(bar, disk)
         except KeyboardInterrupt:
             raise _interrupted(run, attrs, dims, coords, path) from None
@@ -212,7 +218,9 @@ def _target(model: Model | Program | Target, data: Data | None) -> Target:
 def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
     if keep is None:
         return None
-    known = [site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden]
+    known = [
+        site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
+    ]
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:
@@ -233,10 +241,14 @@ def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
     try:
         values = site_values(init)  # type: ignore[arg-type]
     except Exception as error:
-        raise InitError(f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}") from error
+        raise InitError(
+            f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}"
+        ) from error
     last = {name: value[:, -1] for name, value in values.items() if name in target.latent_names}
     if not last:
-        raise InitError(f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})")
+        raise InitError(
+            f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})"
+        )
     chains = {name: value[np.arange(num_chains) % value.shape[0]] for name, value in last.items()}
     return find_start(target, key, num_chains, given=chains)
 
@@ -249,7 +261,11 @@ def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | No
 
 
 def _interrupted(
-    run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None, store: str | os.PathLike[str] | None
+    run: Run,
+    attrs: Mapping[str, object],
+    dims: Dims | None,
+    coords: Coords | None,
+    store: str | os.PathLike[str] | None,
 ) -> Interrupted:
     drawn = run.collected.filled
     post = None

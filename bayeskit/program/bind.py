@@ -34,6 +34,7 @@ class Program(eqx.Module):
     settings: tuple[tuple[str, Static], ...] = eqx.field(static=True)
 
     def __call__(self) -> object:
+        """Run the function on its arguments."""
         return self.model(**self.arrays, **dict(self.settings))
 
     @property
@@ -50,8 +51,8 @@ class Program(eqx.Module):
 def bind(model: Model, data: Data | None = None) -> Program:
     """Bind a mapping of argument names to the arguments of a NumPyro function.
 
-    Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision. Ints,
-    bools, strings, ``None`` and functions stay as they are (sizes and switches).
+    Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision.
+    Ints, bools, strings, ``None`` and functions stay as they are (sizes and switches).
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
@@ -146,8 +147,8 @@ def _as_array(name: str, value: object) -> Array:
     if array.dtype.kind in "fc" and np.isnan(array).any():
         count, where = int(np.isnan(array).sum()), tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
         raise DataError(
-            f"data {name!r} holds {count} NaN, the first at {list(where)}; drop those rows, or pass a finite placeholder "
-            "with `obs_mask` to have NumPyro impute them"
+            f"data {name!r} holds {count} NaN, the first at {list(where)}; drop those rows, or pass a finite "
+            "placeholder with `obs_mask` to have NumPyro impute them"
         )
     return _fit_precision(name, array)
 

@@ -135,7 +135,7 @@ def moving_supports(program: Program, values: Values, structure: Structure) -> f
         _, tangents = jax.jvp(lambda z: support_parameters(run_trace(program, z)), (values,), (direction,))
         return {name: sum(jnp.sum(jnp.abs(t)) for t in tangent) for name, tangent in tangents.items()}  # type: ignore[misc]
 
-    return frozenset(name for name, size in derivative(program, values).items() if not float(size) == 0.0)
+    return frozenset(name for name, size in derivative(program, values).items() if float(size) != 0.0)
 
 
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------

@@ -103,6 +103,7 @@ class Watch(Messenger):
         self.state = get_opaque_trace_state()
 
     def process_message(self, msg: Any) -> None:
+        """NumPyro's hook, called at every site."""
         name, kind = msg.get("name"), msg["type"]
         if name is None or kind not in ("sample", "param", "prng_key", "mutable"):
             return

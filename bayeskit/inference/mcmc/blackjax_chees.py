@@ -21,8 +21,9 @@ from bayeskit.target import Target
 class ChEES(Ensemble):
     """HMC whose trajectory length is tuned by all chains together (Hoffman, Radul and Sountsov 2021).
 
-    The length maximises the change in the expected square of the distance from the mean, by stochastic gradient ascent. All chains
-    take equally many leapfrogs a step, so nothing is lost to lockstep: made for many short chains on an accelerator.
+    The length maximises the change in the expected square of the distance from the mean, by stochastic gradient ascent.
+    All chains take equally many leapfrogs a step, so nothing is lost to lockstep: made for many short chains on an
+    accelerator.
 
     Args:
         num_chains: number of chains; a few dozen at least.
@@ -70,7 +71,11 @@ class ChEES(Ensemble):
         result, _ = warmup.run(key, positions, 0.1, optax.adam(self.learning_rate), self.num_warmup)
         found = result.parameters
         (leapfrogs,) = found["integration_steps_params"]
-        return result.state, {"step_size": found["step_size"], "leapfrogs": leapfrogs, "scale": found["inverse_mass_matrix"]}
+        return result.state, {
+            "step_size": found["step_size"],
+            "leapfrogs": leapfrogs,
+            "scale": found["inverse_mass_matrix"],
+        }
 
     def step(self, key: Array, target: Target, position: Any, tuned: Any) -> tuple[Any, dict[str, Array]]:
         kernel = dynamic_hmc.build_kernel(

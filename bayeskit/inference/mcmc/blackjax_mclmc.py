@@ -71,7 +71,9 @@ class MCLMC(ChainMethod):
         super().check_target(target)
         resolve(self.chain_method, self.num_chains)
         if target.size < 2:
-            raise ModelError(f"MCLMC needs at least two unconstrained coordinates, the model has {target.size}; use NUTS")
+            raise ModelError(
+                f"MCLMC needs at least two unconstrained coordinates, the model has {target.size}; use NUTS"
+            )
 
     def _kernel(self) -> Any:
         return blackjax.mclmc.build_kernel(desired_energy_var=self.desired_energy_variance)

@@ -20,8 +20,9 @@ from bayeskit.target import Target
 class MEADS(Ensemble):
     """Generalised HMC tuned by the maximum eigenvalue of the ensemble (Hoffman and Sountsov 2022).
 
-    Every step is one leapfrog with a partly refreshed momentum and a non-reversible accept-reject step; step size, damping and
-    scale come from the other folds of the ensemble. Draws are strongly correlated, so each draw is ``steps_per_draw`` steps.
+    Every step is one leapfrog with a partly refreshed momentum and a non-reversible accept-reject step; step size,
+    damping and scale come from the other folds of the ensemble. Draws are strongly correlated, so each draw is
+    ``steps_per_draw`` steps.
 
     Args:
         num_chains: number of chains, a multiple of four; a few dozen at least.

@@ -1,13 +1,13 @@
 """Independent chains: one function for a single chain, mapped over the chain axis in the way that suits the machine.
 
-===============  =======================================================================================  ===================
-`chain_method`   what happens                                                                             chosen by "auto"
-===============  =======================================================================================  ===================
-``threads``      one compiled program for one chain, called from a pool of threads; no chain waits        on a CPU
-                 for another within a chunk
-``vectorized``   ``vmap``: all chains advance in lockstep                                                 on one accelerator
-``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication                   on several accelerators
-===============  =======================================================================================  ===================
+===============  =============================================================================  ================
+`chain_method`   what happens                                                                   chosen by "auto"
+===============  =============================================================================  ================
+``threads``      one compiled program for one chain, called from a pool of threads; no chain    on a CPU
+                 waits for another within a chunk
+``vectorized``   ``vmap``: all chains advance in lockstep                                       on an accelerator
+``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication         on several of them
+===============  =============================================================================  ================
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS
+from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
 
 CHAIN_METHODS = ("auto", "threads", "vectorized", "sharded")
@@ -94,7 +94,9 @@ def resolve(chain_method: str, num_chains: int) -> str:
     """
     devices = jax.local_device_count()
     if chain_method == "sharded" and num_chains % devices:
-        raise MethodError(f"chain_method='sharded' needs num_chains to be a multiple of the {devices} devices, got {num_chains}")
+        raise MethodError(
+            f"chain_method='sharded' needs num_chains to be a multiple of the {devices} devices, got {num_chains}"
+        )
     if chain_method != "auto":
         return chain_method
     if jax.default_backend() == "cpu":

@@ -15,27 +15,33 @@ from bayeskit.inference.method import check_choice, check_counts, require
 from bayeskit.target import Target
 
 BACKENDS = ("blackjax", "numpyro")
-ADAPTATIONS = {"blackjax": ("auto", "diagonal", "dense", "low_rank", "window"), "numpyro": ("auto", "diagonal", "dense")}
+ADAPTATIONS = {
+    "blackjax": ("auto", "diagonal", "dense", "low_rank", "window"),
+    "numpyro": ("auto", "diagonal", "dense"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NUTS(ChainMethod):
     r"""The no-U-turn sampler (Hoffman and Gelman 2014; multinomial variant of Betancourt 2017).
 
-    Trajectories of leapfrog steps for :math:`H(z, p) = -\log\pi(z) + \tfrac12 p^\top M^{-1} p` are doubled until they turn back
-    on themselves. The warmup tunes the step size by dual averaging and the metric :math:`M^{-1}`.
+    Trajectories of leapfrog steps for :math:`H(z, p) = -\log\pi(z) + \tfrac12 p^\top M^{-1} p` are doubled until they
+    turn back on themselves. The warmup tunes the step size by dual averaging and the metric :math:`M^{-1}`.
 
     Args:
         num_chains: number of chains, from different starting points.
         num_warmup: adaptation steps a chain; not part of the result.
         num_draws: draws a chain.
-        target_accept: acceptance rate that the step size is tuned for, in (0, 1); raise it (0.9 to 0.99) against divergences.
+        target_accept: acceptance rate that the step size is tuned for, in (0, 1); raise it (0.9 to 0.99) against
+            divergences.
         max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrogs.
         backend: ``"blackjax"`` or ``"numpyro"``.
-        adaptation: how the metric is adapted. ``"auto"``: for BlackJAX the metric that minimises the Fisher divergence (Seyboldt,
-            Carlson and Carpenter 2026), dense in few dimensions and diagonal in many; for NumPyro a diagonal one by Stan's windows.
-            Or ``"diagonal"``, ``"dense"``, and with BlackJAX ``"low_rank"`` and ``"window"`` (Stan's windows).
-        chain_method: ``"auto"``, ``"threads"``, ``"vectorized"`` or ``"sharded"``; see `bayeskit.inference.mcmc.chains`.
+        adaptation: how the metric is adapted. ``"auto"``: for BlackJAX the metric that minimises the Fisher divergence
+            (Seyboldt, Carlson and Carpenter 2026), dense in few dimensions and diagonal in many; for NumPyro a diagonal
+            one by Stan's windows. Or ``"diagonal"``, ``"dense"``, and with BlackJAX ``"low_rank"`` and ``"window"``
+            (Stan's windows).
+        chain_method: ``"auto"``, ``"threads"``, ``"vectorized"`` or ``"sharded"``; see
+            `bayeskit.inference.mcmc.chains`.
 
     Raises:
         MethodError: an impossible setting.
@@ -63,7 +69,9 @@ class NUTS(ChainMethod):
         require(isinstance(depth, int) and 1 <= depth <= 20, "max_tree_depth", depth, "an integer from 1 to 20")
         if self.adaptation not in ADAPTATIONS[self.backend]:
             choices = ", ".join(map(repr, ADAPTATIONS[self.backend]))
-            raise MethodError(f"adaptation must be one of {choices} with backend={self.backend!r}, got {self.adaptation!r}")
+            raise MethodError(
+                f"adaptation must be one of {choices} with backend={self.backend!r}, got {self.adaptation!r}"
+            )
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
 
     def check_target(self, target: Target) -> None:
@@ -118,8 +126,8 @@ class HMC(ChainMethod):
         num_warmup: adaptation steps a chain.
         num_draws: draws a chain.
         target_accept: acceptance rate that the step size is tuned for, in (0, 1).
-        trajectory_length: integration time of one trajectory, in the units of the adapted metric (:math:`2\pi` is a full period
-            of a standard normal target).
+        trajectory_length: integration time of one trajectory, in the units of the adapted metric (:math:`2\pi` is a
+            full period of a standard normal target).
         adaptation: ``"auto"`` and ``"diagonal"`` (Stan's windows) or ``"dense"``.
         chain_method: as for :class:`NUTS`.
 
@@ -139,7 +147,12 @@ class HMC(ChainMethod):
         check_counts(self)
         _check_accept(self.target_accept)
         length = self.trajectory_length
-        require(isinstance(length, int | float) and 0 < length < math.inf, "trajectory_length", length, "positive and finite")
+        require(
+            isinstance(length, int | float) and 0 < length < math.inf,
+            "trajectory_length",
+            length,
+            "positive and finite",
+        )
         check_choice("adaptation", self.adaptation, ADAPTATIONS["numpyro"])
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
 

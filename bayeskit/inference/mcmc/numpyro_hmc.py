@@ -29,7 +29,9 @@ def init_chain(algorithm: str, settings: Settings, key: Array, target: Target, p
     return init(position, model_args=(target,), rng_key=key, **settings)
 
 
-def step_chain(algorithm: str, settings: Settings, state: HMCState, target: Target) -> tuple[HMCState, Array, dict[str, Array]]:
+def step_chain(
+    algorithm: str, settings: Settings, state: HMCState, target: Target
+) -> tuple[HMCState, Array, dict[str, Array]]:
     """One transition, which adapts while the state's step is below ``num_warmup``."""
     init, sample = hmc(potential_fn_gen=_potential, algo=algorithm)
     jax.eval_shape(lambda key, z: init(z, model_args=(target,), rng_key=key, **settings), state.rng_key, state.z)
