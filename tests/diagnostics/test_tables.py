@@ -35,6 +35,27 @@ def test_summary_is_that_of_arviz_with_the_tails_of_the_paper():
         assert row["mcse_mean"] == float(arviz_stats.mcse(values, method="mean"))
 
 
+@pytest.mark.parametrize("correlation", [-0.6, 0.0, 0.6])
+def test_standard_errors_are_calibrated(correlation):
+    """Over 200 autoregressions, alternating as the draws of NUTS do or sticky, the z-scores have unit spread."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 500, 200))
+    for t in range(1, 500):
+        x[:, t] = correlation * x[:, t - 1] + np.sqrt(1 - correlation**2) * x[:, t]
+    table = summary(make_tree({"posterior": {"x": x}}))
+    for scores in (table["mean"] / table["mcse_mean"], (table["sd"] - 1) / table["mcse_sd"]):
+        assert abs(np.std(scores) - 1) < 4 / np.sqrt(2 * 200)
+
+
+def test_standard_errors_are_in_the_order_of_the_rows():
+    """The spread of the sd of normal draws is its size over the root of twice the number of draws."""
+    scale = np.array([[1.0, 10.0], [100.0, 1000.0]])
+    post = make_tree({"posterior": {"y": 7 * draws(2), "x": draws(shape=(4, 500, 2, 2)) * scale, "z": 0.1 * draws(1)}})
+    table = summary(post, ["z", "x", "y"])
+    expected = np.array([0.1, 1, 10, 100, 1000, 7]) / np.sqrt(2 * 2000)
+    np.testing.assert_allclose(table["mcse_sd"], expected, rtol=0.15)
+
+
 def test_summary_of_chosen_variables_and_of_constants_is_silent():
     post = make_tree({"posterior": {"a": draws(), "b": draws(1), "one": np.ones((4, 500)), "e": np.ones((4, 500, 0))}})
     assert list(summary(post, "b").index) == ["b"]
