@@ -74,7 +74,8 @@ def test_mixture_whose_labels_differ_by_chain(backend: str) -> None:
     start = {"mu": np.array([[-3.0, 3.0], [-3.0, 3.0], [3.0, -3.0], [3.0, -3.0]])}
     data, method = {"y": simulated_mixture()}, bk.NUTS(backend=backend, num_warmup=300, num_draws=500)
     post = bk.infer(unordered_mixture, data, method, key=0, init=start, progress=False)
-    assert np.sign(chain_means(post, "mu[1]")).sum() == 0, "the labels agree: this case shows nothing"
+    # a chain may change its labels early in the warmup; that two chains differ is enough
+    assert len(set(np.sign(chain_means(post, "mu[1]")))) == 2, "the labels agree: this case shows nothing"
     assert not bk.check(post, quiet=True).ok
     ordered = bk.infer(gaussian_mixture, data, method, key=0, progress=False)
     assert bk.check(ordered, quiet=True).ok

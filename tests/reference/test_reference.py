@@ -1,21 +1,16 @@
 """Published posteriors, drawn by every backend and compared with their reference values.
 
 The whole table, some minutes a backend: ``pytest tests/reference -m "slow or not slow"``. The folder of the posteriors
-is named by ``BAYESKIT_REFERENCE_DIR``; by default it is ``../shared/posteriordb`` beside the checkout.
+is named by ``BAYESKIT_REFERENCE_DIR``; by default it is ``../shared/posteriordb`` beside the checkout. The figures of
+such a run, as a table: ``python benchmarks/reference_posteriors.py``.
 """
 
 from __future__ import annotations
 
-import jax
 import pytest
 
-import bayeskit as bk
-
-from .comparison import compare
+from .drawing import BACKENDS, draw
 from .table import REFERENCES, Reference, reference_folder
-
-BACKENDS = ("numpyro", "blackjax")
-KEY = 20240501
 
 pytestmark = pytest.mark.skipif(
     reference_folder() is None, reason="no reference posteriors: set BAYESKIT_REFERENCE_DIR to their folder"
@@ -32,13 +27,7 @@ def cases() -> list[object]:
 
 @pytest.mark.parametrize(("reference", "backend"), cases())
 def test_draws_agree_with_the_reference(reference: Reference, backend: str) -> None:
-    method = bk.NUTS(
-        num_chains=4, num_warmup=1000, num_draws=1000, backend=backend, target_accept=reference.target_accept
-    )
-    with jax.enable_x64(True):
-        post = bk.infer(reference.model, reference.data, method, key=KEY, init=reference.init, progress=False)
-    draws = {name: values.to_numpy() for name, values in post["posterior"].data_vars.items()}
-    failures = [failure for row in compare(draws, reference.values) for failure in row.failures]
+    failures = draw(reference, backend).failures
     assert not failures, f"{len(failures)} bounds are not met:\n" + "\n".join(failures)
 
 
