@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple, TypeVar
 
@@ -88,8 +89,17 @@ def check_counts(method: Method) -> None:
     """Numbers of chains and steps are positive integers (no warmup is allowed)."""
     for name, least in (("num_chains", 1), ("num_warmup", 0), ("num_draws", 1)):
         value = getattr(method, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        require(whole and value >= least, name, value, f"an integer of at least {least}")
+        require(is_whole(value) and value >= least, name, value, f"an integer of at least {least}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether a setting is an integer (``True`` is none)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a finite real number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._errors import DataError, ModelError
+from bayeskit._errors import DataError, MethodError, ModelError
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.inference.assemble import Coords, Dims
 from bayeskit.inference.run import raw_key
 from bayeskit.program import Program, bind
+from bayeskit.target.sites import Watch
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +58,8 @@ def predict(
     Raises:
         ModelError: ``post`` lacks a latent site of the model, has it with another shape, or ``sites`` names an unknown
             one.
-        DataError: as for :func:`bayeskit.bind`.
+        DataError: as for :func:`bayeskit.bind`, or ``post`` is not a fit.
+        MethodError: ``key`` or ``num_draws`` is unusable.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist
@@ -70,8 +72,10 @@ def predict(
         >>> prior["prior_predictive/y"].shape
         (1, 50, 3)
     """
-    if num_draws < 1:
-        raise DataError(f"num_draws must be at least 1, got {num_draws}")
+    if not isinstance(num_draws, int) or isinstance(num_draws, bool) or num_draws < 1:
+        raise MethodError(f"num_draws must be an integer of at least 1, got {num_draws!r}")
+    if post is not None and not hasattr(post, "children"):
+        raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
     program = bind(model, data)
     raw = raw_key(key)
     shape = _learn(program)
@@ -81,11 +85,14 @@ def predict(
     wanted = _check_sites(sites, shape) if sites is not None else list(dict.fromkeys([*observed, *drawn]))
     if post is None:
         wanted = [n for n in shape if not shape[n]["auxiliary"]] if sites is None else wanted
+    for name in dims or {}:
+        if name not in shape:
+            raise ModelError(f"dims: {name!r} is not a site of the model, which has {', '.join(shape)}")
     values = _run(program, raw, given, lead, tuple(wanted))
     return _tree(post, shape, values, observed, dims, coords)
 
 
-def _replicate(program: Program, key: Array, given: Values) -> dict[str, Any]:
+def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
     """One trace with the latent sites given and everything observed drawn anew."""
 
     def keep_factors(site: dict[str, Any]) -> bool:
@@ -112,8 +119,11 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
     """Names, shapes and plates of the sites when everything is drawn."""
     out: dict[str, dict[str, Any]] = {}
 
+    watch: list[Watch] = []
+
     def run() -> None:
-        for name, site in _replicate(program, jax.random.PRNGKey(0), {}).items():
+        watch.append(Watch(program))
+        for name, site in _replicate(watch[0], jax.random.PRNGKey(0), {}).items():
             if site["type"] not in ("sample", "deterministic"):
                 continue
             value = jnp.asarray(site["value"])
@@ -128,6 +138,7 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
                 "type": site["type"],
                 "shape": value.shape,
                 "dims": names,
+                "plates": frozenset(frame.name for frame in site["cond_indep_stack"]),
                 "observed": bool(infer.get("was_observed")),
                 "discrete": site["type"] == "sample" and bool(site["fn"].support.is_discrete),
                 "auxiliary": bool(infer.get("is_auxiliary")),
@@ -135,12 +146,16 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
 
     try:
         jax.eval_shape(run)
+    except ModelError:
+        raise
     except Exception as error:
+        last = watch[0].last
+        where = f" (at or after site {last!r})" if last else ""
         first = str(error).strip().splitlines()
         shapes = ", ".join(f"{n} {a.shape}" for n, a in program.arrays.items()) or "none"
         raise ModelError(
-            f"model {program.name!r} cannot be drawn from: {type(error).__name__}: {first[0] if first else ''} (data "
-            f"shapes: {shapes})"
+            f"model {program.name!r} cannot be drawn from{where}: {type(error).__name__}: {first[0] if first else ''} "
+            f"(data shapes: {shapes})"
         ) from error
     return {name: site for name, site in out.items() if not site["auxiliary"]}
 
@@ -172,15 +187,32 @@ def _posterior(
                     f"site {name!r} has shape {shape[name]['shape']} under these data, but {value.shape[2:]} in the fit"
                 )
             out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
-    anew = set(post["observed_data"].data_vars) if "observed_data" in post.children else set()
-    anew |= {n for n in sampled if shape[n]["observed"] or shape[n]["discrete"]}
+    observed = set(site_values(post, "observed_data")) if "observed_data" in post.children else set()
+    anew = observed | {n for n in sampled if shape[n]["observed"] or shape[n]["discrete"]}
     lacking = [n for n in shape if n in sampled and n not in out and n not in anew]
     if lacking:
         raise ModelError(
             f"the fit lacks the latent site {lacking[0]!r}, so it cannot be predicted from; fit again without keep=, "
             "or keep that site"
         )
+    for name in sampled - set(out):
+        if (
+            shape[name]["discrete"]
+            and not shape[name]["observed"]
+            and name not in observed
+            and not _is_local(name, shape, anew)
+        ):
+            raise ModelError(
+                f"the discrete latent site {name!r} was summed out, and observations share it, so its posterior is not "
+                "known here; draw it from its conditional distribution by hand"
+            )
     return out, lead
+
+
+def _is_local(name: str, shape: dict[str, dict[str, Any]], observed: set[str]) -> bool:
+    """Whether each observation has its own value of a discrete site, so that a new observation draws it anew."""
+    plates = shape[name]["plates"]
+    return bool(plates) and any(n in observed and n != name and s["plates"] == plates for n, s in shape.items())
 
 
 def _check_sites(sites: Sequence[str], shape: dict[str, dict[str, Any]]) -> list[str]:

@@ -123,7 +123,7 @@ def moving_supports(program: Program, values: Values, structure: Structure) -> f
     """
     if structure.of_kind("discrete") or not structure.of_kind("latent"):
         return frozenset()
-    if not jax.eval_shape(lambda z: support_parameters(run_trace(program, z)), values):
+    if not jax.eval_shape(lambda z: support_parameters(run_trace(program, z, seeded=True)), values):
         return frozenset()
 
     @jax.jit
@@ -132,7 +132,7 @@ def moving_supports(program: Program, values: Values, structure: Structure) -> f
         direction = {
             n: jax.random.normal(k, jnp.shape(v), v.dtype) for k, (n, v) in zip(keys, values.items(), strict=True)
         }
-        _, tangents = jax.jvp(lambda z: support_parameters(run_trace(program, z)), (values,), (direction,))
+        _, tangents = jax.jvp(lambda z: support_parameters(run_trace(program, z, seeded=True)), (values,), (direction,))
         return {name: sum(jnp.sum(jnp.abs(t)) for t in tangent) for name, tangent in tangents.items()}  # type: ignore[misc]
 
     return frozenset(name for name, size in derivative(program, values).items() if float(size) != 0.0)

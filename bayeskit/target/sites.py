@@ -123,7 +123,8 @@ class Watch(Messenger):
             raise ModelError(
                 f"site {name!r} ({kind}) makes the density random or stateful; pass the value as data instead"
             )
-        self.last = name
+        if not name.startswith(JACOBIAN):
+            self.last = name
 
 
 def place(values: Values | None, site: Site) -> Array | None:

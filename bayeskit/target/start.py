@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 from numpyro.distributions import biject_to
+from numpyro.distributions.distribution import validation_enabled
 
 from bayeskit._errors import InitError, ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program import Program
 from bayeskit.target.density import run_trace, site_term
-from bayeskit.target.sites import JACOBIAN, Structure, place
+from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
 
 if TYPE_CHECKING:
     from bayeskit.target.target import Target
@@ -37,9 +38,13 @@ def check_given(structure: Structure, given: Mapping[str, object], num_chains: i
             close = difflib.get_close_matches(str(name), latent, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; the latent sites are {', '.join(latent)}"
             raise ModelError(f"{name!r} is not a continuous latent site{hint}")
-        array, shape = jnp.asarray(value, float), latent[name].shape
-        if bool(jnp.isnan(array).any()):
-            raise ModelError(f"the value given for site {name!r} holds NaN")
+        try:
+            array, shape = jnp.asarray(value, float), latent[name].shape
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the value given for site {name!r} is not an array of numbers: {error}") from None
+        if not bool(jnp.isfinite(array).all()):
+            what = "NaN" if bool(jnp.isnan(array).any()) else "infinite numbers"
+            raise ModelError(f"the value given for site {name!r} holds {what}")
         chain = () if num_chains is None else (num_chains,)
         if array.shape not in (shape, chain + shape):
             raise ModelError(f"site {name!r} has shape {shape}, but the value given has shape {array.shape}")
@@ -55,7 +60,7 @@ def pull_back(program: Program, values: Values, given: Values) -> tuple[Values, 
     """
     rest = {name: value for name, value in values.items() if name not in given}
     model = handlers.substitute(handlers.substitute(program, data=given), substitute_fn=lambda site: place(rest, site))
-    with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
+    with validation_enabled(False), handlers.seed(rng_seed=jax.random.PRNGKey(0)):
         sites = handlers.trace(model).get_trace()
     out, inside = dict(rest), {}
     for name, value in given.items():
@@ -80,6 +85,23 @@ def _draw_prior(target: Target, key: Array) -> Values:
     with handlers.seed(rng_seed=key):
         sites = handlers.trace(target.program).get_trace()
     return {n: biject_to(sites[n]["fn"].support).inv(sites[n]["value"]) for n in target.latent_names}
+
+
+def _check_drawable(program: Program) -> None:
+    """Refuse to draw from a prior that has no sampler, such as an improper one."""
+    watch: list[Watch] = []
+
+    def run() -> None:
+        watch.append(Watch(program))
+        handlers.trace(handlers.seed(watch[0], rng_seed=jax.random.PRNGKey(0))).get_trace()
+
+    try:
+        jax.eval_shape(run)
+    except NotImplementedError:
+        raise InitError(
+            f"init='prior': the distribution of site {watch[0].last!r} cannot be drawn from; "
+            "use init='uniform' or values by site name"
+        ) from None
 
 
 def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tuple[Values, Array]:
@@ -127,6 +149,8 @@ def find_start(
             f"unknown init strategy {strategy!r}; use one of {', '.join(map(repr, STRATEGIES))}, or values by site name"
         )
     fixed = check_given(target.structure, given or {}, num_chains)
+    if strategy == "prior":
+        _check_drawable(target.program)
     tries = 1 if set(fixed) == set(target.latent_names) else max_tries
     found: Values | None = None
     good = np.zeros(num_chains, bool)
@@ -155,7 +179,8 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
         outside = [name for name, ok in inside.items() if not bool(ok)]
         if outside:
             return start + f"the init value {_show(given[outside[0]])} of site {outside[0]!r} is outside its support"
-    sites = run_trace(target.program, values, seeded=True)
+    with validation_enabled(False):
+        sites = run_trace(target.program, values, seeded=True)
     for name, site in sites.items():
         if site["type"] != "sample":
             continue

@@ -13,7 +13,7 @@ from blackjax.mcmc import dynamic_hmc
 
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.ensemble import Ensemble
-from bayeskit.inference.method import check_counts, require
+from bayeskit.inference.method import check_counts, is_number, is_whole, require
 from bayeskit.target import Target
 
 
@@ -48,9 +48,10 @@ class ChEES(Ensemble):
         check_counts(self)
         require(self.num_chains >= 2, "num_chains", self.num_chains, "at least 2: the chains adapt together")
         require(self.num_warmup >= 1, "num_warmup", self.num_warmup, "at least 1: the trajectory length must be tuned")
-        require(0 < self.target_accept < 1, "target_accept", self.target_accept, "between 0 and 1")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        require(self.max_leapfrogs >= 1, "max_leapfrogs", self.max_leapfrogs, "at least 1")
+        accept, rate, most = self.target_accept, self.learning_rate, self.max_leapfrogs
+        require(is_number(accept) and 0 < accept < 1, "target_accept", accept, "between 0 and 1")
+        require(is_number(rate) and rate > 0, "learning_rate", rate, "positive and finite")
+        require(is_whole(most) and most >= 1, "max_leapfrogs", most, "an integer of at least 1")
 
     def start(self, key: Array, target: Target, positions: Array) -> tuple[Any, Any]:
         density = _flat(target)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.chains import CHAIN_METHODS, ChainMethod, resolve
-from bayeskit.inference.method import check_choice, check_counts, require
+from bayeskit.inference.method import check_choice, check_counts, is_number, is_whole, require
 from bayeskit.target import Target
 
 
@@ -58,9 +58,9 @@ class MCLMC(ChainMethod):
         check_counts(self)
         require(self.num_warmup >= 100, "num_warmup", self.num_warmup, "at least 100: MCLMC has no default step size")
         steps = self.steps_per_draw
-        require(isinstance(steps, int) and steps >= 1, "steps_per_draw", steps, "an integer of at least 1")
+        require(is_whole(steps) and steps >= 1, "steps_per_draw", steps, "an integer of at least 1")
         variance = self.desired_energy_variance
-        require(isinstance(variance, float) and variance > 0, "desired_energy_variance", variance, "positive")
+        require(is_number(variance) and variance > 0, "desired_energy_variance", variance, "positive")
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
 
     @property

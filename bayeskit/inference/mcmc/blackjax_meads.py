@@ -12,7 +12,7 @@ from blackjax.mcmc import ghmc
 
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.ensemble import Ensemble
-from bayeskit.inference.method import check_counts, require
+from bayeskit.inference.method import check_counts, is_whole, require
 from bayeskit.target import Target
 
 
@@ -43,7 +43,8 @@ class MEADS(Ensemble):
         check_counts(self)
         require(self.num_chains % 4 == 0, "num_chains", self.num_chains, "a multiple of 4: MEADS adapts in four folds")
         require(self.num_warmup >= 1, "num_warmup", self.num_warmup, "at least 1: the step size must be tuned")
-        require(self.steps_per_draw >= 1, "steps_per_draw", self.steps_per_draw, "at least 1")
+        steps = self.steps_per_draw
+        require(is_whole(steps) and steps >= 1, "steps_per_draw", steps, "an integer of at least 1")
 
     def start(self, key: Array, target: Target, positions: Array) -> tuple[Any, Any]:
         density = _flat(target)

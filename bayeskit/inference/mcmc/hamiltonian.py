@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.chains import CHAIN_METHODS, ChainMethod, resolve, runs_single_kernels
-from bayeskit.inference.method import check_choice, check_counts, require
+from bayeskit.inference.method import check_choice, check_counts, is_number, is_whole, require
 from bayeskit.target import Target
 
 BACKENDS = ("blackjax", "numpyro")
@@ -66,7 +66,7 @@ class NUTS(ChainMethod):
         check_choice("backend", self.backend, BACKENDS)
         _check_accept(self.target_accept)
         depth = self.max_tree_depth
-        require(isinstance(depth, int) and 1 <= depth <= 20, "max_tree_depth", depth, "an integer from 1 to 20")
+        require(is_whole(depth) and 1 <= depth <= 20, "max_tree_depth", depth, "an integer from 1 to 20")
         if self.adaptation not in ADAPTATIONS[self.backend]:
             choices = ", ".join(map(repr, ADAPTATIONS[self.backend]))
             raise MethodError(
@@ -148,7 +148,7 @@ class HMC(ChainMethod):
         _check_accept(self.target_accept)
         length = self.trajectory_length
         require(
-            isinstance(length, int | float) and 0 < length < math.inf,
+            is_number(length) and length > 0,
             "trajectory_length",
             length,
             "positive and finite",
@@ -184,4 +184,4 @@ def _flat(target: Target) -> Any:
 
 
 def _check_accept(value: object) -> None:
-    require(isinstance(value, int | float) and 0 < value < 1, "target_accept", value, "between 0 and 1")
+    require(is_number(value) and 0 < value < 1, "target_accept", value, "between 0 and 1")
