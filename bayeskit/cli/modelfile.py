@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from bayeskit._errors import DataError, ModelError
+from bayeskit._errors import BayeskitError, DataError, ModelError
 from bayeskit.cli.errors import suggestion
 
 
@@ -47,7 +48,7 @@ class ModelFile:
             raise DataError(f"{self.path}: data(columns) must return a mapping, not {type(arguments).__name__}")
         return dict(arguments)
 
-    def labels(self, name: str, columns: Mapping[str, object], source: str) -> dict[str, object] | None:
+    def labels(self, name: str, columns: Mapping[str, object], source: str) -> dict[str, Any] | None:
         """The file's ``coords`` or ``dims``, or ``None`` where it has none."""
         given = getattr(self.module, name, None)
         if callable(given):
@@ -60,6 +61,11 @@ class ModelFile:
         """The error with its line in this file, or ``None`` when it did not come from here."""
         line = _line_in(self.path, error)
         return ModelError(f"{self.path}{line}: {_describe(error)}") if line else None
+
+    def blame_cause(self, error: BayeskitError) -> ModelError | None:
+        """The cause of an error with its line in this file, where the error only repeats the cause."""
+        cause = error.__cause__
+        return self.blame(cause) if isinstance(cause, Exception) and _describe(cause) in str(error) else None
 
     def _call(self, name: str, function: Callable[..., object], columns: Mapping[str, object], source: str) -> object:
         try:

@@ -49,8 +49,8 @@ def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
         post = _sample(plan, file, arguments, columns, source, method, resume=resume, progress=progress)
     except Interrupted as interruption:
         raise Interrupted(_how_to_go_on(plan, interruption), interruption.post, interruption.store) from interruption
-    except BayeskitError:
-        raise
+    except BayeskitError as error:
+        raise file.blame_cause(error) or error from error
     except Exception as error:
         raise file.blame(error) or error from error
     if plan.predictive:

@@ -41,7 +41,7 @@ def labels(
         if isinstance(given, str) or len(given) != len(names[site]):
             raise ModelError(f"dims: site {site!r} has {len(names[site])} dimensions, but the names are {given!r}")
         names[site] = list(given)
-    known = {dim for site_dims in names.values() for dim in site_dims if dim}
+    known: set[str] = {dim for site_dims in names.values() for dim in site_dims if dim}
     for dim in coords or {}:
         if dim not in known:
             raise ModelError(
@@ -49,9 +49,9 @@ def labels(
             )
     labelled: dict[str, object] = {}
     for info in structure.sites:
-        for dim, size in zip(names[info.name], info.shape, strict=True):
-            if dim:
-                labelled.setdefault(dim, np.arange(size))
+        for name, size in zip(names[info.name], info.shape, strict=True):
+            if name:
+                labelled.setdefault(name, np.arange(size))
     return names, {**labelled, **(coords or {})}
 
 

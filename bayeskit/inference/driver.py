@@ -157,9 +157,9 @@ class _CompileClock:
             jax.monitoring.register_event_duration_secs_listener(self._hear)
             self.listening = True
 
-    def _hear(self, event: str, duration: float, **_: object) -> None:
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith(("backend_compile_duration", "jaxpr_to_mlir_module_duration", "jaxpr_trace_duration")):
-            self.seconds += duration
+            self.seconds += duration_secs
 
 
 _CLOCK = _CompileClock()

@@ -11,7 +11,8 @@ import numpy as np
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.target import Target
-from bayeskit.target.density import mask_of, run_trace
+from bayeskit.target.density import run_trace
+from bayeskit.target.sites import mask_of
 
 
 class Pointwise:
@@ -44,7 +45,7 @@ class Pointwise:
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
         self._kept = {name: keep for name, keep in _masks(target, zeros).items() if not keep.all()}
 
-    def __call__(self, positions: Array) -> dict[str, np.ndarray]:
+    def __call__(self, positions: Array | np.ndarray) -> dict[str, np.ndarray]:
         """Arrays of shape ``(chain, draw, *batch)``; a masked site has one axis over the elements that count."""
         out = {name: np.asarray(value) for name, value in _evaluate(self.target, positions).items()}
         for name, keep in self._kept.items():
@@ -63,7 +64,7 @@ def _elements(target: Target, position: Array) -> Values:
 
 
 @jax.jit
-def _evaluate(target: Target, positions: Array) -> Values:
+def _evaluate(target: Target, positions: Array | np.ndarray) -> Values:
     return jax.vmap(jax.vmap(lambda position: _elements(target, position)))(positions)
 
 

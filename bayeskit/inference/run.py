@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -144,16 +144,16 @@ def resume(
     from bayeskit.inference import METHODS
 
     disk = RunStore.open(path)
-    kept = disk.record
+    kept: dict[str, Any] = disk.record
     target = _target(model, data)
     if kept.get("fingerprint") != fingerprint(target):
         raise DataError(
             f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
         )
-    method = METHODS[str(kept["method"]).lower()](**kept["settings"])  # type: ignore[arg-type]
-    keep = None if kept["keep"] is None else frozenset(kept["keep"])  # type: ignore[call-overload]
-    run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)  # type: ignore[call-overload]
-    attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]  # type: ignore[call-overload]
+    method = METHODS[str(kept["method"]).lower()](**kept["settings"])
+    keep = None if kept["keep"] is None else frozenset(kept["keep"])
+    run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)
+    attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:

@@ -78,8 +78,8 @@ def test_interrupted_and_resumed_is_the_same_as_never_interrupted(folder):
     assert "--resume" in refused.stderr
 
     done = command(*words, "--resume")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 3), done.stderr  # 3: so many draws may hold a divergence
     assert not partial.exists()
-    assert command(*words, "--out", "whole.zarr").returncode == 0
+    assert command(*words, "--out", "whole.zarr").returncode == done.returncode
     resumed, whole = bk.load("line.zarr"), bk.load("whole.zarr")
     np.testing.assert_array_equal(resumed["posterior/slope"], whole["posterior/slope"])

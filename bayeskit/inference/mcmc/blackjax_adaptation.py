@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class DenseMetric(NamedTuple):
     root: Array
 
 
-InverseMass = Array | DenseMetric | LowRankInverseMassMatrix
+InverseMass: TypeAlias = Array | DenseMetric | LowRankInverseMassMatrix
 
 
 class Moments(NamedTuple):
@@ -62,7 +62,7 @@ class Moments(NamedTuple):
     `deviations` is the sum of squares, shape `(2, d)`, or of outer products, shape `(2, d, d)`.
     """
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mean: Array
     deviations: Array
 
@@ -144,7 +144,7 @@ def _fisher(dense: bool, num_warmup: int) -> Adaptation:
     """Draws and gradients, in windows that grow by one half and overlap."""
     collect, close = _table(build_growing_window_schedule, num_warmup)
     schedule = Schedule(collect, close if dense else collect, close)
-    estimate_metric = dense_metric if dense else diagonal_metric
+    estimate_metric: Callable[[Moments, Any], InverseMass] = dense_metric if dense else diagonal_metric
 
     def init(position: Array, gradient: Array) -> MetricState:
         size = jnp.clip(jnp.abs(gradient), 1e-10, 1e10)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
@@ -92,13 +93,14 @@ def _is_emitted(equation: core.JaxprEqn) -> bool:
     return equation.primitive.name != "dot_general" or _is_small_product(equation)
 
 
-def _is_small_real(array: jax.core.ShapedArray) -> bool:
+def _is_small_real(array: Any) -> bool:
     return math.prod(array.shape) <= MAX_ELEMENTS and getattr(array.dtype, "kind", "c") != "c"
 
 
 def _is_small_product(equation: core.JaxprEqn) -> bool:
     """A product with a vector becomes a sum over products, which is emitted well at any size."""
-    left, right = (atom.aval for atom in equation.invars)
+    shapes: list[Any] = [atom.aval for atom in equation.invars]
+    left, right = shapes
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     shared = math.prod(left.shape[axis] for axis in (*contracted, *batch))
     left_free, right_free = math.prod(left.shape) // max(shared, 1), math.prod(right.shape) // max(shared, 1)
