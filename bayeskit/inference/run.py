@@ -110,7 +110,8 @@ def infer(
         "fingerprint": fingerprint(target),
         "attrs": attrs,
     }
-    _check_assembly(target, attrs, dims, coords)
+    if dims or coords:
+        _check_assembly(target, attrs, dims, coords)
     disk: RunStore | None = None
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
