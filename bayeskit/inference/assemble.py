@@ -13,6 +13,7 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Values
+from bayeskit.inference.mcmc.chains import resolve
 from bayeskit.program import Program
 from bayeskit.target import SiteInfo, Structure, Target
 from bayeskit.target.density import run_trace
@@ -113,6 +114,8 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "num_draws": method.num_draws,
         "thin": thin,
     }
+    if isinstance(how := getattr(method, "chain_method", None), str):
+        attrs["chain_method"] = resolve(how, method.num_chains)
     depth = getattr(method, "max_tree_depth", None)
     if depth is not None:
         attrs["max_tree_depth"] = depth

@@ -166,13 +166,17 @@ def resume(
 
 
 def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
-    """State, step count and draws of the last whole chunk; a run stopped before its first chunk starts afresh."""
-    start_key, run_key = jax.random.split(jax.numpy.asarray(raw))
-    positions = _start(run.target, start_key, run.method.num_chains, None)
-    state = run.method.init(run_key, run.target, positions)
+    """State, step count and draws of the last whole chunk.
+
+    Raises:
+        StorageError: there is no whole chunk yet, or the state was written by another version.
+    """
     point = disk.read_checkpoint()
     if point is None:
         raise StorageError("the run was stopped before its first chunk; there is nothing to resume, start it again")
+    chains, sites = run.method.num_chains, run.target.structure.of_kind("latent")
+    anywhere = {site.name: jax.numpy.zeros((chains, *site.unconstrained_shape)) for site in sites}
+    state = run.method.init(jax.numpy.asarray(raw), run.target, anywhere)  # for its structure only
     leaves, shape = jax.tree.flatten(state)
     if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in point.leaves]:
         raise StorageError("the stored state does not fit the method; it was written by another version")
