@@ -1,4 +1,4 @@
-"""Bad input through the Python API: the documented exception, the argument or site named, and nothing half-done."""
+"""Bad input through the Python API: the documented exception, the argument or site named, nothing half-done."""
 
 from __future__ import annotations
 
