@@ -1,6 +1,6 @@
 """What `import bayeskit` costs over importing JAX and NumPyro: at most 0.3 s.
 
-    python benchmarks/imports.py
+python benchmarks/imports.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Memory of a long run: 4 chains of 100,000 draws of 100 parameters, at most 1 GiB above the size of the draws kept.
 
-    python benchmarks/memory.py
+python benchmarks/memory.py
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("BAYESKIT_RUNTIME_TYPES", "0")
 
-import conftest  # noqa: E402, F401  the settings of JAX under which the tests run
-from reference.drawing import BACKENDS, KEY, Outcome, draw  # noqa: E402
-from reference.table import REFERENCES, Reference, reference_folder  # noqa: E402
+import conftest  # noqa: F401  the settings of JAX under which the tests run
+from reference.drawing import BACKENDS, KEY, Outcome, draw
+from reference.table import REFERENCES, Reference, reference_folder
 
 HEAD = """\
 | posterior | backend | max R-hat | min bulk ESS | max abs z | divergences | seconds | ESS per second | passed |

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from pathlib import Path
 
 FIRST_DRAW = """
 import time
@@ -65,7 +65,7 @@ print(*np.median(rows, axis=0))
 
 def child(program: str, **names: object) -> list[float]:
     """Numbers on the last line that a fresh interpreter prints."""
-    text = program.format(root=str(__import__("pathlib").Path(__file__).resolve().parents[1]), **names)
+    text = program.format(root=str(Path(__file__).resolve().parents[1]), **names)
     done = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
     return [float(word) for word in done.stdout.split()[-3:]]
 
@@ -73,13 +73,12 @@ def child(program: str, **names: object) -> list[float]:
 def main() -> None:
     """Print the three figures."""
     with tempfile.TemporaryDirectory() as cache:
-        start = time.perf_counter()
         cold = child(FIRST_DRAW, cache=cache)[-1]
         warm = statistics.median(child(FIRST_DRAW, cache=cache)[-1] for _ in range(3))
-        del start
     print(f"first draw of radon, cold cache    {cold:.2f} s\nfirst draw of radon, warm cache    {warm:.2f} s (bar: 3)")
     total, sampling, compiling = child(SECOND_CALL)
-    print(f"second call, new data              {total:.2f} s, of it sampling {sampling:.2f} s, compiling {compiling:.2f} s")
+    parts = f"of it sampling {sampling:.2f} s, compiling {compiling:.2f} s"
+    print(f"second call, new data              {total:.2f} s, {parts}")
     print(f"ratio of the call to its sampling  {total / sampling:.2f} (bar: 1.15)")
 
 
