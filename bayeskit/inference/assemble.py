@@ -132,28 +132,28 @@ def assemble(
     coords: Coords | None,
 ) -> xr.DataTree:
     """The DataTree of a run."""
-    from bayeskit.storage import make_tree
+    from bayeskit.storage import add_group, make_tree
 
     names, labelled = labels(target.structure, dims, coords)
-    observed = observed_values(target)
-    groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": values, "sample_stats": stats}
-    if log_likelihood is not None:
-        groups["log_likelihood"] = log_likelihood
-        for name, array in log_likelihood.items():
-            if array.ndim - 2 != len(names[name]):
-                names[name] = (
-                    names[name][: array.ndim - 2] if array.shape[2:] == target.structure[name].batch_shape else []
-                )
-    if observed:
-        groups["observed_data"] = observed
-    if constant := constants(target.program, observed):
-        groups["constant_data"] = constant
     kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "deterministic")}
-    used = {dim for site_dims in names.values() for dim in site_dims}
-    return make_tree(
-        groups,
-        dims=names,
-        coords={dim: value for dim, value in labelled.items() if dim in used},  # type: ignore[misc]
-        attrs=attrs,
-        site_kinds=kinds,
+    tree = make_tree(
+        {"posterior": values}, dims={n: names[n] for n in values}, coords=labelled, attrs=attrs, site_kinds=kinds
     )
+    # dimensions group by group: a statistic or a covariate may have the name of a site, and another shape
+    tree = add_group(tree, "sample_stats", stats)
+    if log_likelihood is not None:
+        batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
+        tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)
+    observed = observed_values(target)
+    if observed:
+        tree = add_group(tree, "observed_data", observed, dims={n: names[n] for n in observed}, coords=labelled)
+    if constant := constants(target.program, observed):
+        tree = add_group(tree, "constant_data", constant)
+    return tree
+
+
+def _batch_dims(
+    structure: Structure, name: str, names: Mapping[str, Sequence[str | None]], shape: tuple[int, ...]
+) -> Sequence[str | None]:
+    """Dimensions of a site's log likelihood: those of its batch, or none where a mask has dropped elements."""
+    return names[name][: len(shape)] if shape == structure[name].batch_shape else []
