@@ -18,6 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.setdefault("BAYESKIT_RUNTIME_TYPES", "0")
+os.environ.setdefault("PJRT_NPROC", "16")  # with as few as chains, Cholesky factorisations can wait for each other
 
 import conftest  # noqa: F401  the settings of JAX under which the tests run
 from reference.drawing import BACKENDS, KEY, Outcome, draw
