@@ -29,7 +29,7 @@ Coords = Mapping[str, Sequence[object] | np.ndarray]
 
 def labels(
     structure: Structure, dims: Dims | None, coords: Coords | None
-) -> tuple[dict[str, list[str | None]], dict[str, object]]:
+) -> tuple[dict[str, list[str | None]], dict[str, Sequence[object] | np.ndarray]]:
     """Names of dimensions and their coordinates: from the plates, overridden by the user's.
 
     Raises:
@@ -48,7 +48,7 @@ def labels(
             raise ModelError(
                 f"coords: no site has a dimension {dim!r}; the model has {', '.join(sorted(known)) or 'none'}"
             )
-    labelled: dict[str, object] = {}
+    labelled: dict[str, Sequence[object] | np.ndarray] = {}
     for info in structure.sites:
         for name, size in zip(names[info.name], info.shape, strict=True):
             if name:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
@@ -92,12 +92,12 @@ def check_counts(method: Method) -> None:
         require(is_whole(value) and value >= least, name, value, f"an integer of at least {least}")
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether a setting is an integer (``True`` is none)."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a setting is a finite real number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
