@@ -51,6 +51,12 @@ def run_trace(program: Program, values: Values, *, seeded: bool = False) -> dict
         model = handlers.seed(model, rng_seed=jax.random.PRNGKey(0))
     try:
         return handlers.trace(model).get_trace()
+    except ValueError as error:
+        if "subsample indices" not in str(error):
+            raise
+        raise ModelError(
+            f"model {program.name!r}: a plate subsamples its data, so the density is random; use the full data"
+        ) from None
     except jax.errors.UnexpectedTracerError:
         raise ModelError(
             f"model {program.name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside "

@@ -200,7 +200,7 @@ def test_log_density(name):
             np.testing.assert_allclose(slopes[site], expected[site], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n not in ("steps", "positive_steps")])
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "positive_steps"])
 def test_unconstrain_inverts_constrain(name):
     target, _, _ = target_of(name)
     z = point(target, 3)
@@ -364,3 +364,15 @@ def test_broadcast_that_is_meant():
     z = {"theta": jnp.array([0.1, 0.2, 0.3])}
     expected = 2 * dist.Normal(z["theta"], 1.0).log_prob(1.0).sum()
     np.testing.assert_allclose(target.log_likelihood(z), expected)
+
+
+def test_subsampling_plate_has_no_density():
+    def model(y):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        with numpyro.plate("part", 5, subsample_size=2) as index:
+            numpyro.sample("y", dist.Normal(mu, 1.0), obs=y[index])
+
+    target = bk.Target(bk.bind(model, {"y": Y}))
+    assert target.structure.subsampled == ("part",)
+    with pytest.raises(bk.ModelError, match="subsamples"):
+        target.log_density({"mu": jnp.array(0.0)})
