@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def predict(
     or prior.
 
     Observed sites are always drawn anew, whether ``data`` binds them (replicated data) or leaves them ``None`` (new
-    data).
+    data). Without ``post``, a site counts as observed when it is bound or has the name of an argument that is ``None``.
 
     Args:
         model: the NumPyro function.
@@ -118,7 +119,7 @@ class _Unobserve(handlers.substitute):
 def _learn(program: Program) -> dict[str, dict[str, Any]]:
     """Names, shapes and plates of the sites when everything is drawn."""
     out: dict[str, dict[str, Any]] = {}
-
+    left_out = _left_out(program)
     watch: list[Watch] = []
 
     def run() -> None:
@@ -139,7 +140,7 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
                 "shape": value.shape,
                 "dims": names,
                 "plates": frozenset(frame.name for frame in site["cond_indep_stack"]),
-                "observed": bool(infer.get("was_observed")),
+                "observed": bool(infer.get("was_observed")) or (site["type"] == "sample" and name in left_out),
                 "discrete": site["type"] == "sample" and bool(site["fn"].support.is_discrete),
                 "auxiliary": bool(infer.get("is_auxiliary")),
             }
@@ -158,6 +159,13 @@ def _learn(program: Program) -> dict[str, dict[str, Any]]:
             f"(data shapes: {shapes})"
         ) from error
     return {name: site for name, site in out.items() if not site["auxiliary"]}
+
+
+def _left_out(program: Program) -> set[str]:
+    """Arguments that are ``None``, given so or by default: a site of that name is an observation still to come."""
+    named = inspect.signature(program.model).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in named}
+    return {name for name, value in {**defaults, **program.data}.items() if value is None}
 
 
 def _posterior(
