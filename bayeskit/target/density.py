@@ -196,6 +196,12 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
     Raises:
         ModelError: the elements cannot be separated exactly.
     """
+    if structure.scans:
+        names = [site.name for site in structure.of_kind("discrete")]
+        raise ModelError(
+            f"the discrete sites {names} may be part of a scan, where the observations are dependent: there is no exact "
+            "density for each observation, nor a split into prior and likelihood"
+        )
     from numpyro.contrib.funsor import trace as packed_trace
     from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 

@@ -82,6 +82,7 @@ class Structure:
     sites: tuple[SiteInfo, ...]
     subsampled: tuple[str, ...]
     max_plate_nesting: int
+    scans: bool = False
 
     def of_kind(self, *kinds: Kind) -> tuple[SiteInfo, ...]:
         """The sites of these kinds, in the model's order."""
@@ -101,10 +102,12 @@ class Watch(Messenger):
         super().__init__(fn)
         self.last: str | None = None
         self.state = get_opaque_trace_state()
+        self.scans = False
 
     def process_message(self, msg: Any) -> None:
         """NumPyro's hook, called at every site."""
         name, kind = msg.get("name"), msg["type"]
+        self.scans = self.scans or kind == "control_flow"
         if name is None or kind not in ("sample", "param", "prng_key", "mutable"):
             return
         if kind == "sample":
@@ -181,7 +184,6 @@ def describe(distribution: Any) -> str:
 
 def learn_structure(program: Program) -> Structure:
     """Trace the program once, abstractly (nothing is computed), and check what can be checked from shapes."""
-    trace: dict[str, Site] = {}
 
     def run() -> None:
         watch = Watch(program)
@@ -193,12 +195,13 @@ def learn_structure(program: Program) -> Structure:
             raise
         except Exception as error:
             raise ModelError(_failure(program, watch.last, error)) from error
-        trace.update(sites)
+        scans.append(watch.scans)
         infos.extend(info for site in sites.values() if (info := _read(site)) is not None)
         plates.extend(site for site in sites.values() if site["type"] == "plate")
 
     infos: list[SiteInfo] = []
     plates: list[Site] = []
+    scans: list[bool] = []
     try:
         jax.eval_shape(run)
     except jax.errors.UnexpectedTracerError:
@@ -209,8 +212,9 @@ def learn_structure(program: Program) -> Structure:
     subsampled = tuple(p["name"] for p in plates if p["args"][1] is not None and p["args"][1] < p["args"][0])
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plate_sizes(infos)
-    _check_enumerable(infos)
-    return Structure(tuple(infos), subsampled, nesting)
+    if not scans[0]:
+        _check_enumerable(infos)
+    return Structure(tuple(infos), subsampled, nesting, scans[0])
 
 
 def _failure(program: Program, last: str | None, error: Exception) -> str:
