@@ -1,19 +1,8 @@
-r"""Metric adaptation for Hamiltonian Monte Carlo, one draw at a time.
+r"""How the metric is adapted during warmup, one draw at a time, for BlackJAX's kernels.
 
-The kinetic energy is $\tfrac12 p^\top M^{-1} p$. Sampling is fastest where the target, seen through $M^{-1/2}$, looks
-like a standard normal. Seyboldt, Carlson and Carpenter (2026, "Preconditioning Hamiltonian Monte Carlo by minimizing
-Fisher divergence") choose $M^{-1}$ so that the gradients of $\log\pi$ differ least from those of
-$\mathcal N(\mu, M^{-1})$, in the mean square weighted by $M^{-1}$. The sampler has computed those gradients anyway.
-With $C_x$ and $C_g$ the covariances of draws and of gradients,
-
-* diagonal: $M^{-1}_{ii} = \sqrt{C_{x,ii} / C_{g,ii}}$ (their section 3.1);
-* dense: $M^{-1} = C_x \mathbin{\#} C_g^{-1}$, the geometric mean of positive definite matrices (their theorem 2.3),
-  which is the covariance where the target is normal, since then $C_g = C_x^{-1}$.
-
-For a normal target, $d + 1$ draws give the matrix exactly (and two the diagonal, if it is independent), where the
-variance of ten draws is off by half. The metric is therefore renewed from the first draws on, in windows that grow by
-one half, and the moments of a window are kept through the next one (foreground and background), so that early draws are
-forgotten.
+A few draws are enough for the metrics of `bayeskit.inference.mcmc.metrics`. They are therefore renewed from the first
+draws on, in windows that grow by one half, and the moments of a window are kept through the next one (foreground and
+background), so that early draws are forgotten: the schedule of Seyboldt, Carlson and Carpenter (2026, section 3.2).
 
 An `Adaptation` is two pure functions over explicit state and the tables that say what happens at which step. Everything
 here is for one chain; `vmap` it for several.
@@ -22,9 +11,8 @@ here is for one chain; `vmap` it for several.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,39 +20,38 @@ import numpy as np
 from blackjax.adaptation.low_rank_adaptation import build_growing_window_schedule
 from blackjax.adaptation.metric_recipes import lookup_recipe
 from blackjax.adaptation.window_adaptation import build_schedule
-from blackjax.mcmc.metrics import LowRankInverseMassMatrix, Metric
+from blackjax.mcmc.metrics import Metric
 
 from bayeskit._typing import Array
+from bayeskit.inference.mcmc.metrics import (
+    DenseMetric,
+    LowRankMetric,
+    Moments,
+    dense_metric,
+    diagonal_metric,
+    low_rank_metric,
+    rescaled,
+)
 
-__all__ = ["ADAPTATIONS", "Adaptation", "DenseMetric", "MetricState", "blackjax_metric", "find_adaptation"]
+__all__ = ["ADAPTATIONS", "Adaptation", "History", "MetricState", "blackjax_metric", "find_adaptation"]
 
 ADAPTATIONS = ("auto", "diagonal", "dense", "low_rank", "window")
+
 MAX_DENSE = 32
 """`"auto"` is dense up to this dimension: there the matrix costs less than the leapfrogs that it saves."""
 
-_MIN_DRAWS = 3
-_REGULARISATION = 1e-5
+MAX_LOW_RANK = 5000
+"""`"auto"` is of low rank up to this dimension, and diagonal above, so that a chain's state stays small."""
 
+MIN_DRAWS = 3
 
-class DenseMetric(NamedTuple):
-    """Inverse mass matrix, shape `(d, d)`, and a root of the mass matrix: `root @ root.T` is its inverse."""
+MAX_HISTORY = 256
+"""A low rank is estimated from at most this many draws."""
 
-    inverse_mass_matrix: Array
-    root: Array
+EARLY_STRIDE = 5
+"""Of the short windows at the beginning, every fifth brings a new low-rank metric."""
 
-
-InverseMass: TypeAlias = Array | DenseMetric | LowRankInverseMassMatrix
-
-
-class Moments(NamedTuple):
-    """Running moments of draws and gradients (Welford 1962); leading axis `(draw, gradient)`.
-
-    `deviations` is the sum of squares, shape `(2, d)`, or of outer products, shape `(2, d, d)`.
-    """
-
-    count: Array  # type: ignore[assignment]
-    mean: Array
-    deviations: Array
+InverseMass = Array | DenseMetric | LowRankMetric
 
 
 class MetricState(NamedTuple):
@@ -73,6 +60,35 @@ class MetricState(NamedTuple):
     inverse_mass_matrix: InverseMass
     foreground: Moments
     background: Moments
+
+
+class History(NamedTuple):
+    """The latest draws and gradients, for the metrics that moments do not suffice for.
+
+    `pairs` has shape `(2, rows + 1, d)`: draw `i` is in row `i % rows`; the last row is where the others go. `written`:
+    how many draws there were. It is written outside of any branch, so that the loop over steps can do so in place.
+    """
+
+    pairs: Array
+    written: Array
+
+    @classmethod
+    def empty(cls, position: Array, rows: int) -> History:
+        """Of no draws yet."""
+        return cls(jnp.zeros((2, rows + 1, position.size), position.dtype), jnp.zeros((), jnp.int32))
+
+    def write(self, pair: Array, collect: Array) -> History:
+        """With one draw more where `collect` is true and it is finite."""
+        rows = self.pairs.shape[1] - 1
+        good = collect & jnp.isfinite(pair).all()
+        row = jnp.where(good, self.written % rows, rows)
+        return History(self.pairs.at[:, row].set(pair), self.written + good.astype(jnp.int32))
+
+    def latest(self, count: Array) -> Array:
+        """Which rows hold the latest `count` draws, shape `(rows + 1,)`."""
+        rows = self.pairs.shape[1] - 1
+        index = jnp.arange(rows + 1)
+        return ((self.written - 1 - index) % rows < count) & (index < jnp.minimum(self.written, rows))
 
 
 class Schedule(NamedTuple):
@@ -89,137 +105,181 @@ class Schedule(NamedTuple):
 class Adaptation(NamedTuple):
     """How a metric is adapted.
 
-    `init(position, gradient) -> state`, and `update(state, position, gradient, estimate, close) -> state` with two
-    boolean scalars out of the `schedule`; every state has the field `inverse_mass_matrix`.
-    `restarts`: whether the search for the step size starts again at the end of a window.
+    `init(position, gradient) -> state`, and `update(state, history, pair, estimate, close) -> state` with the new draw
+    and its gradient, shape `(2, d)`, and two boolean scalars out of the `schedule`; every state has the field
+    `inverse_mass_matrix`. `restarts`: whether the search for the step size starts again at the end of a window.
+    `rows`: how many draws the history must hold, or zero.
     """
 
     init: Callable[[Array, Array], Any]
-    update: Callable[[Any, Array, Array, Array, Array], Any]
+    update: Callable[[Any, History | None, Array, Array, Array], Any]
     schedule: Schedule
-    restarts: bool
+    restarts: bool = False
+    rows: int = 0
 
 
-def find_adaptation(name: str, dimension: int, num_warmup: int, max_rank: int = 10) -> Adaptation:
+def find_adaptation(name: str, dimension: int, num_warmup: int, max_rank: int) -> Adaptation:
     """The adaptation of that name, one of `ADAPTATIONS`.
 
-    `"auto"` is `"dense"` up to `MAX_DENSE` dimensions and `"diagonal"` above. `"low_rank"` and `"window"` (the
-    variances of the draws in windows that double, as in Stan) are BlackJAX's.
+    `"auto"` is `"dense"` up to `MAX_DENSE` dimensions and `"low_rank"` up to `MAX_LOW_RANK`, and
+    `"diagonal"` above. `"window"` is the variance of the draws in windows that double, as in Stan.
     """
     if name == "auto":
-        name = "dense" if dimension <= MAX_DENSE else "diagonal"
+        name = "dense" if dimension <= MAX_DENSE else "low_rank" if dimension <= MAX_LOW_RANK else "diagonal"
     if name in ("diagonal", "dense"):
-        return _fisher(name == "dense", num_warmup)
-    if name in ("low_rank", "window"):
-        return _from_blackjax(name, num_warmup, max_rank)
+        return _from_moments(name == "dense", num_warmup)
+    if name == "low_rank":
+        return _low_rank(num_warmup, max(1, min(max_rank, dimension // 2)))
+    if name == "window":
+        return _window(num_warmup)
     raise ValueError(f"adaptation={name!r} is not one of {', '.join(ADAPTATIONS)}")
 
 
-def blackjax_metric(inverse_mass: InverseMass) -> InverseMass | Metric:
-    """What BlackJAX's kernels take: a dense metric is spelled out, so that a kernel need not factorise it."""
-    if not isinstance(inverse_mass, DenseMetric):
-        return inverse_mass
-    matrix, root = inverse_mass
+def blackjax_metric(inverse_mass: InverseMass) -> Array | Metric:
+    """What BlackJAX's kernels take; a matrix is spelled out, so that a kernel need not factorise it."""
+    if isinstance(inverse_mass, DenseMetric):
+        matrix, root = inverse_mass
+        return _metric(lambda momentum: matrix @ momentum, lambda noise: root @ noise)
+    if isinstance(inverse_mass, LowRankMetric):
+        scale, vectors, values = inverse_mass
+
+        def correct(vector: Array, factors: Array) -> Array:
+            corrected = lambda: vector + vectors @ ((factors - 1.0) * (vectors.T @ vector))  # noqa: E731
+            return jax.lax.cond(jnp.any(factors != 1.0), corrected, lambda: vector)
+
+        return _metric(
+            lambda momentum: scale * correct(scale * momentum, values),
+            lambda noise: correct(noise, 1.0 / jnp.sqrt(values)) / scale,
+        )
+    return inverse_mass
+
+
+def _metric(velocity: Callable[[Array], Array], from_noise: Callable[[Array], Array]) -> Metric:
+    r"""BlackJAX's interface to $M$, from $p \mapsto M^{-1} p$ and $\varepsilon \mapsto M^{1/2} \varepsilon$."""
 
     def sample_momentum(key: Array, position: Array) -> Array:
-        return root @ jax.random.normal(key, position.shape, position.dtype)
+        return from_noise(jax.random.normal(key, position.shape, position.dtype))
 
     def kinetic_energy(momentum: Array, position: Array | None = None) -> Array:
         del position
-        return 0.5 * jnp.dot(momentum, matrix @ momentum)
+        return _half_square(velocity, momentum)
 
     def check_turning(left: Array, right: Array, total: Array, *_: Array) -> Array:
-        velocity = matrix @ (total - 0.5 * (left + right))
-        return (jnp.dot(left, velocity) <= 0) | (jnp.dot(right, velocity) <= 0)
+        direction = velocity(total - 0.5 * (left + right))
+        return (jnp.dot(left, direction) <= 0) | (jnp.dot(right, direction) <= 0)
 
     def scale(position: Array, element: Array, *, inv: bool, trans: bool) -> Array:
         del position
-        map_by = (lambda x: jnp.linalg.solve(root, x)) if inv else (lambda x: root @ x)
-        return jax.linear_transpose(map_by, element)(element)[0] if trans else map_by(element)
+        if not inv:
+            return jax.linear_transpose(from_noise, element)(element)[0] if trans else from_noise(element)
+        # M^{-1/2} = M^{1/2}ᵀ M^{-1}, and its transpose is M^{-1} M^{1/2}
+        return (
+            velocity(from_noise(element)) if trans else jax.linear_transpose(from_noise, element)(velocity(element))[0]
+        )
 
     return Metric(sample_momentum, kinetic_energy, check_turning, scale)
 
 
-def _fisher(dense: bool, num_warmup: int) -> Adaptation:
-    """Draws and gradients, in windows that grow by one half and overlap."""
+def _half_square(velocity: Callable[[Array], Array], momentum: Array) -> Array:
+    r"""$\tfrac12 p^\top M^{-1} p$, whose gradient $M^{-1} p$ has been computed on the way."""
+
+    @jax.custom_vjp
+    def energy(momentum: Array) -> Array:
+        return 0.5 * jnp.dot(momentum, velocity(momentum))
+
+    def forward(momentum: Array) -> tuple[Array, Array]:
+        speed = velocity(momentum)
+        return 0.5 * jnp.dot(momentum, speed), speed
+
+    energy.defvjp(forward, lambda speed, slope: (slope * speed,))
+    return energy(momentum)
+
+
+def _first_diagonal(gradient: Array) -> Array:
+    """A guess at the scales before there are draws: the inverse of the size of the gradient."""
+    size = jnp.clip(jnp.abs(gradient), 1e-10, 1e10)
+    return jnp.where(jnp.isfinite(size), 1.0 / size, 1.0)
+
+
+def _collect(state: MetricState, pair: Array, close: Array) -> MetricState:
+    """The moments with one draw more; at the end of a window the background becomes the foreground."""
+    good = jnp.isfinite(pair).all()
+    foreground = _choose(good, state.foreground.add(pair), state.foreground)
+    background = _choose(good, state.background.add(pair), state.background)
+    empty = Moments.empty(pair[0], outer=foreground.deviations.ndim == 3)
+    return MetricState(
+        state.inverse_mass_matrix, _choose(close, background, foreground), _choose(close, empty, background)
+    )
+
+
+def _from_moments(dense: bool, num_warmup: int) -> Adaptation:
+    """Diagonal, renewed with each draw, or dense, renewed with each window."""
     collect, close = _table(build_growing_window_schedule, num_warmup)
-    schedule = Schedule(collect, close if dense else collect, close)
-    estimate_metric: Callable[[Moments, Any], InverseMass] = dense_metric if dense else diagonal_metric
+    estimator: Callable[[Moments, Any], InverseMass] = dense_metric if dense else diagonal_metric
 
     def init(position: Array, gradient: Array) -> MetricState:
-        size = jnp.clip(jnp.abs(gradient), 1e-10, 1e10)
-        diagonal = jnp.where(jnp.isfinite(size), 1.0 / size, 1.0)
-        first = DenseMetric(jnp.diag(diagonal), jnp.diag(jnp.sqrt(1.0 / diagonal))) if dense else diagonal
-        empty = _empty(position, dense)
+        diagonal = _first_diagonal(gradient)
+        first = DenseMetric(jnp.diag(diagonal), jnp.diag(1.0 / jnp.sqrt(diagonal))) if dense else diagonal
+        empty = Moments.empty(position, outer=dense)
         return MetricState(first, empty, empty)
 
-    def update(state: MetricState, position: Array, gradient: Array, estimate: Array, close: Array) -> MetricState:
-        pair = jnp.stack([position, gradient])
-        foreground, background = _add(state.foreground, pair), _add(state.background, pair)
-        foreground = _choose(close, background, foreground)
-        background = _choose(close, _empty(position, dense), background)
+    def update(state: MetricState, _: History | None, pair: Array, estimate: Array, close: Array) -> MetricState:
+        state = _collect(state, pair, close)
         metric = jax.lax.cond(
-            estimate & (foreground.count >= _MIN_DRAWS),
-            lambda: estimate_metric(foreground, state.inverse_mass_matrix),
+            estimate & (state.foreground.count >= MIN_DRAWS),
+            lambda: estimator(state.foreground, state.inverse_mass_matrix),
             lambda: state.inverse_mass_matrix,
         )
-        return MetricState(metric, foreground, background)
+        return state._replace(inverse_mass_matrix=metric)
 
-    return Adaptation(init, update, schedule, restarts=False)
-
-
-def diagonal_metric(moments: Moments, previous: Array) -> Array:
-    r"""$\sqrt{C_{x,ii} / C_{g,ii}}$, shape `(d,)`; `previous` where that is not a positive number."""
-    ratio = jnp.sqrt(moments.deviations[0] / moments.deviations[1])
-    return jnp.where(jnp.isfinite(ratio) & (ratio > 0), ratio, previous)
+    return Adaptation(init, update, Schedule(collect, close if dense else collect, close))
 
 
-def dense_metric(moments: Moments, previous: DenseMetric) -> DenseMetric:
-    r"""$C_x \mathbin{\#} C_g^{-1}$, shape `(d, d)`, after scaling to unit diagonal; `previous` where it is not finite.
+def _low_rank(num_warmup: int, rank: int) -> Adaptation:
+    """The scale is renewed with each draw, the correction with each window."""
+    collect, close = _table(build_growing_window_schedule, num_warmup)
+    ends = np.flatnonzero(close)
+    short = np.diff(ends, prepend=-1) <= 10
+    estimates = close.copy()
+    estimates[ends[short & (np.arange(len(ends)) % EARLY_STRIDE != EARLY_STRIDE - 1)]] = False
 
-    With $B = V \operatorname{diag}(b) V^\top$, the geometric mean is
-    $A \mathbin{\#} B^{-1} = B^{-1/2} (B^{1/2} A B^{1/2})^{1/2} B^{-1/2}$. A small multiple of the identity on both
-    sides leaves directions without draws as they are.
-    """
-    variances = jnp.diagonal(moments.deviations, axis1=1, axis2=2)
-    scale = (variances[0] / variances[1]) ** 0.25
-    outer, ridge = jnp.outer(scale, scale), _REGULARISATION * jnp.eye(scale.shape[0])
-    mean = _geometric_mean(moments.deviations[0] / outer + ridge, moments.deviations[1] * outer + ridge)
-    values, vectors = jnp.linalg.eigh(mean)
-    candidate = DenseMetric(mean * outer, vectors / jnp.sqrt(values) / scale[:, None])
-    finite = jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), candidate))
-    return _choose(finite, candidate, previous)
+    def init(position: Array, gradient: Array) -> MetricState:
+        scale = jnp.sqrt(_first_diagonal(gradient))
+        identity = jnp.eye(position.size, rank, dtype=position.dtype), jnp.ones(rank, position.dtype)
+        empty = Moments.empty(position, outer=False)
+        return MetricState(LowRankMetric(scale, *identity), empty, empty)
+
+    def update(state: MetricState, history: History | None, pair: Array, estimate: Array, close: Array) -> MetricState:
+        state = _collect(state, pair, close)
+        moments, previous = state.foreground, state.inverse_mass_matrix
+        if history is None or not isinstance(previous, LowRankMetric):
+            raise TypeError("a low-rank metric is estimated from a history")
+        enough = moments.count >= MIN_DRAWS
+        metric = jax.lax.cond(
+            estimate & enough,
+            lambda: low_rank_metric(history.pairs, history.latest(moments.count), moments, previous),
+            lambda: _choose(enough, rescaled(moments, previous), previous),
+        )
+        return state._replace(inverse_mass_matrix=metric)
+
+    return Adaptation(init, update, Schedule(collect, estimates, close), rows=min(num_warmup, MAX_HISTORY))
 
 
-def _geometric_mean(a: Array, b: Array) -> Array:
-    """Of `a` and the inverse of `b`, both symmetric and positive definite."""
-    values, vectors = jnp.linalg.eigh(b)
-    root = jnp.sqrt(jnp.maximum(values, jnp.finfo(b.dtype).eps * values[-1]))
-    forward, backward = (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
-    values, vectors = jnp.linalg.eigh(forward @ a @ forward)
-    middle = (vectors * jnp.sqrt(jnp.maximum(values, jnp.finfo(a.dtype).eps * values[-1]))) @ vectors.T
-    return backward @ middle @ backward
-
-
-def _from_blackjax(name: str, num_warmup: int, max_rank: int) -> Adaptation:
-    """Stan's windows around one of BlackJAX's recipes, which start anew in each window."""
+def _window(num_warmup: int) -> Adaptation:
+    """Stan's windows around BlackJAX's estimate of the variances, which start anew in each window."""
     collect, close = _table(build_schedule, num_warmup)
-    window = int(np.max(np.diff(np.flatnonzero(close), prepend=0), initial=1))
-    if name == "window":
-        core = lookup_recipe("welford_diag").build_core()
-    else:
-        recipe = lookup_recipe("fisher_low_rank")
-        core = replace(recipe, max_rank=max_rank).build_core(buffer_size=window)
+    core = lookup_recipe("welford_diag").build_core()
 
     def init(position: Array, gradient: Array) -> Any:
         del gradient
-        state = jax.tree.map(jnp.asarray, core.init(position.shape[0]))
-        return jax.tree.map(lambda x: x.astype(position.dtype) if x.dtype.kind == "f" else x, state)
+        state = jax.tree.map(jnp.asarray, core.init(position.size))
+        return jax.tree.map(lambda leaf: leaf.astype(position.dtype) if leaf.dtype.kind == "f" else leaf, state)
 
-    def update(state: Any, position: Array, gradient: Array, estimate: Array, close: Array) -> Any:
+    def update(state: Any, _: History | None, pair: Array, estimate: Array, close: Array) -> Any:
         del estimate
-        state = core.update(state, position, gradient)
-        return jax.lax.cond(close, lambda: _like(core.final(state), state), lambda: state)
+        state = core.update(state, *pair)
+        like = lambda new: jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, state)  # noqa: E731
+        return jax.lax.cond(close, lambda: like(core.final(state)), lambda: state)
 
     return Adaptation(init, update, Schedule(collect, close, close), restarts=True)
 
@@ -229,26 +289,6 @@ def _table(build: Callable[[int], Array], num_warmup: int) -> np.ndarray:
     """BlackJAX's schedule as constants: whether a draw is collected, and whether a window ends. Shape `(2, steps)`."""
     with jax.ensure_compile_time_eval():
         return np.asarray(build(num_warmup), dtype=bool).reshape(num_warmup, 2).T
-
-
-def _empty(position: Array, dense: bool) -> Moments:
-    mean = jnp.zeros((2, *position.shape), position.dtype)
-    deviations = jnp.zeros((2, *position.shape, *position.shape), position.dtype) if dense else mean
-    return Moments(jnp.zeros((), position.dtype), mean, deviations)
-
-
-def _add(moments: Moments, pair: Array) -> Moments:
-    """One draw and its gradient more, unless one of them is not finite."""
-    count = moments.count + 1
-    before = pair - moments.mean
-    mean = moments.mean + before / count
-    after = pair - mean
-    squares = after[:, :, None] * before[:, None, :] if moments.deviations.ndim == 3 else after * before
-    return _choose(jnp.all(jnp.isfinite(pair)), Moments(count, mean, moments.deviations + squares), moments)
-
-
-def _like(new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), new, old)
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -29,7 +29,7 @@ from blackjax.mcmc.hmc import HMCState
 from blackjax.mcmc.nuts import NUTSInfo
 
 from bayeskit._typing import Array
-from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, blackjax_metric, find_adaptation
+from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, History, blackjax_metric, find_adaptation
 from bayeskit.inference.mcmc.single_kernel import has_single_kernel, single_kernel
 
 __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
@@ -68,7 +68,8 @@ class ChainState(NamedTuple):
 
     `key`: raw key data of the chain, the same at every step. `step`: steps taken so far, `int32`. `position`:
     BlackJAX's state, with log density and gradient. `step_size`: in use at the next step. `metric`: state of the
-    metric's adaptation, with the field `inverse_mass_matrix`.
+    metric's adaptation, with the field `inverse_mass_matrix`. `history`: draws that the metric is estimated from, where
+    it needs them.
     """
 
     key: Array
@@ -77,6 +78,7 @@ class ChainState(NamedTuple):
     step_size: Array
     dual_averaging: DualAveragingAdaptationState
     metric: Any
+    history: History | None
 
 
 def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, position: Array) -> ChainState:
@@ -86,10 +88,13 @@ def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, p
     diagonal, with $g$ the gradient at `position`.
     """
     state = blackjax.nuts.init(position, log_density_fn)
-    metric = _adaptation(settings, position).init(position, state.logdensity_grad)
+    adaptation = _adaptation(settings, position)
+    metric = adaptation.init(position, state.logdensity_grad)
+    history = History.empty(position, adaptation.rows) if adaptation.rows else None
     step_size = jnp.asarray(settings.initial_step_size, position.dtype)
     raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, _restart(settings, step_size), metric)
+    averaging = _restart(settings, step_size)
+    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, averaging, metric, history)
 
 
 def step_chain(
@@ -104,8 +109,7 @@ def step_chain(
     position, info = transition(key, state.position, state.step_size, state.metric.inverse_mass_matrix)
     moved = state._replace(position=position)
     if settings.num_warmup > 0:
-        warm = state.step < settings.num_warmup
-        moved = jax.lax.cond(warm, lambda: _adapt(settings, moved, info.acceptance_rate), lambda: moved)
+        moved = _adapt(settings, moved, info.acceptance_rate)
     return moved._replace(step=state.step + 1), _statistics(position, info, state.step_size)
 
 
@@ -122,21 +126,37 @@ def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Ar
 
 
 def _adapt(settings: NUTSSettings, state: ChainState, acceptance_rate: Array) -> ChainState:
+    """What follows a transition; does nothing from step `num_warmup` on.
+
+    The history is large and written outside of the branches: a branch that returned it would copy it at every step.
+    """
     adaptation = _adaptation(settings, state.position.position)
-    collect, estimate, close = (jnp.asarray(table)[state.step] for table in adaptation.schedule)
-    _, update, final = dual_averaging_adaptation(settings.target_accept)
-    averaging = jax.tree.map(_like, update(state.dual_averaging, acceptance_rate), state.dual_averaging)
-    position, _, gradient = state.position
+    warm = state.step < settings.num_warmup
+    row = jnp.minimum(state.step, settings.num_warmup - 1)
+    collect, estimate, close = (jnp.asarray(table)[row] & warm for table in adaptation.schedule)
+    pair = jnp.stack([state.position.position, state.position.logdensity_grad])
+    history = None if state.history is None else state.history.write(pair, collect)
     metric = jax.lax.cond(
         collect,
-        lambda: adaptation.update(state.metric, position, gradient, estimate, close),
+        lambda: adaptation.update(state.metric, history, pair, estimate, close),
         lambda: state.metric,
     )
-    if adaptation.restarts:
-        averaging = jax.lax.cond(close, lambda: _restart(settings, final(averaging)), lambda: averaging)
+    step_size, averaging = jax.lax.cond(
+        warm,
+        lambda: _adapt_step_size(settings, state, acceptance_rate, close & adaptation.restarts),
+        lambda: (state.step_size, state.dual_averaging),
+    )
+    return state._replace(step_size=step_size, dual_averaging=averaging, metric=metric, history=history)
+
+
+def _adapt_step_size(
+    settings: NUTSSettings, state: ChainState, acceptance_rate: Array, restart: Array
+) -> tuple[Array, DualAveragingAdaptationState]:
+    _, update, final = dual_averaging_adaptation(settings.target_accept)
+    averaging = jax.tree.map(_like, update(state.dual_averaging, acceptance_rate), state.dual_averaging)
+    averaging = jax.lax.cond(restart, lambda: _restart(settings, final(averaging)), lambda: averaging)
     last = state.step == settings.num_warmup - 1
-    step_size = jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size))
-    return state._replace(step_size=step_size, dual_averaging=averaging, metric=metric)
+    return jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size)), averaging
 
 
 def _adaptation(settings: NUTSSettings, position: Array) -> Adaptation:

@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayeskit.inference.mcmc.adaptation import (
-    ADAPTATIONS,
+from bayeskit.inference.mcmc.blackjax_adaptation import ADAPTATIONS, History, blackjax_metric, find_adaptation
+from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings, init_chain, step_chain
+from bayeskit.inference.mcmc.metrics import (
+    CUTOFF,
     DenseMetric,
+    LowRankMetric,
     Moments,
-    blackjax_metric,
     dense_metric,
     diagonal_metric,
-    find_adaptation,
+    low_rank_metric,
 )
-from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings, init_chain, step_chain
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, has_single_kernel, single_kernel
 
 SCALE = np.array([0.02, 1.0, 30.0])
@@ -67,6 +68,37 @@ def test_diagonal_metric_of_independent_normals_is_exact_after_two_draws():
     np.testing.assert_allclose(metric, SCALE**2, rtol=1e-10)
 
 
+def test_low_rank_metric_finds_the_correlated_directions():
+    """Two factors of a normal in 40 dimensions: eigenvalues 25 and 1/25 in the units of the scale."""
+    generator = np.random.default_rng(2)
+    factors = np.linalg.qr(generator.normal(size=(40, 2)))[0]
+    scale = np.geomspace(0.1, 10.0, 40)
+    covariance = np.outer(scale, scale) * (np.eye(40) + factors @ np.diag([24.0, 1 / 25 - 1]) @ factors.T)
+    draws = generator.multivariate_normal(np.zeros(40), covariance, size=200)
+    gradients = -draws @ np.linalg.inv(covariance)
+    rows = 220  # some of them unused
+    pairs = np.full((2, rows, 40), 7.0)
+    pairs[:, 10:210] = draws, gradients
+    used = jnp.asarray((np.arange(rows) >= 10) & (np.arange(rows) < 210))
+    previous = LowRankMetric(jnp.ones(40), jnp.eye(40, 4), jnp.ones(4))
+    metric = low_rank_metric(jnp.asarray(pairs), used, moments_of(draws, gradients, dense=False), previous)
+    np.testing.assert_allclose(metric.vectors.T @ metric.vectors, np.eye(4), atol=1e-8)
+    matrix = (np.eye(40) + (metric.vectors * (metric.values - 1)) @ metric.vectors.T) * np.outer(*[metric.scale] * 2)
+    condition = np.linalg.eigvals(matrix @ np.linalg.inv(covariance)).real
+    before = np.linalg.eigvals(np.diag(np.diag(covariance)) @ np.linalg.inv(covariance)).real
+    assert before.max() / before.min() > 2 * CUTOFF**2
+    assert condition.max() / condition.min() < CUTOFF**2
+
+
+def test_a_history_knows_its_latest_draws():
+    history = History.empty(jnp.zeros(1), 3)
+    for value in (1.0, 2.0, jnp.nan, 3.0, 4.0, 5.0):
+        history = history.write(jnp.full((2, 1), value), jnp.asarray(value != 4.0))
+    latest = [sorted(history.pairs[0, history.latest(jnp.asarray(n)), 0].tolist()) for n in (1, 2, 3, 9)]
+    assert latest == [[5.0], [3.0, 5.0], [2.0, 3.0, 5.0], [2.0, 3.0, 5.0]]
+    assert not History.empty(jnp.zeros(1), 3).latest(jnp.asarray(2)).any()
+
+
 @pytest.mark.parametrize("dense", [True, False])
 def test_a_chain_that_has_not_moved_keeps_its_metric(dense):
     draws = np.ones((4, 3))
@@ -80,10 +112,10 @@ def test_a_chain_that_has_not_moved_keeps_its_metric(dense):
 
 @pytest.mark.parametrize("adaptation", ["diagonal", "dense"])
 def test_a_draw_that_is_not_finite_is_left_out(adaptation):
-    functions = find_adaptation(adaptation, 3, 100)
+    functions = find_adaptation(adaptation, 3, 100, 1)
     state = functions.init(jnp.ones(3), jnp.ones(3))
-    yes = jnp.asarray(True)
-    after = functions.update(state, jnp.ones(3), jnp.array([1.0, jnp.nan, 0.0]), yes, jnp.asarray(False))
+    pair = jnp.array([[1.0, 1.0, 1.0], [1.0, jnp.nan, 0.0]])
+    after = functions.update(state, None, pair, jnp.asarray(True), jnp.asarray(False))
     assert all(
         jnp.array_equal(new, old) for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True)
     )
@@ -92,7 +124,7 @@ def test_a_draw_that_is_not_finite_is_left_out(adaptation):
 @pytest.mark.parametrize("num_warmup", [0, 1, 19, 20, 150, 1000])
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)
 def test_schedules_have_one_row_a_step_and_end_without_the_metric(adaptation, num_warmup):
-    schedule = find_adaptation(adaptation, 3, num_warmup).schedule
+    schedule = find_adaptation(adaptation, 3, num_warmup, 1).schedule
     assert {table.shape for table in schedule} == {(num_warmup,)}
     assert not np.any(schedule.close & ~schedule.collect)
     if num_warmup >= 20:
@@ -102,7 +134,7 @@ def test_schedules_have_one_row_a_step_and_end_without_the_metric(adaptation, nu
 
 def test_an_unknown_adaptation_is_an_error():
     with pytest.raises(ValueError, match="'dens' is not one of auto, diagonal, dense"):
-        find_adaptation("dens", 3, 100)
+        find_adaptation("dens", 3, 100, 1)
 
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
@@ -188,12 +220,25 @@ def test_a_single_kernel_can_be_mapped_and_differentiated():
     np.testing.assert_allclose(mapped, jnp.sin(2 * points), rtol=1e-12)
 
 
-def test_the_dense_metric_scales_by_its_root():
-    root = jnp.linalg.cholesky(PRECISION)
-    metric = blackjax_metric(DenseMetric(COVARIANCE, root))
-    vector = jnp.array([1.0, 2.0, 3.0])
-    for inverse, expected in ((False, root), (True, jnp.linalg.inv(root))):
-        scaled = metric.scale(vector, vector, inv=inverse, trans=False)
-        np.testing.assert_allclose(scaled, expected @ vector, rtol=1e-6)
-        scaled = metric.scale(vector, vector, inv=inverse, trans=True)
-        np.testing.assert_allclose(scaled, expected.T @ vector, rtol=1e-6)
+@pytest.mark.parametrize("kind", ["dense", "low_rank"])
+def test_metrics_agree_with_their_matrix(kind):
+    """Kinetic energy, velocity, momenta and roots, against the inverse mass matrix written out."""
+    vectors = jnp.linalg.qr(jnp.arange(6.0).reshape(3, 2) ** 2 + 1)[0]
+    low = LowRankMetric(jnp.asarray(SCALE), vectors, jnp.array([9.0, 0.1]))
+    inner = jnp.eye(3) + (vectors * (low.values - 1)) @ vectors.T
+    matrix = COVARIANCE if kind == "dense" else inner * np.outer(SCALE, SCALE)
+    metric = blackjax_metric(DenseMetric(COVARIANCE, jnp.linalg.cholesky(PRECISION)) if kind == "dense" else low)
+    momentum = jnp.array([1.0, 2.0, 3.0]) / SCALE
+    value, slope = jax.value_and_grad(metric.kinetic_energy)(momentum)
+    np.testing.assert_allclose(value, 0.5 * momentum @ matrix @ momentum, rtol=1e-9)
+    np.testing.assert_allclose(slope, matrix @ momentum, rtol=1e-9)
+    columns = lambda **way: jax.vmap(lambda e: metric.scale(e, e, **way), out_axes=1)(jnp.eye(3))  # noqa: E731
+    root = columns(inv=False, trans=False)
+    np.testing.assert_allclose(root @ root.T @ matrix, np.eye(3), atol=1e-8)
+    np.testing.assert_allclose(columns(inv=False, trans=True), root.T, rtol=1e-9)
+    np.testing.assert_allclose(columns(inv=True, trans=False) @ root, np.eye(3), atol=1e-8)
+    np.testing.assert_allclose(root.T @ columns(inv=True, trans=True), np.eye(3), atol=1e-8)
+    noise = jax.random.normal(jax.random.key(7), (3,))
+    np.testing.assert_allclose(metric.sample_momentum(jax.random.key(7), noise), root @ noise, rtol=1e-9)
+    assert bool(metric.check_turning(momentum, -momentum, momentum))
+    assert not bool(metric.check_turning(momentum, momentum, 4 * momentum))
