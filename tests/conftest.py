@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 flags = os.environ.get("XLA_FLAGS", "")
 if "xla_cpu_multi_thread_eigen" not in flags:
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+os.environ.setdefault("PJRT_NPROC", "16")  # factorisations wait on XLA's workers: more workers than waiting programs
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")

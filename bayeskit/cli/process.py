@@ -17,13 +17,14 @@ XLA_FLAGS = {
 def prepare_process() -> None:
     """Set what must be known before JAX is imported. What the user's environment says already wins.
 
-    * flags of XLA, see `XLA_FLAGS`;
+    * flags of XLA, see `XLA_FLAGS`, and more workers in its pool than chains can hold at once (``PJRT_NPROC``);
     * the persistent compilation cache, in the user's cache folder, for programs of any size: the second run of a model
       starts within seconds. ``JAX_COMPILATION_CACHE_DIR`` moves it, ``JAX_ENABLE_COMPILATION_CACHE=false`` ends it.
     """
     given = os.environ.get("XLA_FLAGS", "")
     added = [f"{flag}={value}" for flag, value in XLA_FLAGS.items() if flag not in given]
     os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
+    os.environ.setdefault("PJRT_NPROC", str(max(16, 2 * (os.cpu_count() or 1))))
     os.environ.setdefault("MPLBACKEND", "Agg")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := _cache_folder()) is not None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)

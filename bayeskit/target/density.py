@@ -199,7 +199,7 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
     if structure.scans:
         names = [site.name for site in structure.of_kind("discrete")]
         raise ModelError(
-            f"the discrete sites {names} may be part of a scan, where the observations are dependent: there is no exact "
+            f"the discrete sites {names} may be part of a scan, where observations are dependent: there is no exact "
             "density for each observation, nor a split into prior and likelihood"
         )
     from numpyro.contrib.funsor import trace as packed_trace

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -24,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array, Values
-from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS
+from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
 
@@ -77,13 +78,11 @@ def _warm_chain(method: ChainMethod, target: Target, state: Any) -> Any:
 
 
 def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps: int) -> tuple[Any, Draws]:
-    def step(state: Any, _: None) -> tuple[Any, tuple[Array, dict[str, Array]]]:
+    def step(state: Any, _: None) -> tuple[Any, Draws]:
         state, position, stats = method.step_chain(state, target)
-        return state, (position, stats)
+        return state, Draws(target.constrain(target.unravel(position)), stats, position)
 
-    state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
-    values = jax.vmap(lambda position: target.constrain(target.unravel(position)))(positions)
-    return state, Draws(values, stats, positions)
+    return jax.lax.scan(step, state, None, length=num_steps)
 
 
 def resolve(chain_method: str, num_chains: int) -> str:
@@ -161,6 +160,50 @@ def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], ta
 
     first = one(0) if program._cache_size() == 0 else None  # compile once, not in every thread
     rest = range(0 if first is None else 1, method.num_chains)
-    with ThreadPoolExecutor(max_workers=max(1, min(len(rest), os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(len(rest), _most_at_once(target)))) as pool:
         parts = [*([] if first is None else [first]), *pool.map(one, rest)]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+
+_BATCHED: dict[object, bool] = {}
+
+
+def _most_at_once(target: Target) -> int:
+    """How many chains may run at once.
+
+    XLA's CPU backend runs a batch of factorisations on its pool of workers and waits for it *on* one of them: as many
+    programs at once as there are workers can wait for each other forever. Then one worker is kept free.
+    """
+    cores = os.cpu_count() or 1
+    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(target))
+    case = (jax.tree.structure(target), shapes)
+    if case not in _BATCHED:
+        _BATCHED[case] = factorises_batches(target)
+    if not _BATCHED[case]:
+        return cores
+    workers = int(os.environ.get("PJRT_NPROC", cores))
+    if workers - 1 < cores:
+        warnings.warn(
+            f"the model factorises batches of matrices, which can stall XLA's pool of {workers} workers, so only "
+            f"{max(1, workers - 1)} chain(s) run at once; set PJRT_NPROC=16 in the environment before Python starts "
+            "(the command line does), or use chain_method='vectorized'",
+            stacklevel=2,
+        )
+    return max(1, min(cores, workers - 1))
+
+
+def factorises_batches(target: Target) -> bool:
+    """Whether the gradient of the log density factorises, or solves with, a batch of matrices."""
+    point = jax.ShapeDtypeStruct((target.size,), jax.numpy.zeros(()).dtype)
+    program = jax.make_jaxpr(jax.grad(lambda flat: target.log_density(target.unravel(flat))))(point)
+    return any(
+        equation.primitive.name in _FACTORISATIONS and any(len(v.aval.shape) > 2 for v in equation.invars)
+        for equation in equations(program.jaxpr)
+    )
+
+
+_FACTORISATIONS = frozenset(
+    ("cholesky", "cholesky_update", "eig", "eigh", "geqrf", "householder_product")
+    + ("lu", "lu_solve", "qr", "schur", "svd", "triangular_solve")
+)
+)

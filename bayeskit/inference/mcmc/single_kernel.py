@@ -25,7 +25,7 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
-__all__ = ["COMPILER_OPTIONS", "has_single_kernel", "single_kernel"]
+__all__ = ["COMPILER_OPTIONS", "equations", "has_single_kernel", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
@@ -82,7 +82,7 @@ def has_single_kernel(function: Callable, *args: object) -> bool:
     Only traces: nothing is computed. An operation that is not known to have an emitter counts as having none.
     """
     closed = jax.make_jaxpr(function)(*args)
-    return all(_is_emitted(equation) for equation in _equations(closed.jaxpr))
+    return all(_is_emitted(equation) for equation in equations(closed.jaxpr))
 
 
 def _is_emitted(equation: core.JaxprEqn) -> bool:
@@ -107,12 +107,13 @@ def _is_small_product(equation: core.JaxprEqn) -> bool:
     return min(left_free, right_free) <= 1 or shared * left_free * right_free <= MAX_MATMUL
 
 
-def _equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    """All equations of a program, those of the programs inside it included."""
     for equation in jaxpr.eqns:
         yield equation
         for parameter in equation.params.values():
             for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
                 if isinstance(inner, core.ClosedJaxpr):
-                    yield from _equations(inner.jaxpr)
+                    yield from equations(inner.jaxpr)
                 elif isinstance(inner, core.Jaxpr):
-                    yield from _equations(inner)
+                    yield from equations(inner)
