@@ -206,4 +206,3 @@ _FACTORISATIONS = frozenset(
     ("cholesky", "cholesky_update", "eig", "eigh", "geqrf", "householder_product")
     + ("lu", "lu_solve", "qr", "schur", "svd", "triangular_solve")
 )
-)
