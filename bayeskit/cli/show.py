@@ -59,8 +59,8 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
     table.add_column("site", no_wrap=True)
     for title in _TITLES.values():
         table.add_column(title, justify="right", no_wrap=True)
-    for name, row in rows.iloc[:limit].iterrows():
-        table.add_row(Text(str(name)), *_cells(row))
+    for site, row in rows.iloc[:limit].iterrows():
+        table.add_row(Text(str(site)), *_cells(row))
     Console(width=1000).print(table)  # at its natural width: a terminal too narrow wraps lines, but no number is cut
     if limit is not None and len(rows) > limit:
         console.print(f"and {len(rows) - limit} more: bayeskit summary {source}\n")
