@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 
@@ -50,6 +52,40 @@ class Collector:
         }
 
 
+class _Interruption:
+    """Ctrl-C ends a run between chunks; a second one ends it at once.
+
+    Python may raise `KeyboardInterrupt` within a callback of the garbage collector, where it is lost. So while a run is
+    under way in the main thread the signal is noted, and obeyed after the chunk.
+    """
+
+    def __init__(self, bar: ProgressBar):
+        self._bar, self._asked = bar, False
+        self._before: object = None
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            if callable(self._before):
+                signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if callable(self._before):
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        self._bar.say("stopping after this chunk; Ctrl-C again to stop at once")
+
+    def obey(self) -> None:
+        """Raise the interrupt that was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
 class Run:
     """A run under way: the method's state, how far it is, and what it has brought.
 
@@ -79,8 +115,13 @@ class Run:
         Raises:
             SamplingError: no chain has a finite log density any more.
         """
+        with _Interruption(bar) as interruption:
+            self._loop(bar, store, interruption)
+
+    def _loop(self, bar: ProgressBar, store: RunStore | None, interruption: _Interruption) -> None:
         start = time.perf_counter()
         while self.done < self.total:
+            interruption.obey()
             state, draws = self.method.advance(self.state, self.target, self.chunk)
             groups = self._select(draws)
             self.state = state

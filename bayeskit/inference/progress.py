@@ -49,3 +49,8 @@ class ProgressBar:
         if self._bar is not None:
             note = f"{divergences} divergences" if divergences else ""
             self._bar.update(self._task, description=phase, completed=min(done, self.total), note=note)
+
+    def say(self, note: str) -> None:
+        """Show a note beside the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, note=note)

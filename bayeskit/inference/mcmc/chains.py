@@ -197,7 +197,8 @@ def factorises_batches(target: Target) -> bool:
     point = jax.ShapeDtypeStruct((target.size,), jax.numpy.zeros(()).dtype)
     program = jax.make_jaxpr(jax.grad(lambda flat: target.log_density(target.unravel(flat))))(point)
     return any(
-        equation.primitive.name in _FACTORISATIONS and any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars)
+        equation.primitive.name in _FACTORISATIONS
+        and any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars)
         for equation in equations(program.jaxpr)
     )
 
