@@ -3,7 +3,7 @@
     python benchmarks/nuts.py [problem ...] [--repeats 3]
 
 4 chains of 1,000 + 1,000 steps, float64, median of the repeats. Seconds are those of warmup and sampling together,
-after a first run that compiles; compile time is shown apart (NumPyro compiles in every run: see `peers.numpyro`).
+after a first run that compiles; compile time is shown apart.
 The seconds of `bayeskit` are those of all of `bk.infer`, starting points and DataTree included.
 """
 
