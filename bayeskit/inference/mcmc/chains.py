@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array, Values
-from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations
+from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations, is_available
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
 
@@ -105,7 +105,7 @@ def resolve(chain_method: str, num_chains: int) -> str:
 
 def runs_single_kernels(chain_method: str) -> bool:
     """Whether the program of one chain is compiled alone for a CPU, with the options of `single_kernel`."""
-    return jax.default_backend() == "cpu" and resolve(chain_method, jax.local_device_count()) == "threads"
+    return is_available() and resolve(chain_method, jax.local_device_count()) == "threads"
 
 
 def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
@@ -119,7 +119,7 @@ def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], tar
 
 @cache
 def _single(function: Any) -> Any:
-    options = dict(COMPILER_OPTIONS) if jax.default_backend() == "cpu" else None
+    options = dict(COMPILER_OPTIONS) if is_available() else None
     return jax.jit(function, static_argnums=0, compiler_options=options)
 
 

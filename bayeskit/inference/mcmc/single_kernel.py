@@ -7,7 +7,7 @@ kilobyte. `single_kernel` asks for it by the two attributes that XLA attaches to
 
 This is right only where
 
-* the program runs on the CPU,
+* the program runs on the CPU, with a version of XLA that has the option (`is_available`),
 * it is compiled with `COMPILER_OPTIONS` (they turn a scatter, the gradient of indexing, into a loop), and
 * every operation has an emitter of this kind: `has_single_kernel` looks through a function for those that have none
   (factorisations, sorting, callbacks) and for arrays so large that the starting costs no longer matter.
@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
-__all__ = ["COMPILER_OPTIONS", "equations", "has_single_kernel", "single_kernel"]
+__all__ = ["COMPILER_OPTIONS", "equations", "has_single_kernel", "is_available", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
@@ -55,6 +56,18 @@ checkpoint closed_call cond core_call custom_jvp_call custom_vjp_call custom_vjp
 remat remat2 scan threefry2x32 while
 """
 _EMITTED = frozenset(f"{_ELEMENTWISE} {_SHAPES} {_CONTROL}".split())
+
+
+@cache
+def is_available() -> bool:
+    """Whether this version of XLA knows `COMPILER_OPTIONS`, and the default device is a CPU."""
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=dict(COMPILER_OPTIONS)).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def single_kernel(function: Callable) -> Callable:

@@ -20,7 +20,9 @@ from bayeskit.inference.mcmc.metrics import (
     diagonal_metric,
     low_rank_metric,
 )
-from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, has_single_kernel, single_kernel
+from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, has_single_kernel, is_available, single_kernel
+
+needs_single_kernels = pytest.mark.skipif(not is_available(), reason="this XLA has no such compile option")
 
 SCALE = np.array([0.02, 1.0, 30.0])
 CORRELATION = np.array([[1.0, 0.9, -0.3], [0.9, 1.0, -0.2], [-0.3, -0.2, 1.0]])
@@ -183,6 +185,7 @@ def test_chunks_do_not_matter_and_nothing_changes_after_warmup(adaptation):
     assert float(parts[2][3]["step_size"][0]) == float(parts[1][1][-1])
 
 
+@needs_single_kernels
 def test_one_kernel_gives_the_chain_that_many_give():
     indices = jnp.array([0, 0, 1, 2, 2])
 
@@ -211,6 +214,7 @@ def test_operations_without_an_emitter_are_found():
     assert not has_single_kernel(lambda x: jnp.ones((300, 300)) @ x, jnp.ones((300, 300)))
 
 
+@needs_single_kernels
 def test_a_single_kernel_can_be_mapped_and_differentiated():
     def function(x):
         return jnp.sum(jnp.sin(x) ** 2)
