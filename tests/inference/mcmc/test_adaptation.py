@@ -186,13 +186,14 @@ def test_chunks_do_not_matter_and_nothing_changes_after_warmup(adaptation):
 
 
 @needs_single_kernels
-def test_one_kernel_gives_the_chain_that_many_give():
+@pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
+def test_one_kernel_gives_the_chain_that_many_give(adaptation):
     indices = jnp.array([0, 0, 1, 2, 2])
 
     def log_density(position):  # indexing: its gradient is a scatter
         return -0.5 * jnp.sum(((position[indices] - 1.0) / jnp.arange(1.0, 6.0)) ** 2)
 
-    settings = NUTSSettings(num_warmup=30, adaptation="diagonal")
+    settings = NUTSSettings(num_warmup=30, adaptation=adaptation)
     assert has_single_kernel(jax.value_and_grad(log_density), jnp.zeros(3))
 
     def run(settings):
