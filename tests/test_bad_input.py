@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -373,15 +374,13 @@ def test_wrong_types():
 
 def stop_at(monkeypatch, chunk, error=KeyboardInterrupt):
     """Make the sampler stop at a chunk."""
-    calls, advance = [], bk.NUTS.advance
+    stream = bk.NUTS.stream
 
-    def stopping(self, state, target, num_steps):
-        calls.append(num_steps)
-        if len(calls) == chunk:
-            raise error
-        return advance(self, state, target, num_steps)
+    def stopping(self, state, target, num_steps, num_chunks):
+        yield from itertools.islice(stream(self, state, target, num_steps, num_chunks), chunk - 1)
+        raise error
 
-    monkeypatch.setattr(bk.NUTS, "advance", stopping)
+    monkeypatch.setattr(bk.NUTS, "stream", stopping)
 
 
 METHOD_NO_WARMUP = bk.NUTS(num_chains=2, num_warmup=0, num_draws=40, adaptation="diagonal")

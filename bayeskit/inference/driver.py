@@ -120,20 +120,24 @@ class Run:
 
     def _loop(self, bar: ProgressBar, store: RunStore | None, interruption: _Interruption) -> None:
         start = time.perf_counter()
-        while self.done < self.total:
-            interruption.obey()
-            state, draws = self.method.advance(self.state, self.target, self.chunk)
-            groups = self._select(draws)
-            self.state = state
-            self.done = min(self.done + self.chunk, self.total)
-            if store is not None:
-                _keep_on_disk(store, groups, state, self.done)
-            self.collected.add(groups)
-            warm = self.done <= self.method.warmup_steps
-            if warm:
-                self.warmup_time = time.perf_counter() - start
-            self._check_alive(draws)
-            bar.update("warmup" if warm else "sampling", self.done, self.divergences)
+        interruption.obey()
+        num_chunks = math.ceil((self.total - self.done) / self.chunk)
+        chunks = self.method.stream(self.state, self.target, self.chunk, num_chunks)
+        with contextlib.closing(chunks):
+            for state, draws in chunks:
+                groups = self._select(draws)
+                self.state = state
+                self.done = min(self.done + self.chunk, self.total)
+                if store is not None:
+                    _keep_on_disk(store, groups, state, self.done)
+                self.collected.add(groups)
+                warm = self.done <= self.method.warmup_steps
+                if warm:
+                    self.warmup_time = time.perf_counter() - start
+                self._check_alive(draws)
+                bar.update("warmup" if warm else "sampling", self.done, self.divergences)
+                if self.done < self.total:
+                    interruption.obey()
 
     def _select(self, draws: Draws) -> dict[str, Arrays]:
         """The kept draws of a chunk: after warmup, before the end, every ``thin``-th."""

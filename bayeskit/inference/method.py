@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple, TypeGuard, TypeVar
 
 from bayeskit._errors import MethodError, ModelError
@@ -56,6 +57,14 @@ class Method(ABC):
     @abstractmethod
     def advance(self, state: object, target: Target, num_steps: int) -> tuple[object, Draws]:
         """Take ``num_steps`` steps in all chains."""
+
+    def stream(
+        self, state: object, target: Target, num_steps: int, num_chunks: int
+    ) -> Iterator[tuple[object, Draws]]:
+        """``num_chunks`` times `advance`, with each state; a method may work ahead while a chunk is being used."""
+        for _ in range(num_chunks):
+            state, draws = self.advance(state, target, num_steps)
+            yield state, draws
 
     def check_target(self, target: Target) -> None:
         """Refuse what the method cannot handle, naming the site.

@@ -7,6 +7,7 @@ size leaves a bias, for which 5 % of the standard deviation (mean and sd) is all
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import arviz_stats
@@ -198,18 +199,16 @@ def test_saved_and_loaded(name, suffix, fits, tmp_path):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("chunk", [2, 18])
 def test_resumed_run_is_the_uninterrupted_one(name, chunk, fits, tmp_path, monkeypatch):
-    method, calls = CASES[name], []
-    advance = type(method).advance
+    method = CASES[name]
+    stream = type(method).stream
 
-    def stopping(self, state, target, num_steps):
-        calls.append(num_steps)
-        if len(calls) == chunk:
-            raise KeyboardInterrupt
-        return advance(self, state, target, num_steps)
+    def stopping(self, state, target, num_steps, num_chunks):
+        yield from itertools.islice(stream(self, state, target, num_steps, num_chunks), chunk - 1)
+        raise KeyboardInterrupt
 
     whole = fits(name)
     with monkeypatch.context() as patch:
-        patch.setattr(type(method), "advance", stopping)
+        patch.setattr(type(method), "stream", stopping)
         with pytest.raises(bk.Interrupted):
             run(method, store=tmp_path / "run.zarr", log_likelihood=True)
     resumed = bk.resume(regression, DATA, tmp_path / "run.zarr", progress=False)

@@ -82,7 +82,8 @@ class History(NamedTuple):
         rows = self.pairs.shape[1] - 1
         good = collect & jnp.isfinite(pair).all()
         row = jnp.where(good, self.written % rows, rows)
-        return History(self.pairs.at[:, row].set(pair), self.written + good.astype(jnp.int32))
+        pairs = jax.lax.dynamic_update_index_in_dim(self.pairs, pair, row, axis=1)
+        return History(pairs, self.written + good.astype(jnp.int32))
 
     def latest(self, count: Array) -> Array:
         """Which rows hold the latest `count` draws, shape `(rows + 1,)`."""

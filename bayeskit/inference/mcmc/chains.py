@@ -3,8 +3,8 @@
 ===============  =============================================================================  ================
 `chain_method`   what happens                                                                   chosen by "auto"
 ===============  =============================================================================  ================
-``threads``      one compiled program for one chain, called from a pool of threads; no chain    on a CPU
-                 waits for another within a chunk
+``threads``      one compiled program for one chain, called from threads; no chain waits for    on a CPU
+                 another, within a chunk or between chunks
 ``vectorized``   ``vmap``: all chains advance in lockstep                                       on an accelerator
 ``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication         on several of them
 ===============  =============================================================================  ================
@@ -12,9 +12,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -25,6 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array, Values
+from bayeskit.inference.mcmc.run_ahead import run_ahead
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations, is_available
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
@@ -61,6 +64,22 @@ class ChainMethod(Method):
 
     def advance(self, state: Any, target: Target, num_steps: int) -> tuple[Any, Draws]:
         return map_chains(self, partial_of(_advance_chain, num_steps), (state,), target)
+
+    def stream(self, state: Any, target: Target, num_steps: int, num_chunks: int) -> Iterator[tuple[Any, Draws]]:
+        if resolve(self.chain_method, self.num_chains) != "threads":
+            yield from super().stream(state, target, num_steps, num_chunks)
+            return
+        program = _single(partial_of(_advance_chain, num_steps))
+        states = _split(state, self.num_chains)
+        if program._cache_size() == 0:
+            program.lower(self, target, states[0]).compile()
+
+        def step(one: Any) -> Any:
+            return jax.block_until_ready(program(self, target, one))
+
+        with contextlib.closing(run_ahead(step, states, num_chunks, _most_at_once(target))) as chunks:
+            for parts in chunks:
+                yield _stack(parts)
 
 
 @cache
@@ -153,15 +172,23 @@ def _sharded(function: Any, num_devices: int) -> Any:
 
 def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
     program = _single(function)
-    stacked = jax.tree.map(np.asarray, stacked)
+    chains = _split(stacked, method.num_chains)
 
     def one(chain: int) -> Any:
-        return jax.tree.map(np.asarray, program(method, target, *jax.tree.map(lambda leaf: leaf[chain], stacked)))
+        return jax.block_until_ready(program(method, target, *chains[chain]))
 
-    first = one(0) if program._cache_size() == 0 else None  # compile once, not in every thread
-    rest = range(0 if first is None else 1, method.num_chains)
+    first = [one(0)] if program._cache_size() == 0 else []  # compile once, not in every thread
+    rest = range(len(first), method.num_chains)
     with ThreadPoolExecutor(max_workers=max(1, min(len(rest), _most_at_once(target)))) as pool:
-        parts = [*([] if first is None else [first]), *pool.map(one, rest)]
+        return _stack([*first, *pool.map(one, rest)])
+
+
+def _split(stacked: Any, num_chains: int) -> list[Any]:
+    host = jax.tree.map(np.asarray, stacked)
+    return [jax.tree.map(lambda leaf: leaf[chain], host) for chain in range(num_chains)]  # noqa: B023
+
+
+def _stack(parts: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
 
