@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple, TypeGuard, TypeVar
 
 from bayeskit._errors import MethodError, ModelError
@@ -60,7 +60,7 @@ class Method(ABC):
 
     def stream(
         self, state: object, target: Target, num_steps: int, num_chunks: int
-    ) -> Iterator[tuple[object, Draws]]:
+    ) -> Generator[tuple[object, Draws], None, None]:
         """``num_chunks`` times `advance`, with each state; a method may work ahead while a chunk is being used."""
         for _ in range(num_chunks):
             state, draws = self.advance(state, target, num_steps)

@@ -16,7 +16,7 @@ import contextlib
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -31,6 +31,10 @@ from bayeskit.inference.mcmc.run_ahead import run_ahead
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations, is_available
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
+
+CONSTRAINED_AT_ONCE = 32
+"""Draws that are taken to the model's coordinates by one vectorised call; one at a time where that factorises, which
+must not become a batch (`_most_at_once`)."""
 
 CHAIN_METHODS = ("auto", "threads", "vectorized", "sharded")
 
@@ -65,7 +69,9 @@ class ChainMethod(Method):
     def advance(self, state: Any, target: Target, num_steps: int) -> tuple[Any, Draws]:
         return map_chains(self, partial_of(_advance_chain, num_steps), (state,), target)
 
-    def stream(self, state: Any, target: Target, num_steps: int, num_chunks: int) -> Iterator[tuple[Any, Draws]]:
+    def stream(
+        self, state: Any, target: Target, num_steps: int, num_chunks: int
+    ) -> Generator[tuple[Any, Draws], None, None]:
         if resolve(self.chain_method, self.num_chains) != "threads":
             yield from super().stream(state, target, num_steps, num_chunks)
             return
@@ -97,11 +103,16 @@ def _warm_chain(method: ChainMethod, target: Target, state: Any) -> Any:
 
 
 def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps: int) -> tuple[Any, Draws]:
-    def step(state: Any, _: None) -> tuple[Any, Draws]:
+    def step(state: Any, _: None) -> tuple[Any, tuple[Array, dict[str, Array]]]:
         state, position, stats = method.step_chain(state, target)
-        return state, Draws(target.constrain(target.unravel(position)), stats, position)
+        return state, (position, stats)
 
-    return jax.lax.scan(step, state, None, length=num_steps)
+    def constrain(position: Array) -> Values:
+        return target.constrain(target.unravel(position))
+
+    state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
+    together = None if _factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
+    return state, Draws(jax.lax.map(constrain, positions, batch_size=together), stats, positions)
 
 
 def resolve(chain_method: str, num_chains: int) -> str:
@@ -221,11 +232,15 @@ def _most_at_once(target: Target) -> int:
 
 def factorises_batches(target: Target) -> bool:
     """Whether the gradient of the log density factorises, or solves with, a batch of matrices."""
-    point = jax.ShapeDtypeStruct((target.size,), jax.numpy.zeros(()).dtype)
-    program = jax.make_jaxpr(jax.grad(lambda flat: target.log_density(target.unravel(flat))))(point)
+    return _factorises(jax.grad(lambda flat: target.log_density(target.unravel(flat))), target.size, batches=True)
+
+
+def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
+    point = jax.ShapeDtypeStruct((size,), jax.numpy.zeros(()).dtype)
+    program = jax.make_jaxpr(function)(point)
     return any(
         equation.primitive.name in _FACTORISATIONS
-        and any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars)
+        and (not batches or any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars))
         for equation in equations(program.jaxpr)
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 AHEAD = 8
@@ -15,7 +15,7 @@ Step = Callable[[Any], tuple[Any, Any]]
 
 def run_ahead(
     step: Step, states: Sequence[Any], num_chunks: int, num_threads: int
-) -> Iterator[list[tuple[Any, Any]]]:
+) -> Generator[list[tuple[Any, Any]], None, None]:
     """For each chunk, the pair ``step(state) -> (state, draws)`` of every chain.
 
     A free thread takes the chain that is furthest behind. Closing the iterator ends the threads after their chunk.
