@@ -26,6 +26,23 @@ _EXPORTS = {
     "bind": "bayeskit.program",
     "prior_factor": "bayeskit.program",
     "Target": "bayeskit.target",
+    "average": "bayeskit.program",
+    "cond": "bayeskit.program",
+    "draw": "bayeskit.program",
+    "estimators": "bayeskit.program",
+    "log_average_exp": "bayeskit.program",
+    "log_density": "bayeskit.program",
+    "replicate": "bayeskit.program",
+    "scan": "bayeskit.program",
+    # programmable variational inference
+    "elbo": "bayeskit.inference.vi",
+    "enumeration": "bayeskit.inference.vi",
+    "expectation": "bayeskit.inference.vi",
+    "importance_weighted_elbo": "bayeskit.inference.vi",
+    "log_weight": "bayeskit.inference.vi",
+    "measure_valued": "bayeskit.inference.vi",
+    "pathwise": "bayeskit.inference.vi",
+    "score": "bayeskit.inference.vi",
     # methods
     "HMC": "bayeskit.inference",
     "NUTS": "bayeskit.inference",
@@ -78,6 +95,28 @@ if TYPE_CHECKING:
     )
     from bayeskit.diagnostics import Finding, Verdict, check, compare, loo, report, summary
     from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
-    from bayeskit.program import Program, bind, prior_factor
+    from bayeskit.inference.vi import (
+        elbo,
+        enumeration,
+        expectation,
+        importance_weighted_elbo,
+        log_weight,
+        measure_valued,
+        pathwise,
+        score,
+    )
+    from bayeskit.program import (
+        Program,
+        average,
+        bind,
+        cond,
+        draw,
+        estimators,
+        log_average_exp,
+        log_density,
+        prior_factor,
+        replicate,
+        scan,
+    )
     from bayeskit.storage import load, read_data, save
     from bayeskit.target import Target

@@ -1,6 +1,24 @@
-"""A *program* is a NumPyro function with its data bound."""
+"""A *program* is a NumPyro function with its data bound; `draw` and `log_density` are what objectives do with it."""
 
 from bayeskit.program.bind import Program, bind
+from bayeskit.program.control_flow import average, cond, log_average_exp, replicate, scan
+from bayeskit.program.draw import Runnable, draw, estimators, log_density
+from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
 
-__all__ = ["Program", "bind", "is_prior_factor", "prior_factor"]
+__all__ = [
+    "Estimator",
+    "Program",
+    "Runnable",
+    "average",
+    "bind",
+    "cond",
+    "draw",
+    "estimators",
+    "is_prior_factor",
+    "log_average_exp",
+    "log_density",
+    "prior_factor",
+    "replicate",
+    "scan",
+]

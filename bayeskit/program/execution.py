@@ -1,0 +1,200 @@
+r"""Running a program whose random choices have addresses, can be overridden, and leave a record.
+
+A random choice is known by its *address*: which `draw` it belongs to, the loops around it, and its site. The key of a
+choice is a hash of its address folded into the key of the execution, so that
+
+* running the same program again with the same key gives the same choices,
+* overriding one choice leaves those before it as they were and couples those after it,
+* two draws of one program differ.
+
+An estimator of a gradient (`bayeskit.inference.vi`) re-executes a program in this way with a choice overridden.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import get_opaque_trace_state
+from numpyro.distributions import Distribution
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Array, Values
+
+Record = dict[str, Array]
+
+
+class Estimator(ABC):
+    """How the gradient of an expectation passes a random choice; a frozen dataclass of settings.
+
+    The `record` of a choice is what the surrogate of the whole expectation needs to know of it (see
+    `bayeskit.inference.vi.expectation`).
+    """
+
+    @abstractmethod
+    def check(self, site: str, distribution: Distribution) -> None:
+        """Refuse a distribution for which the gradient would be wrong.
+
+        Raises:
+            ModelError: naming the site and what to use.
+        """
+
+    @abstractmethod
+    def sample(self, key: Array, distribution: Distribution) -> Array:
+        """A value; differentiable only where the estimator is pathwise."""
+
+    @abstractmethod
+    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
+        """Arrays that the surrogate needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The static facts of a random choice.
+
+    Attributes:
+        site: name of the site, for messages.
+        estimator: how the gradient passes it.
+        shape: shape of the value, without `stack`.
+        dtype: of the value.
+        stack: lengths of the scans and replications around it, outermost first; arrays of its record lead with these.
+        support: the support of one element, where it is finite.
+    """
+
+    site: str
+    estimator: Estimator
+    shape: tuple[int, ...]
+    dtype: Any
+    stack: tuple[int, ...] = ()
+    support: tuple[float, ...] | None = None
+
+
+class Override(NamedTuple):
+    """Where `mask` is true the choice takes `value`, elsewhere the value it would have had."""
+
+    mask: Array
+    value: Array
+
+
+class Level:
+    """One level of an execution: the whole, a draw, the body of a loop, a branch.
+
+    Attributes:
+        key: raw or typed key.
+        path: prefix of the addresses below.
+        overrides: by address.
+        choose: the estimator of a site that names none.
+        records: what choices have left, by address; arrays.
+        choices: their static facts, by address.
+        values: values of the sites of the draw under way, by name.
+        log_density: of those, scaled.
+        is_draw: whether it is (part of) a draw.
+    """
+
+    def __init__(
+        self,
+        key: Array,
+        path: str,
+        overrides: Mapping[str, Override],
+        choose: Callable[[Distribution], Estimator],
+        *,
+        is_draw: bool,
+    ):
+        self.key, self.path, self.overrides, self.choose, self.is_draw = key, path, dict(overrides), choose, is_draw
+        self.state = get_opaque_trace_state(convention="nnx")
+        self.records: dict[str, Record] = {}
+        self.choices: dict[str, Choice] = {}
+        self.values: Values = {}
+        self.log_density: Array = jnp.zeros(())
+        self._ordinals: dict[str, int] = {}
+        self._hashes: dict[int, str] = {}
+
+    def next_path(self, kind: str) -> str:
+        """The path of the next draw or loop here."""
+        ordinal = self._ordinals.get(kind, 0)
+        self._ordinals[kind] = ordinal + 1
+        return f"{self.path}{kind}{ordinal}/"
+
+    def child(self, path: str, *, is_draw: bool, key: Array | None = None, overrides: Any = None) -> Level:
+        """A level below, whose key is this one's unless a loop gives it another."""
+        below = self.overrides_below(path) if overrides is None else overrides
+        level = Level(self.key if key is None else key, path, below, self.choose, is_draw=is_draw)
+        if key is None:
+            level._hashes = self._hashes
+        return level
+
+    def overrides_below(self, path: str) -> dict[str, Override]:
+        """The overrides of a level below."""
+        return {address: o for address, o in self.overrides.items() if address.startswith(path)}
+
+    def key_of(self, address: str) -> Array:
+        """The key of a choice.
+
+        Raises:
+            ModelError: the address has been drawn before, or its hash is that of another.
+        """
+        number = zlib.crc32(address.encode())
+        if number in self._hashes:
+            other = self._hashes[number]
+            if other == address:
+                raise ModelError(
+                    f"site {address.rsplit('/', 1)[-1]!r} is drawn twice in one draw; give its sites different names"
+                )
+            raise ModelError(f"sites {other!r} and {address!r} have the same hash; rename one of them")
+        self._hashes[number] = address
+        return jax.random.fold_in(self.key, np.uint32(number))
+
+    def check_transform(self, site: str) -> None:
+        """Refuse to draw inside a transformation of the user's, where one key would serve several draws.
+
+        Raises:
+            ModelError: the site is drawn inside `jax.lax.scan`, `vmap`, `jit`, `grad`, ... of the user's.
+        """
+        if get_opaque_trace_state(convention="nnx") != self.state:
+            raise ModelError(
+                f"{site} is drawn inside a JAX transformation (jit, vmap, grad, lax.scan, lax.cond, ...) of your own, "
+                "where every pass would reuse one key in silence and gradients would lose terms; use bayeskit.scan, "
+                "bayeskit.cond or bayeskit.replicate, or a plate, and put jit, grad and vmap around "
+                "bayeskit.expectation(...) instead"
+            )
+
+    def add(self, records: Mapping[str, Record], choices: Mapping[str, Choice]) -> None:
+        """Take over what a level below has brought."""
+        self.records.update(records)
+        self.choices.update(choices)
+
+
+_LEVELS: list[Level] = []
+
+
+def current_level(who: str) -> Level:
+    """The level under way.
+
+    Raises:
+        ModelError: nothing gives keys to random choices.
+    """
+    if not _LEVELS:
+        raise ModelError(f"{who} needs a key: call it in the function given to bayeskit.expectation, or pass key=")
+    return _LEVELS[-1]
+
+
+def is_executing() -> bool:
+    """Whether random choices have keys here."""
+    return bool(_LEVELS)
+
+
+@contextmanager
+def at(level: Level) -> Iterator[Level]:
+    """Make `level` the one under way."""
+    _LEVELS.append(level)
+    try:
+        yield level
+    finally:
+        _LEVELS.pop()
