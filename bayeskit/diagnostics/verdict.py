@@ -9,6 +9,7 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, posterior_sites
 from bayeskit.diagnostics.findings import Finding, Measure, Verdict
+from bayeskit.diagnostics.importance import importance_weights, optimisation
 
 _STATS_NEEDED = {
     "diverging": "divergences",
@@ -37,6 +38,8 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     `underflow`          error    a continuous parameter that is exactly 0 in some draws
     `one_chain`          warning  one chain only; $\hat R$ then compares its halves
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
+    `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
+    `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     ==================== ======== ================================================================================
 
@@ -84,9 +87,13 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
         sampler.energy(stats),
         convergence(sites),
         sampler.tree_depth(stats),
+        importance_weights(stats),
     ):
         findings += found
         measures += numbers
+    if "log_weight" in stats:  # independent draws of a guide: that there is one chain says nothing of them
+        findings = [finding for finding in findings if finding.name != "one_chain"]
+    findings += optimisation(_warmup_stats(post))
     findings += _float32(post, findings, lp)
     verdict = _verdict(sites, findings, measures, _unchecked(moving, stats))
     if not quiet:
@@ -105,6 +112,12 @@ def _verdict(sites: list[Site], findings: list[Finding], measures: list[Measure]
         num_chains=num_chains,
         num_draws=num_draws,
     )
+
+
+def _warmup_stats(post: xr.DataTree) -> dict[str, np.ndarray]:
+    if "warmup_sample_stats" not in post.children:
+        return {}
+    return {str(name): array.to_numpy() for name, array in post["warmup_sample_stats"].data_vars.items()}
 
 
 def _sample_stats(post: xr.DataTree) -> dict[str, np.ndarray]:
@@ -168,8 +181,9 @@ def _float32(post: xr.DataTree, findings: list[Finding], lp: np.ndarray | None) 
 
 
 def _unchecked(sites: list[Site], stats: dict[str, np.ndarray]) -> list[str]:
-    notes = [f"{what} (no {name} in sample_stats)" for name, what in _STATS_NEEDED.items() if name not in stats]
-    if len(notes) == len(_STATS_NEEDED):
+    needed = {} if "log_weight" in stats else _STATS_NEEDED  # independent draws of a guide have none of these
+    notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in stats]
+    if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
     constant = [site.name for site in sites if site.draws.size and site.constant.all() and site.finite.all()]
     if constant:

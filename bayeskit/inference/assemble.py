@@ -130,6 +130,7 @@ def assemble(
     attrs: Mapping[str, object],
     dims: Dims | None,
     coords: Coords | None,
+    warmup_stats: Mapping[str, np.ndarray] | None = None,
 ) -> xr.DataTree:
     """The DataTree of a run."""
     from bayeskit.storage import add_group, make_tree
@@ -141,6 +142,8 @@ def assemble(
     )
     # dimensions group by group: a statistic or a covariate may have the name of a site, and another shape
     tree = add_group(tree, "sample_stats", stats)
+    if warmup_stats:
+        tree = add_group(tree, "warmup_sample_stats", warmup_stats)
     if log_likelihood is not None:
         batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)

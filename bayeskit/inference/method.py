@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator
-from typing import NamedTuple, TypeGuard, TypeVar
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple, TypeGuard, TypeVar
+
+import numpy as np
 
 from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
@@ -66,6 +68,11 @@ class Method(ABC):
             state, draws = self.advance(state, target, num_steps)
             yield state, draws
 
+    def traces(self, state: Any) -> dict[str, np.ndarray]:
+        """What the state has kept of every warmup step, shape ``(chain, step)``; becomes ``warmup_sample_stats``."""
+        del state
+        return {}
+
     def check_target(self, target: Target) -> None:
         """Refuse what the method cannot handle, naming the site.
 
@@ -82,6 +89,11 @@ class Method(ABC):
     def settings(self) -> dict[str, object]:
         """The settings by name, for the record of the run."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
+        """The inverse of :meth:`settings`, after these have been through JSON."""
+        return cls(**settings)
 
 
 def require(ok: bool, name: str, value: object, must: str) -> None:

@@ -151,7 +151,7 @@ def resume(
         raise DataError(
             f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
         )
-    method = METHODS[str(kept["method"]).lower()](**kept["settings"])
+    method = METHODS[str(kept["method"]).lower()].from_settings(kept["settings"])
     keep = None if kept["keep"] is None else frozenset(kept["keep"])
     run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)
     attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]
@@ -249,13 +249,20 @@ def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
         raise InitError(
             f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}"
         ) from error
-    last = {name: value[:, -1] for name, value in values.items() if name in target.latent_names}
-    if not last:
+    values = {name: value for name, value in values.items() if name in target.latent_names}
+    if not values:
         raise InitError(
             f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})"
         )
-    chains = {name: value[np.arange(num_chains) % value.shape[0]] for name, value in last.items()}
+    chains = {name: value[_spread(num_chains, *value.shape[:2])] for name, value in values.items()}
     return find_start(target, key, num_chains, given=chains)
+
+
+def _spread(num_chains: int, earlier_chains: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chain and draw at which each chain starts: the last draws, and where chains were fewer earlier ones as well."""
+    index = np.arange(num_chains)
+    rounds = -(-num_chains // earlier_chains)
+    return index % earlier_chains, draws - 1 - (index // earlier_chains) * (draws // rounds)
 
 
 def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None) -> None:
@@ -296,7 +303,7 @@ def _finish(
     compiling: float,
 ) -> xr.DataTree:
     times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords)
+    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords, run.method.traces(run.state))
     if disk is not None:
         disk.finish(tree)
     return tree

@@ -2,17 +2,20 @@
 
 from bayeskit.program.bind import Program, bind
 from bayeskit.program.control_flow import average, cond, log_average_exp, replicate, scan
-from bayeskit.program.draw import Runnable, draw, estimators, log_density
+from bayeskit.program.draw import Runnable, detach, draw, estimators, log_density
 from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
+from bayeskit.program.weights import LogWeight
 
 __all__ = [
     "Estimator",
+    "LogWeight",
     "Program",
     "Runnable",
     "average",
     "bind",
     "cond",
+    "detach",
     "draw",
     "estimators",
     "is_prior_factor",

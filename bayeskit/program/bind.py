@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,17 +27,21 @@ class Program(eqx.Module):
 
     Attributes:
         model: the NumPyro function.
-        arrays: the array arguments by name.
-        settings: the static arguments, as sorted ``(name, value)`` pairs.
+        arrays: the array arguments by name; of parameters (mappings, Equinox modules) their arrays.
+        settings: the static arguments, as sorted ``(name, value)`` pairs; of parameters what is no array.
     """
 
     model: Model = eqx.field(static=True)
-    arrays: dict[str, Array]
+    arrays: dict[str, Any]
     settings: tuple[tuple[str, Static], ...] = eqx.field(static=True)
 
     def __call__(self) -> object:
         """Run the function on its arguments."""
-        return self.model(**self.arrays, **dict(self.settings))
+        given = dict(self.settings)
+        for name, value in self.arrays.items():
+            rest = given.get(name)
+            given[name] = eqx.combine(value, rest.tree) if isinstance(rest, _Rest) else value
+        return self.model(**given)
 
     @property
     def name(self) -> str:
@@ -45,14 +51,31 @@ class Program(eqx.Module):
     @property
     def data(self) -> dict[str, object]:
         """All arguments, arrays and static ones, by name."""
-        return {**self.arrays, **dict(self.settings)}
+        return {**{name: value for name, value in self.settings if not isinstance(value, _Rest)}, **self.arrays}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rest:
+    """What is no array in the parameters of a program, hashable."""
+
+    tree: Any
+
+    def __hash__(self) -> int:
+        leaves, structure = jax.tree.flatten(self.tree)
+        return hash((structure, tuple(leaves)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Rest):
+            return NotImplemented
+        return bool(jax.tree.flatten(self.tree)[::-1] == jax.tree.flatten(other.tree)[::-1])
 
 
 def bind(model: Model, data: Data | None = None) -> Program:
     """Bind a mapping of argument names to the arguments of a NumPyro function.
 
     Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision.
-    Ints, bools, strings, ``None`` and functions stay as they are (sizes and switches).
+    Ints, bools, strings, ``None`` and functions stay as they are (sizes and switches). A mapping or an Equinox module
+    holds parameters, say of a guide, and arrives as it is.
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
@@ -81,14 +104,21 @@ def bind(model: Model, data: Data | None = None) -> Program:
         raise DataError(f"data must map argument names to values, got {type(data).__name__}")
     given = dict(data or {})
     _check_names(model, given)
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     settings: dict[str, Static] = {}
     for name, value in given.items():
-        if _is_static(value):
+        if isinstance(value, Mapping | eqx.Module):
+            arrays[name], rest = eqx.partition(jax.tree.map(_as_parameter, value), eqx.is_array)
+            settings[name] = _Rest(rest)
+        elif _is_static(value):
             settings[name] = value.item() if isinstance(value, np.generic) else value
         else:
             arrays[name] = _as_array(name, value)
     return Program(model, arrays, tuple(sorted(settings.items())))
+
+
+def _as_parameter(leaf: object) -> object:
+    return jnp.asarray(leaf) if isinstance(leaf, float | np.ndarray) else leaf
 
 
 def _is_static(value: object) -> bool:

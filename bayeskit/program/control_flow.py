@@ -17,6 +17,7 @@ from numpyro.contrib import control_flow
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.program.execution import Choice, Level, Override, Record, at, current_level, is_executing
+from bayeskit.program.weights import LogWeight, like, number_of
 
 Carry = TypeVar("Carry")
 T = TypeVar("T")
@@ -43,12 +44,13 @@ def scan(
         ...     def step(x, _):
         ...         x = numpyro.sample("x", dist.Normal(x, 1.0))
         ...         return x, x
+        ...
         ...     return bk.scan(step, 0.0, length=5)
         >>> bk.draw(walk, key=0)[0]["x"].shape
         (5,)
     """
     if not is_executing() or (not current_level("scan").is_draw and _under_numpyro()):
-        return control_flow.scan(f, init, xs, length)  # type: ignore[no-any-return]
+        return control_flow.scan(f, init, xs, length)
     level = current_level("bayeskit.scan")
     level.check_transform("bayeskit.scan")
     path = level.next_path("scan")
@@ -113,7 +115,7 @@ def _replicate(num: int, f: Callable[..., T], *args: Any) -> tuple[T, Level, tup
     return results, level, tuple(records)
 
 
-def average(num_particles: int, f: Callable[..., Array], *args: Any) -> Array:
+def average(num_particles: int, f: Callable[..., LogWeight | Array], *args: Any) -> LogWeight | Array:
     r"""The mean of ``num_particles`` independent values of ``f(*args)``.
 
     A score estimator inside takes the mean of the *other* particles as its baseline (Kool, van Hoof and Welling 2019,
@@ -124,13 +126,14 @@ def average(num_particles: int, f: Callable[..., Array], *args: Any) -> Array:
         f: a function that draws and returns a number.
         *args: the same for all.
     """
-    values, level, below = _replicate(num_particles, f, *args)
+    weights, level, below = _replicate(num_particles, f, *args)
+    values = _numbers("average", weights)
     if num_particles > 1:
-        _set_baselines(level, below, (jnp.sum(values) - values) / (num_particles - 1))
-    return jnp.mean(values)
+        _set_baselines(level, below, _mean_of_others(values))
+    return like(weights, jnp.mean(values))
 
 
-def log_average_exp(num_particles: int, f: Callable[..., Array], *args: Any) -> Array:
+def log_average_exp(num_particles: int, f: Callable[..., LogWeight | Array], *args: Any) -> LogWeight | Array:
     r"""The log of the mean of ``exp`` of ``num_particles`` independent values :math:`\log w_k` of ``f(*args)``.
 
     A score estimator inside takes as its baseline the same number with the particle's own weight replaced by the
@@ -141,17 +144,36 @@ def log_average_exp(num_particles: int, f: Callable[..., Array], *args: Any) -> 
         f: a function that draws and returns a log weight.
         *args: the same for all.
     """
-    values, level, below = _replicate(num_particles, f, *args)
+    weights, level, below = _replicate(num_particles, f, *args)
+    values = _numbers("log_average_exp", weights)
+    if isinstance(weights, LogWeight) and weights.side == "upper":
+        raise ModelError("log_average_exp of an upper bound bounds nothing; it takes log weights, model minus guide")
     if num_particles > 1:
-        others = (jnp.sum(values) - values) / (num_particles - 1)
-        replaced = jnp.where(jnp.eye(num_particles, dtype=bool), others[:, None], values)
+        replaced = jnp.where(jnp.eye(num_particles, dtype=bool), _mean_of_others(values)[:, None], values)
         _set_baselines(level, below, jax.nn.logsumexp(replaced, axis=1) - jnp.log(num_particles))
-    return jax.nn.logsumexp(values) - jnp.log(num_particles)
+    return like(weights, jax.nn.logsumexp(values) - jnp.log(num_particles))
+
+
+def _numbers(name: str, results: Any) -> Array:
+    """One number of each particle."""
+    shapes = [jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(results)]
+    if shapes != [()]:
+        raise ModelError(
+            f"bayeskit.{name} takes a function that returns a number, got values of the shapes {shapes}; use "
+            "bayeskit.replicate for those"
+        )
+    return number_of(results)
+
+
+def _mean_of_others(values: Array) -> Array:
+    """Of every value, the mean of the rest; never by a difference, which minus infinity would spoil."""
+    own = jnp.eye(values.size, dtype=bool)
+    return jnp.sum(jnp.where(own, 0.0, values), axis=1) / (values.size - 1)
 
 
 def _set_baselines(level: Level, below: tuple[str, ...], baselines: Array) -> None:
     """Leave-one-out baselines for the choices of each particle, where their estimator takes one."""
-    baselines = jax.lax.stop_gradient(baselines)
+    baselines = jax.lax.stop_gradient(jnp.where(jnp.isfinite(baselines), baselines, 0.0))
     for address in below:
         record = level.records[address]
         if "leave_one_out" in record:
@@ -175,7 +197,7 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
     """
     if not is_executing() or (not current_level("cond").is_draw and _under_numpyro()):
         branches = (lambda all_: true_fun(*all_)), (lambda all_: false_fun(*all_))
-        return control_flow.cond(pred, *branches, operands)  # type: ignore[no-any-return]
+        return control_flow.cond(pred, *branches, operands)
     level = current_level("bayeskit.cond")
     level.check_transform("bayeskit.cond")
     path = level.next_path("cond")
@@ -204,8 +226,9 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
         def filled() -> tuple[Any, ...]:
             result, values, log_density, records = run()
             absent = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (other[0], other[2]))
-            marked = {a: {**r, "taken": jnp.asarray(True)} for a, r in records.items()}
-            missing = {a: {**r, "taken": jnp.asarray(False)} for a, r in absent[1].items()}
+            # a branch within a branch has its own mark, which zeros turn to false where this one is not taken
+            marked = {a: {"taken": jnp.asarray(True), **r} for a, r in records.items()}
+            missing = {a: {"taken": jnp.asarray(False), **r} for a, r in absent[1].items()}
             return result, {**absent[0], **values}, log_density, {**marked, **missing}
 
         return filled
@@ -214,7 +237,7 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
         jnp.asarray(pred), padded(runs[0], brings[1]), padded(runs[1], brings[0])
     )
     _take_over(level, values, log_density, records, choices)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _inputs(level: Level, path: str, length: int, xs: Any) -> tuple[Array, Any, dict[str, Override]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -18,11 +20,31 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program.bind import Program
 from bayeskit.program.execution import Choice, Estimator, Level, at, current_level, is_executing
+from bayeskit.program.weights import LogWeight
 
-Runnable = Program | Callable[[], object]
+
+class WeightedProgram(ABC):
+    """A program whose density is estimated (`bayeskit.marginal`, `bayeskit.normalize`)."""
+
+    __name__: str
+
+    @abstractmethod
+    def draw(self) -> tuple[Values, LogWeight | Array]:
+        """Values and the log of their density, estimated for values that were just drawn."""
+
+    @abstractmethod
+    def log_density(self, choices: Values) -> LogWeight | Array:
+        """The log of the density at given values, estimated without bias."""
+
+    def detached(self) -> WeightedProgram:
+        """The same program, through whose parameters no gradient passes."""
+        raise ModelError(f"the parameters of {self.__name__!r} are not known, so they cannot be detached")
 
 
-def draw(program: Runnable, *, key: Array | int | None = None) -> tuple[Values, Array]:
+Runnable = Program | WeightedProgram | Callable[[], object]
+
+
+def draw(program: Runnable, *, key: Array | int | None = None) -> tuple[Values, LogWeight | Array]:
     r"""Draw the random choices of a program: :math:`z \sim q` and :math:`\log q(z)`.
 
     Args:
@@ -46,18 +68,30 @@ def draw(program: Runnable, *, key: Array | int | None = None) -> tuple[Values, 
         0.0
     """
     if key is not None:
+        if is_executing():
+            raise ModelError(
+                "bayeskit.draw has a key of its own inside of bayeskit.expectation, where a gradient would lose the "
+                "terms of the choices; leave out key="
+            )
         with at(Level(_as_key(key), "", {}, _plain, is_draw=False)):
             return draw(program)
     outer = current_level("bayeskit.draw")
     outer.check_transform("a program")
-    inner = outer.child(outer.next_path(_name(program)), is_draw=True)
-    with at(inner), _Drawing(_name(program)):
+    if outer.is_draw:
+        raise ModelError(
+            f"{name_of_program(program)!r} is drawn inside a program that is drawn itself, whose log density would "
+            "leave it out; call the inner program instead, or draw both in the objective"
+        )
+    if isinstance(program, WeightedProgram):
+        return _at_a_level(outer, program, program.draw)  # type: ignore[return-value]
+    inner = outer.child(outer.next_path(name_of_program(program)), is_draw=True)
+    with at(inner), _Drawing(name_of_program(program)):
         program()
     outer.add(inner.records, inner.choices)
     return inner.values, inner.log_density
 
 
-def log_density(program: Runnable, choices: Mapping[str, object]) -> Array:
+def log_density(program: Runnable, choices: Mapping[str, object]) -> LogWeight | Array:
     r"""The log density of a program, observations and factors included, at given values of its random choices.
 
     Args:
@@ -81,13 +115,71 @@ def log_density(program: Runnable, choices: Mapping[str, object]) -> Array:
         -2.197877...
     """
     given = {name: jnp.asarray(value) for name, value in choices.items()}
-    with handlers.block():
-        trace = handlers.trace(handlers.substitute(_Given(program, _name(program), given), data=given)).get_trace()
+    if isinstance(program, WeightedProgram):
+        outer = current_level("the log_density of a marginal or normalised program")
+        outer.check_transform("a program")
+        return _at_a_level(outer, program, lambda: program.log_density(given))  # type: ignore[return-value]
+    with handlers.block(), _scoring():
+        trace = handlers.trace(
+            handlers.substitute(_Given(program, name_of_program(program), given), data=given)
+        ).get_trace()
     known = [name for name, site in trace.items() if site["type"] in ("sample", "plate", "deterministic")]
     for name in given:
         if name not in known:
-            raise ModelError(f"choices name {name!r}, which {_name(program)!r} does not have{_hint(name, known)}")
+            raise ModelError(
+                f"choices name {name!r}, which {name_of_program(program)!r} does not have{_hint(name, known)}"
+            )
     return sum((_log_density(site) for site in trace.values() if site["type"] == "sample"), start=jnp.zeros(()))
+
+
+def detach(program: Runnable) -> Runnable:
+    """The same program, through whose parameters no gradient passes (they still pass the values of its choices).
+
+    Args:
+        program: made by :func:`bayeskit.bind`, whose array arguments are its parameters.
+
+    Raises:
+        ModelError: ``program`` is a plain function, whose parameters cannot be known.
+
+    Example:
+        >>> import jax, numpyro, numpyro.distributions as dist
+        >>> import bayeskit as bk
+        >>> def f(loc):
+        ...     guide = bk.bind(lambda loc: numpyro.sample("z", dist.Normal(loc, 1.0)), {"loc": loc})
+        ...     return bk.log_density(bk.detach(guide), {"z": 0.5})
+        >>> float(jax.grad(f)(0.0))
+        0.0
+    """
+    if isinstance(program, Program):
+        return jax.tree.map(jax.lax.stop_gradient, program)
+    if isinstance(program, WeightedProgram):
+        return program.detached()
+    raise ModelError(
+        f"the parameters of the function {name_of_program(program)!r} cannot be known; make it a program whose "
+        "parameters are arguments: bayeskit.bind(guide, {'parameters': parameters})"
+    )
+
+
+def _at_a_level(outer: Level, program: WeightedProgram, run: Callable[[], object]) -> object:
+    """Run at a level of its own, so that the addresses inside are those of this use alone."""
+    inner = outer.child(outer.next_path(program.__name__), is_draw=False)
+    with at(inner):
+        result = run()
+    outer.add(inner.records, inner.choices)
+    return result
+
+
+@contextmanager
+def _scoring() -> Iterator[None]:
+    """Below a draw, loops and branches of the program that is scored are NumPyro's."""
+    if not is_executing():
+        yield
+        return
+    outer = current_level("bayeskit.log_density")
+    inner = outer.child(outer.next_path("log_density"), is_draw=False)
+    inner.state = outer.state
+    with at(inner):
+        yield
 
 
 def estimators(program: Runnable, by_site: Mapping[str, Estimator]) -> Callable[[], object]:
@@ -108,6 +200,8 @@ def estimators(program: Runnable, by_site: Mapping[str, Estimator]) -> Callable[
         >>> float(bk.expectation(f)(0))
         0.3...
     """
+    if isinstance(program, WeightedProgram):
+        raise ModelError(f"choose the estimators of the programs inside {program.__name__!r}, before it is made")
 
     def run() -> object:
         naming = _Naming(by_site)
@@ -116,10 +210,12 @@ def estimators(program: Runnable, by_site: Mapping[str, Estimator]) -> Callable[
         for name in by_site:
             if name not in naming.seen:
                 known = sorted(naming.all)
-                raise ModelError(f"estimators name {name!r}, a site that {_name(program)!r} lacks{_hint(name, known)}")
+                raise ModelError(
+                    f"estimators name {name!r}, a site that {name_of_program(program)!r} lacks{_hint(name, known)}"
+                )
         return result
 
-    run.__name__ = _name(program)
+    run.__name__ = name_of_program(program)
     return run
 
 
@@ -218,15 +314,14 @@ def finite_support(distribution: Distribution, estimator: Estimator) -> tuple[fl
 def elements(distribution: Distribution) -> Distribution:
     """The distribution with its independent elements as batch dimensions, and without a mask."""
     while True:
-        if isinstance(distribution, MaskedDistribution):
+        if isinstance(distribution, MaskedDistribution) or type(distribution).__name__ == "Independent":
             distribution = distribution.base_dist
-        elif type(distribution).__name__ == "Independent":
-            distribution = distribution.base_dist
-        elif type(distribution).__name__ == "ExpandedDistribution" and distribution.event_dim > 0:
+        elif type(distribution).__name__ == "ExpandedDistribution":
             inner = elements(distribution.base_dist)
-            if inner.event_dim > 0:
+            if inner is distribution.base_dist:
                 return distribution
-            distribution = inner.expand((*distribution.batch_shape, *distribution.event_shape))
+            shape = (*distribution.batch_shape, *distribution.event_shape)
+            return inner.expand(shape[: len(shape) - inner.event_dim])
         else:
             return distribution
 
@@ -256,7 +351,7 @@ class _Given(Messenger):
         self._program, self._given = name, given
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        name = msg["name"]
+        name = msg.get("name")  # a scan or cond has none
         if msg["type"] == "plate" and msg["value"] is None and name not in self._given:
             if not is_executing():
                 raise ModelError(
@@ -266,7 +361,7 @@ class _Given(Messenger):
             level = current_level(f"plate {name!r}")
             level.check_transform(f"plate {name!r}")
             size, subsample_size = msg["args"]
-            key = level.key_of(level.next_path("log_density") + name)
+            key = level.key_of(level.path + name)
             msg["value"] = jax.random.permutation(key, size)[:subsample_size]
         if msg["type"] == "sample" and msg["value"] is None and name not in self._given:
             raise ModelError(
@@ -281,20 +376,22 @@ def _log_density(site: Mapping[str, Any]) -> Array:
         log_prob = distribution.log_prob(value, site["intermediates"])
     else:
         log_prob = distribution.log_prob(value)
-    if not _is_everywhere(distribution.support) and not site["infer"].get("is_auxiliary"):
+    if not is_everywhere(distribution.support) and not site["infer"].get("is_auxiliary"):
         mask = distribution._mask if isinstance(distribution, MaskedDistribution) else True
         log_prob = jnp.where(distribution.support(value) | ~jnp.asarray(mask), log_prob, -jnp.inf)
     scale = site["scale"]
     return jnp.sum(log_prob if scale is None else scale * log_prob)
 
 
-def _is_everywhere(support: object) -> bool:
+def is_everywhere(support: object) -> bool:
+    """Whether a support is the whole space."""
     if isinstance(support, constraints.independent):
-        return _is_everywhere(support.base_constraint)
+        return is_everywhere(support.base_constraint)
     return support is constraints.real or support is constraints.real_vector
 
 
-def _name(program: Runnable) -> str:
+def name_of_program(program: Runnable) -> str:
+    """The name of a program, for messages."""
     return program.name if isinstance(program, Program) else str(getattr(program, "__name__", type(program).__name__))
 
 

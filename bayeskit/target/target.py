@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import ModelError
+from bayeskit._errors import DataError, ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program import Program
 from bayeskit.target.density import (
@@ -67,6 +67,9 @@ class Target(eqx.Module):
     hidden: frozenset[str] = eqx.field(static=True)
 
     def __init__(self, program: Program, *, allow_unobserved: bool = False):
+        for name, value in program.arrays.items():
+            if not isinstance(value, jax.Array | np.ndarray):
+                raise DataError(f"data {name!r} is a {type(value).__name__}; the data of a model are arrays, by name")
         self.program = program
         self.structure = learn_structure(program)
         latent = self.structure.of_kind("latent")

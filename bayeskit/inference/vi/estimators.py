@@ -1,7 +1,7 @@
 r"""How a gradient passes a random choice.
 
-For a choice $x \sim q_\theta$ and the rest of the program $k(x)$, an estimator makes a *surrogate*: a number whose value
-is an unbiased estimate of $\mathrm E\, k(x)$ and whose derivative is an unbiased estimate of
+For a choice $x \sim q_\theta$ and the rest of the program $k(x)$, an estimator makes a *surrogate*: a number whose
+value is an unbiased estimate of $\mathrm E\, k(x)$ and whose derivative is an unbiased estimate of
 $\nabla_\theta\, \mathrm E\, k(x)$ (Lew, Huot, Staton and Mansinghka 2023, "ADEV"; Becker et al. 2024, "Probabilistic
 Programming with Programmable Variational Inference"). With $\bot$ for `stop_gradient`:
 
@@ -29,7 +29,7 @@ from numpyro.distributions import Distribution, constraints
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.weak_derivatives import find_weak_derivative
-from bayeskit.program.draw import elements
+from bayeskit.program.draw import elements, is_everywhere
 from bayeskit.program.execution import Estimator, Record
 
 __all__ = ["Enumeration", "MeasureValued", "Pathwise", "Score", "default_estimator"]
@@ -69,7 +69,7 @@ class Score(Estimator):
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key
-        log_q = jnp.sum(unmasked(distribution).log_prob(jax.lax.stop_gradient(value)))
+        log_q = jnp.sum(elements(distribution).log_prob(jax.lax.stop_gradient(value)))
         if self.baseline is None:
             return {"log_q": log_q, "leave_one_out": jnp.zeros_like(log_q)}
         baseline = self.baseline() if callable(self.baseline) else self.baseline
@@ -90,7 +90,7 @@ class Enumeration(Estimator):
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key
-        return {"log_q": jnp.sum(unmasked(distribution).log_prob(value))}
+        return {"log_q": jnp.sum(elements(distribution).log_prob(value))}
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,9 @@ def is_reparameterised(distribution: Distribution) -> bool:
     return bool(distribution.has_rsample) and not single.is_discrete
 
 
-def unmasked(distribution: Distribution) -> Distribution:
-    """The density that a value is drawn from, which a mask does not change."""
-    return distribution.base_dist if isinstance(distribution, dist.MaskedDistribution) else distribution
-
-
 def check_fixed_support(site: str, distribution: Distribution, what: str) -> None:
     """Refuse a continuous distribution whose support may depend on what is differentiated."""
-    for leaf in _bounds(distribution.support):
+    for leaf in _bounds(distribution):
         if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ModelError(
                 f"site {site!r}: the support of {name_of(distribution)} has a bound that is computed, and "
@@ -193,10 +188,24 @@ def check_fixed_support(site: str, distribution: Distribution, what: str) -> Non
             )
 
 
-def _bounds(support: object) -> list[object]:
-    if isinstance(support, constraints.Constraint):
-        return list(jax.tree.leaves(support))
-    return []
+def _bounds(distribution: Distribution) -> list[object]:
+    """What the support of a distribution is made of, or of those that it is made of."""
+    single = elements(distribution)
+    while type(single).__name__ == "ExpandedDistribution":
+        single = single.base_dist
+    bounds = list(jax.tree.leaves(single.support)) if isinstance(single.support, constraints.Constraint) else []
+    if isinstance(single, dist.Delta):
+        bounds.append(single.v)
+    if isinstance(single, dist.TransformedDistribution):
+        bounds += _bounds(single.base_dist)
+        if not is_everywhere(single.base_dist.support):
+            bounds += jax.tree.leaves(single.transforms)
+    if isinstance(single, dist.MixtureSameFamily):
+        bounds += _bounds(single.component_distribution)
+    if isinstance(single, dist.MixtureGeneral):
+        for component in single.component_distributions:
+            bounds += _bounds(component)
+    return bounds
 
 
 def check_enumerable(site: str, distribution: Distribution, what: str) -> None:

@@ -5,8 +5,8 @@ Let the program make choices $x_1, \dots, x_n$ and return $S(x)$. One execution 
 $$g(x) = \Bigl(\prod_{i \in E} q_i(x_i)\Bigr) \; \Bigl( S(x)\, e^{\sum_{j \in R} d_j} - \sum_{j \in R} b_j (e^{d_j} - 1)
 \Bigr), \qquad d_j = \log q_j(x_j) - \bot \log q_j(x_j),$$
 
-with $E$ the enumerated choices, given their values, and $R$ those with the score estimator, baselines $b_j$ (Foerster et
-al. 2018, "DiCE", whose form is right for higher derivatives too). A measure-valued choice $m$ adds
+with $E$ the enumerated choices, given their values, and $R$ those with the score estimator, baselines $b_j$ (Foerster
+et al. 2018, "DiCE", whose form is right for higher derivatives too). A measure-valued choice $m$ adds
 $\sum_v \bot g(x_m := v)\,(q_m(v) - \bot q_m(v))$, from executions in which it is overridden and those after it are
 coupled by their keys. The result is the sum over all values of the enumerated choices. Since every weight is inside of
 $g$, the order in which choices are made needs no account, and choices in loops are like any others.
@@ -26,6 +26,7 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, default_estimator
 from bayeskit.program.execution import Choice, Level, Override, Record, at
+from bayeskit.program.weights import LogWeight, number_of
 
 __all__ = ["expectation"]
 
@@ -56,7 +57,9 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
         >>> import jax, numpyro, numpyro.distributions as dist
         >>> import bayeskit as bk
         >>> def f(p):
-        ...     choices, _ = bk.draw(lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": bk.enumeration()}))
+        ...     choices, _ = bk.draw(
+        ...         lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": bk.enumeration()})
+        ...     )
         ...     return (2 * choices["b"] + 1) ** 2.0
         >>> value, gradient = jax.value_and_grad(bk.expectation(f), argnums=1)(0, 0.3)
         >>> round(float(value), 5), round(float(gradient), 5)
@@ -88,7 +91,7 @@ class _Estimate:
         level = Level(self._key, "", overrides, default_estimator, is_draw=False)
         with at(level):
             result = self._f()
-        return jax.tree.map(_number, result), level.records, level.choices
+        return jax.tree.map(_number, result, is_leaf=_is_weight), level.records, level.choices
 
     def _lanes(self, enumerated: list[tuple[str, Choice]], overrides: Overrides) -> Any:
         """The sum over all values of the enumerated choices; each has a `vmap` of its own."""
@@ -120,7 +123,10 @@ class _Estimate:
 
         def phantom(mask: Array, value: Array) -> Any:
             given = {**overrides, address: Override(mask, jnp.broadcast_to(value, shape))}
-            return jax.tree.map(_forward_only, _combine(*self._execute(given), forward=True))
+            result, records, choices = self._execute(given)
+            depends = _forgotten(address, records, choices)
+            number = _combine(result, records, choices, forward=True)
+            return jax.tree.map(lambda leaf: _forward_only(leaf, depends), number)
 
         def elementwise(values: Array) -> Any:
             """For values of shape `(n, *shape)`: numbers of shape `(n, elements)`, each element replaced in turn."""
@@ -161,8 +167,12 @@ class _Estimate:
             )
 
 
+def _is_weight(leaf: Any) -> bool:
+    return isinstance(leaf, LogWeight)
+
+
 def _number(leaf: Any) -> Array:
-    array = jnp.asarray(leaf)
+    array = number_of(leaf)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ModelError("the function given to bayeskit.expectation must return real numbers")
     return array.astype(jnp.result_type(float)) if not jnp.issubdtype(array.dtype, jnp.floating) else array
@@ -230,25 +240,43 @@ def _combine(
     return jax.tree.map(number, result)
 
 
+def _forgotten(address: str, records: Mapping[str, Record], choices: Mapping[str, Choice]) -> list[Array]:
+    """What the law of a phantom depends on beside its number: the choices that it draws.
+
+    A single choice with a finite support is linear in its probabilities, and is not drawn in its own phantoms.
+    """
+    alone = math.prod((*choices[address].stack, *choices[address].shape)) == 1
+    forgotten = []
+    for other, record in records.items():
+        if isinstance(choices[other].estimator, Enumeration):
+            continue
+        forgotten += [record[name] for name in ("log_q", "parameters") if name in record]
+        if "probabilities" in record and not (other == address and alone):
+            forgotten.append(record["probabilities"])
+    return forgotten
+
+
 @jax.custom_jvp
-def _forward_only(x: Array) -> Array:
+def _forward_only(x: Array, depends: list[Array]) -> Array:
     """The value alone: its derivative is zero, and the derivative after that is refused."""
+    del depends
     return x
 
 
 @_forward_only.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     del tangents
-    return _no_second_derivative(primals[0]), jnp.zeros_like(primals[0])
+    return _no_second_derivative(*primals), jnp.zeros_like(primals[0])
 
 
 @jax.custom_jvp
-def _no_second_derivative(x: Array) -> Array:
+def _no_second_derivative(x: Array, depends: list[Array]) -> Array:
+    del depends
     return x
 
 
 @_no_second_derivative.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
     del primals, tangents
     raise ModelError(
         "second derivatives do not pass a measure-valued choice; use bayeskit.enumeration() or bayeskit.score() there"

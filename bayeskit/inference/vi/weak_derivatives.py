@@ -46,7 +46,8 @@ def find_weak_derivative(distribution: Distribution) -> WeakDerivative | None:
 
 def _normal(key: Array, q: dist.Normal, value: Array) -> Pairs:
     r"""Mean: $c = 1 / (\sigma \sqrt{2\pi})$, $x^\pm = \mu \pm \sigma w$ with $w$ of Rayleigh's law. Scale:
-    $c = 1 / \sigma$, $x^+$ of the double-sided Maxwell law, and a uniform part of it, which is normal."""
+    $c = 1 / \sigma$, $x^+$ of the double-sided Maxwell law, and a uniform part of it, which is normal.
+    """
     loc, scale = _like(value, q.loc), _like(value, q.scale)
     fixed_loc, fixed_scale = jax.lax.stop_gradient((loc, scale))
     first, second, third, fourth = jax.random.split(key, 4)
@@ -76,7 +77,8 @@ def _poisson(key: Array, q: dist.Poisson, value: Array) -> Pairs:
 
 def _gamma(key: Array, q: dist.Gamma, value: Array) -> Pairs:
     r"""Rate: $c = \alpha / \beta$, $x^+ \sim \mathrm{Ga}(\alpha, \beta)$, $x^- = x^+ + \mathrm{Exp}(\beta)$. The shape
-    has no weak derivative that is easily drawn from; it takes the score."""
+    has no weak derivative that is easily drawn from; it takes the score.
+    """
     shape, rate = _like(value, q.concentration), _like(value, q.rate)
     fixed = jax.lax.stop_gradient(rate)
     more = jax.random.exponential(key, value.shape, value.dtype) / fixed

@@ -1,0 +1,167 @@
+r"""Automatic guides: distributions over a target's unconstrained vector $z \in \mathbb R^d$."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from numpyro.distributions import Distribution
+
+from bayeskit._typing import Array, Values
+from bayeskit.inference.method import is_number, is_whole, require
+from bayeskit.program.draw import WeightedProgram, choose
+from bayeskit.program.execution import current_level
+from bayeskit.target import Target
+
+__all__ = ["FullRank", "Guide", "LowRank", "MeanField", "full_rank", "low_rank", "mean_field"]
+
+Parameters = dict[str, Array]
+SITE = "unconstrained"
+
+
+class Guide(ABC):
+    """Settings of a family of distributions over vectors; a frozen dataclass."""
+
+    @abstractmethod
+    def init(self, position: Array) -> Parameters:
+        """Parameters of a narrow distribution around a position, shape `(d,)`."""
+
+    @abstractmethod
+    def distribution(self, parameters: Parameters) -> Distribution:
+        """The distribution, with events of shape `(d,)`."""
+
+
+@dataclass(frozen=True)
+class MeanField(Guide):
+    """See :func:`mean_field`."""
+
+    init_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_scale(self.init_scale)
+
+    def init(self, position: Array) -> Parameters:
+        return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale))}
+
+    def distribution(self, parameters: Parameters) -> Distribution:
+        return dist.Normal(parameters["loc"], jnp.exp(parameters["log_scale"])).to_event(1)
+
+
+@dataclass(frozen=True)
+class FullRank(Guide):
+    """See :func:`full_rank`."""
+
+    init_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_scale(self.init_scale)
+
+    def init(self, position: Array) -> Parameters:
+        size = position.shape[0]
+        lower = jnp.zeros((size * (size - 1) // 2,), position.dtype)
+        return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale)), "lower": lower}
+
+    def distribution(self, parameters: Parameters) -> Distribution:
+        scale = jnp.exp(parameters["log_scale"])
+        unit = jnp.eye(scale.shape[0], dtype=scale.dtype)
+        unit = unit.at[jnp.tril_indices(scale.shape[0], -1)].set(parameters["lower"])
+        return dist.MultivariateNormal(parameters["loc"], scale_tril=scale[:, None] * unit)
+
+
+@dataclass(frozen=True)
+class LowRank(Guide):
+    """See :func:`low_rank`."""
+
+    rank: int = 5
+    init_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_scale(self.init_scale)
+        require(is_whole(self.rank) and self.rank >= 1, "rank", self.rank, "a positive integer")
+
+    def init(self, position: Array) -> Parameters:
+        rank = min(self.rank, position.shape[0])
+        factor = jnp.zeros((position.shape[0], rank), position.dtype)
+        spread = jnp.arange(position.shape[0]) % rank  # a zero factor would be a saddle point
+        factor = factor.at[jnp.arange(position.shape[0]), spread].set(0.1 * self.init_scale)
+        return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale)), "factor": factor}
+
+    def distribution(self, parameters: Parameters) -> Distribution:
+        diagonal = jnp.exp(2.0 * parameters["log_scale"])
+        return dist.LowRankMultivariateNormal(parameters["loc"], parameters["factor"], diagonal)
+
+
+def mean_field(init_scale: float = 0.1) -> MeanField:
+    r"""Independent normal distributions: :math:`z_i \sim N(m_i, s_i^2)`.
+
+    Marginal standard deviations come out too small where the posterior is correlated.
+
+    Args:
+        init_scale: standard deviation at the start.
+
+    Reference: Kucukelbir, Tran, Ranganath, Gelman and Blei (2017), "Automatic differentiation variational inference".
+    """
+    return MeanField(init_scale)
+
+
+def full_rank(init_scale: float = 0.1) -> FullRank:
+    r"""A multivariate normal distribution, :math:`z \sim N(m, S L L^\top S)` with :math:`L` unit lower triangular.
+
+    Args:
+        init_scale: standard deviation at the start.
+
+    Reference: Kucukelbir et al. (2017).
+    """
+    return FullRank(init_scale)
+
+
+def low_rank(rank: int = 5, init_scale: float = 0.1) -> LowRank:
+    r"""A multivariate normal distribution with covariance :math:`D + B B^\top`, for many dimensions.
+
+    Args:
+        rank: columns of :math:`B`.
+        init_scale: standard deviation at the start.
+
+    Reference: Ong, Nott and Smith (2018), "Gaussian variational approximation with a factor covariance structure".
+    """
+    return LowRank(rank, init_scale)
+
+
+class UnconstrainedGuide(WeightedProgram):
+    """A guide at its parameters, as a program with one site."""
+
+    def __init__(self, distribution: Distribution):
+        self._distribution = distribution
+        self.__name__ = "guide"
+
+    def draw(self) -> tuple[Values, Array]:
+        value = choose(current_level("the guide"), SITE, self._distribution, None)
+        return {SITE: value}, jnp.asarray(self._distribution.log_prob(value))
+
+    def log_density(self, choices: Values) -> Array:
+        return jnp.asarray(self._distribution.log_prob(choices[SITE]))
+
+    def detached(self) -> UnconstrainedGuide:
+        return UnconstrainedGuide(jax.tree.map(jax.lax.stop_gradient, self._distribution))
+
+
+class UnconstrainedModel(WeightedProgram):
+    """A target as a program with one site, its unconstrained vector."""
+
+    def __init__(self, target: Target):
+        self._target = target
+        self.__name__ = target.program.name
+
+    def draw(self) -> tuple[Values, Any]:
+        raise NotImplementedError("a target is not drawn from")
+
+    def log_density(self, choices: Values) -> Array:
+        return self._target.log_density(self._target.unravel(choices[SITE]))
+
+
+def _check_scale(scale: object) -> None:
+    require(is_number(scale) and float(scale) > 0, "init_scale", scale, "a positive number")
