@@ -33,7 +33,8 @@ def make_method(name: str, settings: Mapping[str, object]) -> Method:
         if setting not in known:
             raise MethodError(f"{name.lower()} has no setting {setting!r}{suggestion(setting, known)}")
     try:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        return cls.from_settings(given)
     except (TypeError, ValueError) as error:
         if isinstance(error, MethodError):
             raise

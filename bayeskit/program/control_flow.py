@@ -73,7 +73,8 @@ def scan(
 
     carry = jax.tree.map(jnp.asarray, init)
     shapes = jax.eval_shape(lambda: body(carry, jax.tree.map(lambda a: a[0], _inputs(level, path, length, xs)))[0])
-    carry = jax.tree.map(lambda a, s: a.astype(s.dtype), carry, shapes)  # a weakly typed 0.0 may be carried
+    # a weakly typed 0.0 may be carried; keys have no astype
+    carry = jax.tree.map(lambda a, s: a if a.dtype == s.dtype else a.astype(s.dtype), carry, shapes)
     carry, (ys, values, log_densities, records) = jax.lax.scan(body, carry, _inputs(level, path, length, xs))
     _take_over(level, values, jnp.sum(log_densities), records, _stacked(choices, length))
     return carry, ys

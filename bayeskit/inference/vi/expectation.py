@@ -157,8 +157,10 @@ class _Estimate:
             elif isinstance(choice.estimator, MeasureValued):
                 record = records[address]
                 values = record["plus"].shape[len(choice.stack)] * 2 if "plus" in record else len(choice.support or ())
-                lanes[address] = 1 + values * elements
-        number = math.prod(lanes.values())
+                lanes[address] = values * elements
+        kinds = [isinstance(choices[address].estimator, Enumeration) for address in lanes]
+        number = math.prod(n for n, enumerated in zip(lanes.values(), kinds, strict=True) if enumerated)
+        number *= 1 + sum(n for n, enumerated in zip(lanes.values(), kinds, strict=True) if not enumerated)
         if number > self._max_lanes:
             sites = ", ".join(f"{choices[a].site!r} ({_describe(choices[a])}, {n})" for a, n in lanes.items())
             raise ModelError(

@@ -43,8 +43,16 @@ OPTIMIZERS = ("adam", "prodigy")
 AVERAGED = 0.25
 """The last part of the steps, over which the parameters are averaged."""
 
-_OWN = (MeanField, FullRank, LowRank, ELBO, ImportanceWeightedELBO, RenyiBound, TemperedELBO, WakeGuide)
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in _OWN}
+_KINDS: dict[str, type] = {
+    "mean_field": MeanField,
+    "full_rank": FullRank,
+    "low_rank": LowRank,
+    "elbo": ELBO,
+    "importance_weighted_elbo": ImportanceWeightedELBO,
+    "renyi_bound": RenyiBound,
+    "tempered_elbo": TemperedELBO,
+    "wake_guide": WakeGuide,
+}
 
 
 class VIState(NamedTuple):
@@ -63,12 +71,13 @@ class VIState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class VI(ChainMethod):
-    r"""Variational inference: a guide :math:`q_\lambda` over the unconstrained values is fitted by maximising a bound
-    on :math:`\log p(y)` over :math:`\lambda`, and then drawn from.
+    r"""Variational inference: a guide is fitted by stochastic optimisation, and drawn from.
 
-    The draws are independent, and exact draws *of the guide*. How far the guide is from the posterior is told by
-    the Pareto :math:`\hat k` of the weights :math:`p(y, z) / q(z)`, which :func:`bayeskit.check` judges: above 0.7 the
-    moments of the guide must not be trusted (Yao, Vehtari, Simpson and Gelman 2018, "Yes, but did it work?").
+    The guide :math:`q_\lambda`, a distribution over the unconstrained values, is fitted by maximising a bound on
+    :math:`\log p(y)` over :math:`\lambda`. The draws are independent, and exact draws *of the guide*. How far the guide
+    is from the posterior is told by the Pareto :math:`\hat k` of the weights :math:`p(y, z) / q(z)`, which
+    :func:`bayeskit.check` judges: above 0.7 the moments of the guide must not be trusted (Yao, Vehtari, Simpson and
+    Gelman 2018, "Yes, but did it work?").
 
     The parameters that are drawn from are the average over the last quarter of the steps (Dhaka, Catalina, Andersen,
     Magnusson, Huggins and Vehtari 2020). The step size falls to zero along a cosine.
@@ -204,16 +213,19 @@ class VI(ChainMethod):
 
 def _describe(setting: object) -> object:
     """A guide or an objective as plain data."""
-    if type(setting).__name__ not in _KINDS:
-        return repr(setting)
-    return {"kind": type(setting).__name__, **dataclasses.asdict(setting)}  # type: ignore[call-overload]
+    for name, kind in _KINDS.items():
+        if type(setting) is kind:
+            return {"kind": name, **dataclasses.asdict(setting)}  # type: ignore[call-overload]
+    return repr(setting)
 
 
 def _revive(name: str, setting: Any) -> Any:
-    """The inverse of `_describe`."""
-    if name not in ("guide", "objective"):
+    """The inverse of `_describe`; also from a name alone, as in a run file."""
+    if name not in ("guide", "objective") or isinstance(setting, Guide | Objective):
         return setting
-    if not isinstance(setting, Mapping):
-        raise MethodError(f"{name} {setting} is not of bayeskit, so the run cannot be resumed from its record")
-    fields = dict(setting)
-    return _KINDS[str(fields.pop("kind"))](**fields)
+    fields = {"kind": setting} if isinstance(setting, str) else dict(setting)
+    kind = _KINDS.get(str(fields.pop("kind", None)))
+    if kind is None:
+        known = ", ".join(repr(known) for known in _KINDS)
+        raise MethodError(f"{name} must be one of {known}, or a table with such a kind and its settings; got {setting}")
+    return kind(**fields)

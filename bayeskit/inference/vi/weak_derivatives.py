@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions import Distribution
 
-from bayeskit._typing import Array
+from bayeskit._typing import Array, ArrayLike
 
 __all__ = ["find_weak_derivative"]
 
@@ -94,5 +94,5 @@ def _gamma(key: Array, q: dist.Gamma, value: Array) -> Pairs:
 _RULES: dict[type, WeakDerivative] = {dist.Normal: _normal, dist.Poisson: _poisson, dist.Gamma: _gamma}
 
 
-def _like(value: Array, parameter: Array) -> Array:
+def _like(value: Array, parameter: ArrayLike) -> Array:
     return jnp.broadcast_to(jnp.asarray(parameter, value.dtype), value.shape)

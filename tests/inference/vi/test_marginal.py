@@ -1,0 +1,215 @@
+"""marginal and normalize: their densities are unbiased in the direction that their use asks for."""
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import bayeskit as bk
+
+NUM = 20_000
+X = dist.Normal(0.0, 2.0**0.5)  # the marginal of x
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def joint():
+    u = numpyro.sample("u", dist.Normal(0.0, 1.0))
+    numpyro.sample("x", dist.Normal(u, 1.0))
+
+
+def prior(kept):
+    assert set(kept) == {"x"}
+    return lambda: numpyro.sample("u", dist.Normal(0.0, 1.0))
+
+
+def hidden(num_particles):
+    return bk.marginal(joint, ["x"], bk.importance(num_particles, prior))
+
+
+def mean_of(f, num=NUM):
+    values = jax.jit(jax.vmap(bk.expectation(f)))(jax.random.split(jax.random.PRNGKey(3), num))
+    return float(values.mean()), float(values.std() / num**0.5)
+
+
+@pytest.mark.parametrize(("num", "truth"), [(1, -1.41894), (2, -1.5765), (5, -1.6833), (10, -1.7221), (50, -1.7567)])
+def test_drawn_density_is_an_upper_bound(num, truth):
+    found, error = mean_of(lambda: bk.draw(hidden(num))[1])
+    assert error < 0.006
+    assert abs(found - truth) < 4 * error + 5e-5  # the truths are given to four decimals
+
+
+@pytest.mark.parametrize("num", [2, 5])
+def test_reciprocal_is_unbiased_where_drawn_and_density_where_given(num):
+    def drawn():
+        choices, log_q = bk.draw(hidden(num))
+        return jnp.exp(X.log_prob(choices["x"]) - log_q.value)
+
+    def given():
+        return jnp.exp(bk.log_density(hidden(num), {"x": 0.7}).value - X.log_prob(0.7))
+
+    for f in (drawn, given):
+        found, error = mean_of(f)
+        assert error < 0.02
+        assert abs(found - 1.0) < 4 * error
+
+
+def test_the_two_directions_are_not_the_same():
+    """Drawn, one particle is the hidden value itself; given, none is: the bounds lie on different sides."""
+    upper, upper_error = mean_of(lambda: bk.draw(hidden(1))[1] - X.log_prob(0.0))
+
+    def lower():
+        choices, _ = bk.draw(lambda: numpyro.sample("x", X))
+        return bk.log_density(hidden(1), choices) - X.log_prob(0.0)
+
+    low, low_error = mean_of(lower)
+    entropy = -0.5
+    assert upper - 4 * upper_error > entropy
+    assert low + 4 * low_error < entropy
+
+
+def test_exact_marginal_of_a_discrete_choice():
+    def mixture():
+        c = numpyro.sample("c", dist.Categorical(probs=jnp.array([0.2, 0.5, 0.3])))
+        with numpyro.plate("p", 2):
+            b = numpyro.sample("b", dist.Bernoulli(0.3))
+        numpyro.sample("x", dist.Normal(c + b.sum(), 1.0))
+
+    x = bk.marginal(mixture, ["x"], bk.exact())
+    weights = [0.2, 0.5, 0.3]
+    twice = [0.49, 0.42, 0.09]
+    truth = sum(
+        weights[c] * twice[b] * jnp.exp(dist.Normal(c + b, 1.0).log_prob(1.3)) for c in range(3) for b in range(3)
+    )
+    assert jnp.isclose(bk.expectation(lambda: bk.log_density(x, {"x": 1.3}))(0), jnp.log(truth), rtol=1e-12)
+
+    def same():
+        choices, log_q = bk.draw(x)
+        return log_q - bk.log_density(x, choices)
+
+    assert bk.expectation(same)(1) == 0.0
+
+
+def posterior_model():
+    z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+    numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
+
+
+def wide():
+    numpyro.sample("z", dist.Normal(0.0, 1.5))
+
+
+def test_elbo_with_a_resampled_guide_is_the_importance_weighted_bound():
+    """Both are E log of the mean of five weights."""
+    guide = bk.normalize(posterior_model, bk.sir(5, wide))
+    resampled, first = mean_of(lambda: bk.elbo()(posterior_model, guide))
+    weighted, second = mean_of(lambda: bk.importance_weighted_elbo(5)(posterior_model, wide))
+    assert max(first, second) < 0.01
+    assert abs(resampled - weighted) < 4 * (first**2 + second**2) ** 0.5
+
+
+@pytest.mark.parametrize("num", [1, 4])
+def test_normalised_density_is_unbiased_in_both_directions(num):
+    """For one particle the normalised program is its proposal; for more, integrals over a grid tell."""
+    guide = bk.normalize(posterior_model, bk.sir(num, wide))
+    grid = jnp.linspace(-9.0, 9.0, 181)
+    densities = jax.vmap(lambda z: jnp.exp(bk.expectation(lambda: bk.log_density(guide, {"z": z}).value)(4)))
+    total = jax.jit(
+        jax.vmap(
+            lambda key: (
+                jnp.sum(jax.vmap(lambda z: jnp.exp(bk.expectation(lambda: bk.log_density(guide, {"z": z}))(key)))(grid))
+                * 0.1
+            )
+        )
+    )(jax.random.split(jax.random.PRNGKey(0), 2000))
+    error = total.std() / 2000**0.5
+    assert jnp.abs(total.mean() - 1.0) < 4 * error + 1e-6
+    assert densities(grid[:2]).shape == (2,)
+
+    def reciprocal():  # E of phi(z) / q-hat(z) over draws is the integral of phi, here a density
+        choices, log_q = bk.draw(guide)
+        return jnp.exp(dist.Normal(0.5, 0.5).log_prob(choices["z"]) - log_q.value)
+
+    found, error = mean_of(reciprocal)
+    assert error < 0.02
+    assert abs(found - 1.0) < 4 * error
+
+
+def test_nested_marginal():
+    """The reverse kernel of a marginal may be a normalised program, whose weight is estimated too."""
+
+    def model(kept):
+        def program():
+            u = numpyro.sample("u", dist.Normal(0.0, 1.0))
+            numpyro.sample("x", dist.Normal(u, 1.0), obs=kept["x"])
+
+        return program
+
+    def proposal(kept):
+        return bk.normalize(model(kept), bk.sir(3, lambda: numpyro.sample("u", dist.Normal(0.0, 1.0))))
+
+    nested = bk.marginal(joint, ["x"], bk.importance(2, proposal))
+
+    def drawn():
+        choices, log_q = bk.draw(nested)
+        return jnp.exp(X.log_prob(choices["x"]) - log_q.value)
+
+    for f in (drawn, lambda: jnp.exp(bk.log_density(nested, {"x": 0.7}).value - X.log_prob(0.7))):
+        found, error = mean_of(f)
+        assert error < 0.02
+        assert abs(found - 1.0) < 4 * error
+
+
+def test_gradient_of_the_hierarchical_bound():
+    """Against central differences of the same estimate with the same keys: all choices are pathwise."""
+
+    def bound(scale):
+        def program():
+            u = numpyro.sample("u", dist.Normal(0.0, scale))
+            numpyro.sample("z", dist.Normal(u, scale))
+
+        reverse = lambda kept: lambda: numpyro.sample("u", dist.Normal(0.5 * kept["z"], scale))  # noqa: E731
+        return bk.elbo()(posterior_model, bk.marginal(program, ["z"], bk.importance(3, reverse)))
+
+    estimate = bk.expectation(bound)
+    keys = jax.random.split(jax.random.PRNGKey(2), 20)
+    gradient = jax.vmap(jax.grad(estimate, argnums=1), (0, None))(keys, 0.8)
+    step = 1e-6
+    difference = (jax.vmap(estimate, (0, None))(keys, 0.8 + step) - jax.vmap(estimate, (0, None))(keys, 0.8 - step)) / (
+        2 * step
+    )
+    assert jnp.allclose(gradient, difference, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("f", "match"),
+    [
+        (lambda: bk.draw(hidden(2))[1] + bk.log_density(hidden(2), {"x": 0.0}), "bounds nothing"),
+        (lambda: bk.draw(hidden(2))[1] - bk.draw(hidden(2))[1], "bounds nothing"),
+        (lambda: bk.log_average_exp(3, lambda: bk.draw(hidden(2))[1]), "upper bound"),
+        (lambda: bk.log_density(hidden(2), {"y": 0.0}), r"\['x'\]"),
+        (lambda: bk.draw(bk.marginal(joint, ["y"], bk.importance(1, prior)))[1], "keep names 'y'"),
+        (lambda: bk.draw(bk.marginal(joint, ["x"], bk.exact()))[1], "no finite support"),
+        (lambda: bk.marginal(joint, "x", bk.exact()), "list of site names"),
+        (lambda: bk.importance(0, prior), "positive integer"),
+        (
+            lambda: bk.elbo(sticking_the_landing=True)(posterior_model, bk.normalize(posterior_model, bk.sir(2, wide))),
+            "bias",
+        ),
+        (lambda: bk.elbo(sticking_the_landing=True)(posterior_model, wide), r"bayeskit\.bind"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_misuse_raises(f, match):
+    with pytest.raises(bk.ModelError, match=match):
+        bk.expectation(f)(0)
+
+
+def test_a_function_of_an_estimated_density_is_refused():
+    with pytest.raises(TypeError, match="LogWeight"):
+        bk.expectation(lambda: jnp.exp(bk.draw(hidden(2))[1]))(0)
