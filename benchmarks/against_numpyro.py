@@ -4,7 +4,7 @@
 
 1. The gradient of the ELBO with a Bernoulli guide: NumPyro's `Trace_ELBO` differentiates through the draw, which has
    no gradient.
-2. The gradient of the two-particle Rényi bound (alpha = 1/2) with the same model and guide.
+2. The gradient of the two-particle Rényi bound (alpha = 0) with the same model and guide.
 3. The gradient of the ELBO with respect to the weight of a `MixtureSameFamily` guide.
 """
 
@@ -48,7 +48,7 @@ def exact_elbo(q: jax.Array) -> jax.Array:
 def exact_renyi(q: jax.Array) -> jax.Array:
     p = (1 - q, q)
     return sum(
-        p[a] * p[b] * 2 * jnp.log(0.5 * sum(jnp.exp(0.5 * (log_joint(z) - jnp.log(p[z]))) for z in (a, b)))
+        p[a] * p[b] * jnp.log(0.5 * sum(jnp.exp(log_joint(z) - jnp.log(p[z])) for z in (a, b)))
         for a, b in itertools.product((0, 1), repeat=2)
     )
 
@@ -58,9 +58,8 @@ def normal_model() -> None:
 
 
 def mixture(w: jax.Array) -> dist.Distribution:
-    return dist.MixtureSameFamily(
-        dist.Categorical(probs=jnp.stack([1 - w, w])), dist.Normal(jnp.array([-1.0, 1.0]), 0.7)
-    )
+    weights = dist.Categorical(probs=jnp.stack([1 - w, w]))
+    return dist.MixtureSameFamily(weights, dist.Normal(jnp.array([-1.0, 1.0]), 0.7))
 
 
 def exact_mixture(w: jax.Array) -> jax.Array:
@@ -88,7 +87,7 @@ def main() -> None:
     weight = lambda w: lambda: numpyro.sample("z", mixture(w))  # noqa: E731
     cases = {
         "ELBO, Bernoulli guide": (exact_elbo, bk.elbo(), Trace_ELBO(), model, bernoulli, 0.4),
-        "two-particle Rényi bound": (exact_renyi, bk.renyi_bound(0.5, 2), RenyiELBO(0.5, 2), model, bernoulli, 0.4),
+        "two-particle Rényi bound": (exact_renyi, bk.renyi_bound(0.0, 2), RenyiELBO(0.0, 2), model, bernoulli, 0.4),
         "weight of a mixture guide": (exact_mixture, bk.elbo(4), Trace_ELBO(), normal_model, weight, 0.3),
     }
     print(f"{'gradient of':28}{'truth':>9}{'bayeskit':>10}{'± s.e.':>8}{'NumPyro':>10}{'± s.e.':>8}")

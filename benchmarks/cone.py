@@ -2,9 +2,9 @@
 
     python benchmarks/cone.py
 
-x, y ~ Normal(0, 10), z = 5 ~ Normal(r, .1 + r / 100) with r = x² + y² (standard deviations): the posterior is a ring. Becker
-et al. (2024), "Probabilistic Programming with Programmable Variational Inference", table 2, compare these guides on it.
-Each bound is the best of three starts, estimated by 200,000 draws after 6,000 steps of Adam with 32 estimates each.
+x, y ~ Normal(0, 10), z = 5 ~ Normal(r, .1 + r / 100) with r = x² + y² (standard deviations): the posterior is a ring.
+Becker et al. (2024), "Probabilistic Programming with Programmable Variational Inference", table 2, compare these guides
+on it. Each bound is the best of three starts, estimated by 200,000 draws after 6,000 steps of Adam with 32 estimates each.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def ring(p: jax.Array, num_particles: int) -> object:
         sample("x", 5**0.5 * jnp.cos(u), jnp.exp(p[0]))
         sample("y", 5**0.5 * jnp.sin(u), jnp.exp(p[1]))
 
-    return bk.marginal(guide, ["x", "y"], bk.importance(num_particles, lambda kept: angle))
+    return bk.marginal(guide, ["x", "y"], bk.importance(num_particles, lambda _: angle))
 
 
 NORMAL_STARTS = jnp.array([[2.0, -1.0, 0.5, -1.0], [-2.0, -1.0, 0.5, -1.0], [0.5, -1.0, 2.0, -1.0]])
@@ -89,9 +89,8 @@ def main() -> None:
     worst = 0.0
     for name, (objective, starts, expected) in ROWS.items():
         begin = time.perf_counter()
-        fitted = jax.jit(jax.vmap(lambda p, k, o=objective: fit(o, p, k)))(
-            starts, jax.random.split(jax.random.key(1), 3)
-        )
+        keys = jax.random.split(jax.random.key(1), len(starts))
+        fitted = jax.jit(jax.vmap(lambda p, k, o=objective: fit(o, p, k)))(starts, keys)
         draws = jax.jit(jax.vmap(bk.expectation(objective), (0, None)))
         values = [draws(jax.random.split(jax.random.key(2), DRAWS), p) for p in fitted]
         best = max(values, key=jnp.mean)
