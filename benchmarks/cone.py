@@ -4,7 +4,7 @@
 
 x, y ~ Normal(0, 10), z = 5 ~ Normal(r, .1 + r / 100) with r = x² + y² (standard deviations): the posterior is a ring.
 Becker et al. (2024), "Probabilistic Programming with Programmable Variational Inference", table 2, compare these guides
-on it. Each bound is the best of three starts, estimated by 200,000 draws after 6,000 steps of Adam with 32 estimates each.
+on it. Each bound is the best of three starts, estimated by 200,000 draws after 6,000 steps of Adam with 32 estimates.
 """
 
 from __future__ import annotations

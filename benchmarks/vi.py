@@ -2,8 +2,8 @@
 
     python benchmarks/vi.py [--rounds 60]
 
-784-400-20, batches of 64 to 1,024, float32, Adam. The three take turns in one process; medians of the seconds of a step,
-and their ratios. Compile time apart.
+784-400-20, batches of 64 to 1,024, float32, Adam. The three take turns in one process; medians of the seconds of a
+step, and their ratios. Compile time apart.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def pareto_k(log_weights: np.ndarray) -> tuple[float, float]:
         return np.inf, ess
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        k = float(array_stats.psislw(log_weights)[1])
+        k = float(array_stats.psislw(-log_weights)[1])  # it takes log likelihoods, and negates them
     return (k if np.isfinite(k) else np.inf), ess
 
 

@@ -1,0 +1,166 @@
+"""`VI` as a method: right where the guide can be, honest where it cannot."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import bayeskit as bk
+from bayeskit.diagnostics.importance import pareto_k
+
+COVARIANCE = np.array([[1.0, 0.9], [0.9, 2.0]])
+MEAN = np.array([0.5, -1.0])
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def gaussian():
+    numpyro.sample("z", dist.MultivariateNormal(MEAN, COVARIANCE))
+    numpyro.factor("nothing", 0.0)
+
+
+def funnel():
+    v = numpyro.sample("v", dist.Normal(0.0, 3.0))
+    numpyro.sample("x", dist.Normal(0.0, jnp.exp(v / 2)).expand([9]).to_event(1))
+    numpyro.factor("nothing", 0.0)
+
+
+def fit(model, **settings):
+    method = bk.VI(**{"num_steps": 1500, "num_draws": 2000, **settings})
+    return bk.infer(model, None, method, key=3, progress=False)
+
+
+def moments(post):
+    draws = post["posterior/z"].values[0]
+    return draws.mean(0), np.cov(draws.T)
+
+
+@pytest.mark.parametrize("guide", [bk.full_rank(), bk.low_rank(rank=2)])
+def test_guide_that_holds_the_posterior_finds_it(guide):
+    post = fit(gaussian, guide=guide, objective=bk.elbo(8, sticking_the_landing=True), num_steps=3000)
+    mean, covariance = moments(post)
+    error = np.sqrt(np.diag(COVARIANCE) / 2000)
+    assert np.all(np.abs(mean - MEAN) < 4 * error)
+    spread = np.sqrt((np.outer(np.diag(COVARIANCE), np.diag(COVARIANCE)) + COVARIANCE**2) / 2000)
+    assert np.all(np.abs(covariance - COVARIANCE) < 4 * spread)
+    assert np.abs(post["sample_stats/log_weight"]).max() < 0.05  # the density is normalised: log Z = 0
+    assert bk.check(post, quiet=True).ok
+
+
+def test_mean_field_has_the_variances_of_theory():
+    """The best independent normal has variances 1 / (inverse covariance)_ii: Bishop (2006), section 10.1.2."""
+    mean, covariance = moments(fit(gaussian, objective=bk.elbo(8, sticking_the_landing=True), num_steps=3000))
+    truth = 1.0 / np.diag(np.linalg.inv(COVARIANCE))
+    assert np.all(np.abs(mean - MEAN) < 4 * np.sqrt(truth / 2000) + 0.01)
+    assert np.all(np.abs(np.diag(covariance) - truth) < 4 * truth * np.sqrt(2 / 2000) + 0.01)
+
+
+def test_prodigy_needs_no_learning_rate():
+    mean, _ = moments(fit(gaussian, guide=bk.full_rank(), optimizer="prodigy"))
+    assert np.all(np.abs(mean - MEAN) < 0.2)
+
+
+def test_importance_weighted_objective_is_wider_than_the_elbo():
+    _, narrow = moments(fit(gaussian))
+    _, wide = moments(fit(gaussian, objective=bk.importance_weighted_elbo(16)))
+    assert np.trace(wide) > np.trace(narrow)
+
+
+def test_a_guide_far_from_the_posterior_is_called_so():
+    verdict = bk.check(fit(funnel), quiet=True)
+    assert not verdict.ok
+    assert [finding.name for finding in verdict.findings if finding.severity == "error"] == ["pareto_k"]
+    assert "NUTS" in verdict.findings[0].advice
+
+
+def test_steps_that_are_not_finite_are_counted_and_found():
+    def model():
+        z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        numpyro.factor("wall", jnp.where(z > 1.0, jnp.nan, 0.0))
+
+    post = fit(model, objective=bk.elbo(1), num_steps=400)
+    skipped = float(np.mean(~np.isfinite(post["warmup_sample_stats/loss"])))
+    verdict = bk.check(post, quiet=True)
+    assert skipped > 0.01
+    assert not verdict.ok
+    assert "skipped_steps" in [finding.name for finding in verdict.findings]
+
+
+def test_nuts_starts_from_different_draws_of_a_fit():
+    post = fit(gaussian, num_draws=100)
+    method = bk.NUTS(num_chains=4, num_warmup=0, num_draws=1, adaptation="diagonal")
+    starts = []
+    real = bk.NUTS.init
+
+    def init(self, key, target, positions):
+        starts.append(np.asarray(positions["z"]))
+        return real(self, key, target, positions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bk.NUTS, "init", init)
+        bk.infer(gaussian, None, method, key=0, init=post, progress=False)
+    draws = post["posterior/z"].values[0]
+    assert len(np.unique(starts[0], axis=0)) == 4
+    for start in starts[0]:
+        assert np.isclose(draws, start).all(axis=1).any()
+
+
+@pytest.mark.parametrize(
+    ("log_weights", "truth"),
+    [(lambda e: 0.2 * e, 0.2), (lambda e: 0.5 * e, 0.5), (lambda e: 0.9 * e, 0.9)],
+)
+def test_pareto_k_of_pareto_weights(log_weights, truth):
+    """w = exp(k e) with e exponential is Pareto with shape k."""
+    exponential = np.random.default_rng(0).exponential(size=20_000)
+    k, ess = pareto_k(log_weights(exponential))
+    assert abs(k - truth) < 0.15
+    assert ess > 10
+
+
+def test_pareto_k_is_infinite_where_one_draw_holds_the_weight():
+    assert pareto_k(np.r_[np.zeros(999), 100.0]) == (np.inf, pytest.approx(1.0))
+    assert pareto_k(np.r_[np.zeros(999), np.nan]) == (np.inf, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"num_steps": 0}, "num_steps"),
+        ({"optimizer": "sgd"}, "optimizer must be one of 'adam'"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"num_draws": 0}, "num_draws"),
+        ({"chain_method": "fast"}, "chain_method"),
+    ],
+)
+def test_impossible_settings_are_named(settings, match):
+    with pytest.raises(bk.MethodError, match=match):
+        bk.VI(**settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: bk.mean_field(0.0), "init_scale"),
+        (lambda: bk.low_rank(0), "rank"),
+        (lambda: bk.elbo(0), "num_particles"),
+        (lambda: bk.renyi_bound(1.0, 2), "alpha"),
+        (lambda: bk.tempered_elbo(0.0), "temperature"),
+        (lambda: bk.wake_guide(1), "num_particles"),
+        (lambda: bk.VI.from_settings({"guide": "full rank"}), "guide must be one of 'mean_field'"),
+        (lambda: bk.VI.from_settings({"objective": {"kind": "evidence"}}), "objective must be one of"),
+    ],
+)
+def test_impossible_parts_are_named(make, match):
+    with pytest.raises(bk.MethodError, match=match):
+        make()
+
+
+def test_a_setting_by_name_is_the_object():
+    by_name = bk.VI.from_settings({"guide": {"kind": "low_rank", "rank": 3}, "objective": "elbo"})
+    assert by_name == bk.VI(guide=bk.low_rank(3), objective=bk.elbo())
