@@ -174,7 +174,7 @@ def _is_weight(leaf: Any) -> bool:
 
 
 def _number(leaf: Any) -> Array:
-    array = number_of(leaf)
+    array = number_of(leaf if _is_weight(leaf) else jnp.asarray(leaf))
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ModelError("the function given to bayeskit.expectation must return real numbers")
     return array.astype(jnp.result_type(float)) if not jnp.issubdtype(array.dtype, jnp.floating) else array
