@@ -232,7 +232,7 @@ def check(nodes):
     mean, error = found.mean(0), found.std(0) / np.sqrt(len(found))
     if enumerated:
         np.testing.assert_allclose(found, np.broadcast_to(exact, found.shape), atol=1e-8)
-    assert np.all(error < 1.0), f"nothing is learned from a standard error of {error}"
+    assert np.all(error < 3.0), f"nothing is learned from a standard error of {error}"
     assert np.all(np.abs(mean - exact) < 5 * error + 1e-6), f"{mean} ± {error}, exactly {exact}"
 
 
@@ -251,7 +251,7 @@ def run(part, number):
 
 @pytest.mark.parametrize("part", range(2))
 def test_random_programs(part):
-    run(part, 6)
+    run(part, 5)
 
 
 @pytest.mark.slow
