@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
 
+from bayeskit.diagnostics.elements import Site
 from bayeskit.diagnostics.findings import Finding, Measure
 
 MAX_K = 0.7
 MIN_ESS = 10.0
+MAX_SHIFT = 0.25
+MAX_RATIO = 1.2
+_ADVICE = (
+    "a richer guide (bayeskit.full_rank()), more steps (num_steps), or NUTS started from this fit: "
+    "bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)."
+)
 
 
-def importance_weights(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
+def importance_weights(stats: dict[str, np.ndarray], sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
     r"""Judge the weights $w = p(y, z) / q(z)$ of independent draws of a guide.
 
     $\hat k$ is the shape of the generalised Pareto distribution fitted to the largest weights; above 0.7 the guide
@@ -21,14 +29,17 @@ def importance_weights(stats: dict[str, np.ndarray]) -> tuple[list[Finding], lis
     Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling"). Where a few draws hold all of the
     weight, no tail can be fitted, and the effective number of draws $1 / \sum_i \bar w_i^2$ says so. Each fit is
     judged, the worst counts.
+
+    Below 0.7 the weighted draws are a better estimate of the posterior than the plain ones, and where their means and
+    standard deviations differ by much, the guide's are wrong.
     """
     if "log_weight" not in stats:
         return [], []
     fits = [pareto_k(weights) for weights in stats["log_weight"]]
-    k, ess = max(k for k, _ in fits), min(ess for _, ess in fits)
+    k, ess = max(fit.k for fit in fits), min(fit.ess for fit in fits)
     measures = [Measure("max Pareto k", k, MAX_K)]
     if k <= MAX_K:
-        return [], measures
+        return _moments(fits, sites), measures
     few = f" (the weights are worth {ess:.1f} draws)" if ess < MIN_ESS else ""
     return [
         Finding(
@@ -38,25 +49,70 @@ def importance_weights(stats: dict[str, np.ndarray]) -> tuple[list[Finding], lis
             k,
             MAX_K,
             f"The guide is far from the posterior{few}: do not trust its means and standard deviations.",
-            "a richer guide (bayeskit.full_rank()), more steps (num_steps), or NUTS started from this fit: "
-            "bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post).",
+            _ADVICE,
         )
     ], measures
 
 
-def pareto_k(log_weights: np.ndarray) -> tuple[float, float]:
-    """Pareto k-hat of one fit, infinite where it cannot be fitted; and the effective number of draws."""
+def _moments(fits: list[Fit], sites: list[Site]) -> list[Finding]:
+    """Elements whose mean or standard deviation the weights change by much."""
+    wrong: dict[str, float] = {}
+    for site in sites:
+        if not site.continuous:
+            continue
+        for chain, fit in enumerate(fits):
+            draws = site.draws[chain]
+            mean = fit.weights @ draws
+            with np.errstate(invalid="ignore", divide="ignore"):
+                sd = np.sqrt(fit.weights @ (draws - mean) ** 2)
+                shift = np.abs(draws.mean(axis=0) - mean) / sd
+                ratio = np.abs(np.log(draws.std(axis=0) / sd))
+            worst = np.fmax(shift / MAX_SHIFT, ratio / np.log(MAX_RATIO))
+            for label, value in zip(site.labels, worst, strict=True):
+                if value > 1.0:
+                    wrong[label] = max(wrong.get(label, 0.0), float(value))
+    if not wrong:
+        return []
+    labels = tuple(sorted(wrong, key=lambda label: -wrong[label]))
+    return [
+        Finding(
+            "guide_moments",
+            "error",
+            labels,
+            wrong[labels[0]],
+            1.0,
+            f"Weighting the draws towards the posterior moves a mean by more than {MAX_SHIFT} standard deviations, or "
+            f"changes a standard deviation by a factor of more than {MAX_RATIO}: the guide's are wrong there.",
+            _ADVICE,
+        )
+    ]
+
+
+class Fit(NamedTuple):
+    """`k`: Pareto k-hat, infinite where it cannot be fitted. `ess`: effective number of draws. `weights`: smoothed,
+    with sum one.
+    """
+
+    k: float
+    ess: float
+    weights: np.ndarray
+
+
+def pareto_k(log_weights: np.ndarray) -> Fit:
+    """Pareto k-hat of one fit, and its smoothed weights."""
     log_weights = np.asarray(log_weights, float).ravel()
+    none = np.full(log_weights.shape, 1.0 / log_weights.size)
     if not np.isfinite(log_weights).all():
-        return np.inf, 0.0
+        return Fit(np.inf, 0.0, none)
     normalised = np.exp(log_weights - log_weights.max())
     ess = float(normalised.sum() ** 2 / (normalised**2).sum())
     if ess < MIN_ESS:
-        return np.inf, ess
+        return Fit(np.inf, ess, none)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        k = float(array_stats.psislw(-log_weights)[1])  # it takes log likelihoods, and negates them
-    return (k if np.isfinite(k) else np.inf), ess
+        smoothed, k = array_stats.psislw(-log_weights)  # it takes log likelihoods, and negates them
+    weights = np.exp(smoothed - smoothed.max())
+    return Fit(float(k) if np.isfinite(k) else np.inf, ess, weights / weights.sum())
 
 
 def optimisation(traces: dict[str, np.ndarray]) -> list[Finding]:

@@ -39,6 +39,7 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     `one_chain`          warning  one chain only; $\hat R$ then compares its halves
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
     `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
+    `guide_moments`      error    means or standard deviations of a guide that its weights change by much
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     ==================== ======== ================================================================================
@@ -87,7 +88,7 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
         sampler.energy(stats),
         convergence(sites),
         sampler.tree_depth(stats),
-        importance_weights(stats),
+        importance_weights(stats, moving),
     ):
         findings += found
         measures += numbers

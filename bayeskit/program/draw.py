@@ -273,7 +273,8 @@ class _Drawing(Messenger):
             msg["value"] = choose(level, name, distribution, msg["infer"].get("estimator"), msg["kwargs"])
         if name in level.values:
             raise ModelError(f"site {name!r} is drawn twice in one draw; give its sites different names")
-        level.values[name] = msg["value"]
+        if not msg["infer"].get("is_auxiliary"):
+            level.values[name] = msg["value"]
         level.log_density = level.log_density + _log_density(msg)
 
 
@@ -361,7 +362,7 @@ class _Given(Messenger):
             level = current_level(f"plate {name!r}")
             level.check_transform(f"plate {name!r}")
             size, subsample_size = msg["args"]
-            key = level.key_of(level.path + name)
+            key = level.key_of(f"{level.path}{name}")
             msg["value"] = jax.random.permutation(key, size)[:subsample_size]
         if msg["type"] == "sample" and msg["value"] is None and name not in self._given:
             raise ModelError(

@@ -2,41 +2,129 @@ r"""Automatic guides: distributions over a target's unconstrained vector $z \in 
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from numpyro.distributions import Distribution
+from numpyro import handlers
+from numpyro.distributions import Distribution, biject_to, constraints, transforms
 
+from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import is_number, is_whole, require
-from bayeskit.program.draw import WeightedProgram, choose
+from bayeskit.program.draw import Runnable, WeightedProgram, choose
 from bayeskit.program.execution import current_level
 from bayeskit.target import Target
+from bayeskit.target.start import pull_back
 
-__all__ = ["FullRank", "Guide", "LowRank", "MeanField", "full_rank", "low_rank", "mean_field"]
+__all__ = ["FullRank", "FunctionGuide", "Guide", "LowRank", "MeanField", "full_rank", "low_rank", "mean_field"]
 
-Parameters = dict[str, Array]
+Parameters = dict[str, Any]
 SITE = "unconstrained"
 
 
 class Guide(ABC):
-    """Settings of a family of distributions over vectors; a frozen dataclass."""
+    """Settings of a family of distributions over the latent sites of a target; a frozen dataclass."""
 
     @abstractmethod
-    def init(self, position: Array) -> Parameters:
+    def init(self, key: Array, target: Target, position: Array) -> Parameters:
+        """Parameters to start from; `position` is an unconstrained vector, shape `(d,)`."""
+
+    @abstractmethod
+    def programs(self, parameters: Parameters, target: Target) -> tuple[Runnable, Runnable]:
+        """The model, and the guide at its parameters, in the same coordinates."""
+
+    @abstractmethod
+    def position(self, choices: Values, target: Target) -> Array:
+        """The unconstrained vector of what the guide has drawn."""
+
+
+class VectorGuide(Guide):
+    """A guide over the unconstrained vector."""
+
+    @abstractmethod
+    def start(self, position: Array) -> Parameters:
         """Parameters of a narrow distribution around a position, shape `(d,)`."""
 
     @abstractmethod
     def distribution(self, parameters: Parameters) -> Distribution:
         """The distribution, with events of shape `(d,)`."""
 
+    def init(self, key: Array, target: Target, position: Array) -> Parameters:
+        del key, target
+        return self.start(position)
+
+    def programs(self, parameters: Parameters, target: Target) -> tuple[Runnable, Runnable]:
+        return UnconstrainedModel(target), UnconstrainedGuide(self.distribution(parameters))
+
+    def position(self, choices: Values, target: Target) -> Array:
+        del target
+        return choices[SITE]
+
 
 @dataclass(frozen=True)
-class MeanField(Guide):
+class FunctionGuide(Guide):
+    """A hand-written guide: a NumPyro function of (some of) the model's arguments, with ``numpyro.param`` statements.
+
+    It draws the latent sites of the model in the model's own coordinates.
+    """
+
+    function: Callable[..., object]
+
+    def init(self, key: Array, target: Target, position: Array) -> Parameters:
+        del position
+        trace = handlers.trace(handlers.seed(self._bound(target), key)).get_trace()
+        parameters: Parameters = {
+            name: jax.tree.map(lambda leaf: jnp.asarray(leaf, float), _transform(site).inv(site["value"]))
+            for name, site in trace.items()
+            if site["type"] == "param"
+        }
+        if not parameters:
+            raise ModelError(f"the guide {self._name!r} has no numpyro.param, so there is nothing to fit")
+        return parameters
+
+    def programs(self, parameters: Parameters, target: Target) -> tuple[Runnable, Runnable]:
+        bound = self._bound(target)
+
+        def place(site: dict[str, Any]) -> Any:
+            if site["type"] != "param" or site["name"] not in parameters:
+                return None
+            return _transform(site)(parameters[site["name"]])
+
+        def guide() -> object:
+            return handlers.substitute(bound, substitute_fn=place)()
+
+        guide.__name__ = self._name
+        return target.program, guide
+
+    def position(self, choices: Values, target: Target) -> Array:
+        latent = {name: choices[name] for name in target.latent_names}
+        return target.ravel(pull_back(target.program, {}, latent)[0])
+
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    def _bound(self, target: Target) -> Callable[[], object]:
+        """The function on those of the model's arguments that it takes."""
+        given = target.program.data
+        parameters = inspect.signature(self.function).parameters.values()
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            missing = [p.name for p in named if p.default is p.empty and p.name not in given]
+            if missing:
+                raise ModelError(f"the guide {self._name!r} takes {missing[0]!r}, which is not among the data")
+            given = {p.name: given[p.name] for p in named if p.name in given}
+        return lambda: self.function(**given)
+
+
+@dataclass(frozen=True)
+class MeanField(VectorGuide):
     """See :func:`mean_field`."""
 
     init_scale: float = 0.1
@@ -44,7 +132,7 @@ class MeanField(Guide):
     def __post_init__(self) -> None:
         _check_scale(self.init_scale)
 
-    def init(self, position: Array) -> Parameters:
+    def start(self, position: Array) -> Parameters:
         return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale))}
 
     def distribution(self, parameters: Parameters) -> Distribution:
@@ -52,7 +140,7 @@ class MeanField(Guide):
 
 
 @dataclass(frozen=True)
-class FullRank(Guide):
+class FullRank(VectorGuide):
     """See :func:`full_rank`."""
 
     init_scale: float = 0.1
@@ -60,7 +148,7 @@ class FullRank(Guide):
     def __post_init__(self) -> None:
         _check_scale(self.init_scale)
 
-    def init(self, position: Array) -> Parameters:
+    def start(self, position: Array) -> Parameters:
         size = position.shape[0]
         lower = jnp.zeros((size * (size - 1) // 2,), position.dtype)
         return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale)), "lower": lower}
@@ -73,7 +161,7 @@ class FullRank(Guide):
 
 
 @dataclass(frozen=True)
-class LowRank(Guide):
+class LowRank(VectorGuide):
     """See :func:`low_rank`."""
 
     rank: int = 5
@@ -83,7 +171,7 @@ class LowRank(Guide):
         _check_scale(self.init_scale)
         require(is_whole(self.rank) and self.rank >= 1, "rank", self.rank, "a positive integer")
 
-    def init(self, position: Array) -> Parameters:
+    def start(self, position: Array) -> Parameters:
         rank = min(self.rank, position.shape[0])
         factor = jnp.zeros((position.shape[0], rank), position.dtype)
         spread = jnp.arange(position.shape[0]) % rank  # a zero factor would be a saddle point
@@ -161,6 +249,12 @@ class UnconstrainedModel(WeightedProgram):
 
     def log_density(self, choices: Values) -> Array:
         return self._target.log_density(self._target.unravel(choices[SITE]))
+
+
+def _transform(site: dict[str, Any]) -> Any:
+    """From the real line to a parameter's constraint; a network's parameters are a pytree without one."""
+    constraint = site["kwargs"].get("constraint", constraints.real)
+    return transforms.IdentityTransform() if constraint is constraints.real else biject_to(constraint)
 
 
 def _check_scale(scale: object) -> None:

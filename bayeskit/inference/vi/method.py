@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -19,11 +19,10 @@ from bayeskit.inference.method import check_choice, check_counts, is_number, is_
 from bayeskit.inference.vi.expectation import expectation
 from bayeskit.inference.vi.guides import (
     FullRank,
+    FunctionGuide,
     Guide,
     LowRank,
     MeanField,
-    UnconstrainedGuide,
-    UnconstrainedModel,
     mean_field,
 )
 from bayeskit.inference.vi.objectives import (
@@ -34,6 +33,7 @@ from bayeskit.inference.vi.objectives import (
     TemperedELBO,
     WakeGuide,
 )
+from bayeskit.program import draw, log_density
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
@@ -83,7 +83,8 @@ class VI(ChainMethod):
     Magnusson, Huggins and Vehtari 2020). The step size falls to zero along a cosine.
 
     Args:
-        guide: the family: :func:`bayeskit.mean_field`, :func:`bayeskit.full_rank`, :func:`bayeskit.low_rank`.
+        guide: the family: :func:`bayeskit.mean_field`, :func:`bayeskit.full_rank`, :func:`bayeskit.low_rank`; or a
+            guide of your own, a NumPyro function of (some of) the model's arguments with ``numpyro.param`` statements.
         objective: what is maximised: :func:`bayeskit.elbo`, :func:`bayeskit.importance_weighted_elbo`.
         num_steps: optimisation steps.
         learning_rate: the largest step size of ``"adam"``; ``"prodigy"`` finds its own, and scales it by this.
@@ -109,7 +110,7 @@ class VI(ChainMethod):
 
     backend: ClassVar[str] = "bayeskit"
 
-    guide: Guide = dataclasses.field(default_factory=mean_field)
+    guide: Guide | Callable[..., object] = dataclasses.field(default_factory=mean_field)
     objective: Objective = dataclasses.field(default_factory=lambda: ELBO(num_particles=8))
     num_steps: int = 10_000
     learning_rate: float | None = None
@@ -119,6 +120,8 @@ class VI(ChainMethod):
     chain_method: str = "auto"
 
     def __post_init__(self) -> None:
+        if callable(self.guide) and not isinstance(self.guide, Guide | Objective):
+            object.__setattr__(self, "guide", FunctionGuide(self.guide))
         require(isinstance(self.guide, Guide), "guide", self.guide, "a guide such as bayeskit.full_rank()")
         require(isinstance(self.objective, Objective), "objective", self.objective, "one such as bayeskit.elbo()")
         check_counts(self)
@@ -142,8 +145,7 @@ class VI(ChainMethod):
         return cls(**{name: _revive(name, value) for name, value in settings.items()})
 
     def init_chain(self, key: Array, target: Target, position: Array) -> VIState:
-        del target
-        parameters = self.guide.init(position)
+        parameters = self._family.init(key, target, position)
         trace = jnp.zeros((self.num_steps,), position.dtype)
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         first = self._transformation().init(parameters)
@@ -175,10 +177,8 @@ class VI(ChainMethod):
         return optax.adam(schedule)
 
     def _improve(self, state: VIState, target: Target, key: Array) -> VIState:
-        model = UnconstrainedModel(target)
-
         def loss(parameters: dict[str, Array]) -> Array:
-            guide = UnconstrainedGuide(self.guide.distribution(parameters))
+            model, guide = self._family.programs(parameters, target)
             return -number_of(expectation(lambda: self.objective(model, guide))(key))
 
         value, gradient = jax.value_and_grad(loss)(state.parameters)
@@ -205,10 +205,22 @@ class VI(ChainMethod):
         )
 
     def _draw(self, state: VIState, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
-        guide = self.guide.distribution(state.average)
-        position = guide.sample(key)
-        log_density, log_q = target.log_density(target.unravel(position)), guide.log_prob(position)
-        return position, {"lp": log_density, "log_q": log_q, "log_weight": log_density - log_q}
+        model, guide = self._family.programs(state.average, target)
+
+        def weighted() -> tuple[dict[str, Array], Array, Array]:
+            choices, log_q = draw(guide)
+            return choices, number_of(log_q), number_of(log_density(model, choices))
+
+        choices, log_q, log_joint = expectation(weighted)(key)
+        position = self._family.position(choices, target)
+        lp = target.log_density(target.unravel(position))
+        return position, {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
+
+    @property
+    def _family(self) -> Guide:
+        if not isinstance(self.guide, Guide):
+            raise TypeError("wrapped in __post_init__")
+        return self.guide
 
 
 def _describe(setting: object) -> object:

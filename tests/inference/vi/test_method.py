@@ -6,6 +6,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.infer import init_to_median
+from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import bayeskit as bk
 from bayeskit.diagnostics.importance import pareto_k
@@ -75,8 +77,18 @@ def test_importance_weighted_objective_is_wider_than_the_elbo():
 def test_a_guide_far_from_the_posterior_is_called_so():
     verdict = bk.check(fit(funnel), quiet=True)
     assert not verdict.ok
-    assert [finding.name for finding in verdict.findings if finding.severity == "error"] == ["pareto_k"]
-    assert "NUTS" in verdict.findings[0].advice
+    (finding,) = [finding for finding in verdict.findings if finding.severity == "error"]
+    assert finding.name in ("pareto_k", "guide_moments")
+    assert "NUTS" in finding.advice
+
+
+def test_too_narrow_a_guide_is_found_by_its_weights():
+    """Independent normals are too narrow by sqrt(1 - 0.9² / 2) = 0.77 in both coordinates; k-hat alone is content."""
+    verdict = bk.check(fit(gaussian, num_draws=4000), quiet=True)
+    names = {measure.name: measure.value for measure in verdict.measures}
+    assert names["max Pareto k"] < 0.7
+    assert [finding.name for finding in verdict.findings] == ["guide_moments"]
+    assert set(verdict.findings[0].sites) == {"z[0]", "z[1]"}
 
 
 def test_steps_that_are_not_finite_are_counted_and_found():
@@ -118,14 +130,15 @@ def test_nuts_starts_from_different_draws_of_a_fit():
 def test_pareto_k_of_pareto_weights(log_weights, truth):
     """w = exp(k e) with e exponential is Pareto with shape k."""
     exponential = np.random.default_rng(0).exponential(size=20_000)
-    k, ess = pareto_k(log_weights(exponential))
-    assert abs(k - truth) < 0.15
-    assert ess > 10
+    found = pareto_k(log_weights(exponential))
+    assert abs(found.k - truth) < 0.15
+    assert found.ess > 10
+    assert np.isclose(found.weights.sum(), 1.0)
 
 
 def test_pareto_k_is_infinite_where_one_draw_holds_the_weight():
-    assert pareto_k(np.r_[np.zeros(999), 100.0]) == (np.inf, pytest.approx(1.0))
-    assert pareto_k(np.r_[np.zeros(999), np.nan]) == (np.inf, 0.0)
+    assert pareto_k(np.r_[np.zeros(999), 100.0])[:2] == (np.inf, pytest.approx(1.0))
+    assert pareto_k(np.r_[np.zeros(999), np.nan])[:2] == (np.inf, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +177,56 @@ def test_impossible_parts_are_named(make, match):
 def test_a_setting_by_name_is_the_object():
     by_name = bk.VI.from_settings({"guide": {"kind": "low_rank", "rank": 3}, "objective": "elbo"})
     assert by_name == bk.VI(guide=bk.low_rank(3), objective=bk.elbo())
+
+
+X, Y = np.arange(5.0), np.array([0.1, 0.8, 2.1, 2.9, 4.2])
+
+
+def line(x, y):
+    slope = numpyro.sample("slope", dist.Normal(0.0, 2.0))
+    noise = numpyro.sample("noise", dist.HalfNormal(1.0))
+    with numpyro.plate("row", len(y)):
+        numpyro.sample("y", dist.Normal(slope * x, noise), obs=y)
+
+
+def by_hand(y):
+    """Takes one of the model's arguments, and draws in the model's own coordinates."""
+    positive = dist.constraints.positive
+    scales = [numpyro.param(f"scale{i}", 0.1, constraint=positive) for i in range(2)]
+    numpyro.sample("slope", dist.Normal(numpyro.param("slope_loc", jnp.mean(y) / 2), scales[0]))
+    numpyro.sample("noise", dist.LogNormal(numpyro.param("noise_loc", -1.0), scales[1]))
+
+
+def fit_line(guide, **settings):
+    method = bk.VI(guide=guide, **{"num_steps": 3000, "num_draws": 2000, **settings})
+    return bk.infer(line, {"x": X, "y": Y}, method, key=0, progress=False)
+
+
+@pytest.mark.parametrize("make", [lambda: by_hand, lambda: AutoNormal(line, init_loc_fn=init_to_median)])
+def test_hand_written_and_numpyro_guides_find_what_mean_field_finds(make):
+    """All three are independent normals of slope and log noise, so they have one optimum."""
+    ours, theirs = (fit_line(guide)["posterior"] for guide in (bk.mean_field(), make()))
+    for site in ("slope", "noise"):
+        a, b = np.log(ours[site].values) if site == "noise" else ours[site].values, theirs[site].values
+        b = np.log(b) if site == "noise" else b
+        assert abs(a.mean() - b.mean()) < 4 * a.std() * (2 / 2000) ** 0.5 + 0.02 * a.std()
+        assert abs(a.std() / b.std() - 1) < 4 * 2000**-0.5 + 0.02
+
+
+def test_numpyro_guide_over_an_inner_vector():
+    post = fit_line(AutoMultivariateNormal(line, init_loc_fn=init_to_median))
+    assert set(post["posterior"].data_vars) == {"slope", "noise"}
+    assert abs(float(post["posterior/slope"].mean()) - 1.016) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("guide", "match"),
+    [
+        (lambda: None, r"no numpyro\.param"),
+        (lambda z: numpyro.param("a", 0.0), "takes 'z'"),
+        (lambda: numpyro.sample("slope", dist.Normal(numpyro.param("a", 0.0), 1.0)), "lack site 'noise'"),
+    ],
+)
+def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
+    with pytest.raises(bk.ModelError, match=match):
+        fit_line(guide)
