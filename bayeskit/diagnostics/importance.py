@@ -14,7 +14,7 @@ from bayeskit.diagnostics.findings import Finding, Measure
 MAX_K = 0.7
 MIN_ESS = 10.0
 MAX_SHIFT = 0.25
-MAX_RATIO = 1.2
+MAX_RATIO = 1.15
 _ADVICE = (
     "a richer guide (bayeskit.full_rank()), more steps (num_steps), or NUTS started from this fit: "
     "bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)."
