@@ -36,6 +36,7 @@ _EXPORTS = {
     "replicate": "bayeskit.program",
     "scan": "bayeskit.program",
     # programmable variational inference
+    "custom_estimator": "bayeskit.inference.vi",
     "elbo": "bayeskit.inference.vi",
     "enumeration": "bayeskit.inference.vi",
     "exact": "bayeskit.inference.vi",
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
     from bayeskit.inference.vi import (
         VI,
+        custom_estimator,
         elbo,
         enumeration,
         exact,

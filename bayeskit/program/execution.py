@@ -28,7 +28,7 @@ from numpyro.distributions import Distribution
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 
-Record = dict[str, Array]
+Record = dict[str, Any]
 
 
 class Estimator(ABC):

@@ -1,6 +1,6 @@
 """Programmable variational inference."""
 
-from bayeskit.inference.vi.estimators import enumeration, measure_valued, pathwise, score
+from bayeskit.inference.vi.estimators import custom_estimator, enumeration, measure_valued, pathwise, score
 from bayeskit.inference.vi.expectation import expectation
 from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
 from bayeskit.inference.vi.marginal import exact, importance, marginal, normalize, sir
@@ -16,6 +16,7 @@ from bayeskit.inference.vi.objectives import (
 
 __all__ = [
     "VI",
+    "custom_estimator",
     "elbo",
     "enumeration",
     "exact",

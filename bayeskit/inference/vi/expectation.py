@@ -24,7 +24,7 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
-from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, default_estimator
+from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, default_estimator
 from bayeskit.program.execution import Choice, Level, Override, Record, at
 from bayeskit.program.weights import LogWeight, number_of
 
@@ -105,15 +105,51 @@ class _Estimate:
         return jax.tree.map(lambda number: jnp.sum(number, axis=0), lane(values))
 
     def _surrogate(
-        self, overrides: Overrides, result: Any, records: dict[str, Record], choices: dict[str, Choice]
+        self,
+        overrides: Overrides,
+        result: Any,
+        records: dict[str, Record],
+        choices: dict[str, Choice],
+        done: frozenset[str] = frozenset(),
     ) -> Any:
-        """The number of one lane, with the terms of its measure-valued choices."""
-        total = _combine(result, records, choices)
+        """The number of one lane, with the terms of its measure-valued choices, in the hands of custom estimators.
+
+        The terms of a choice before a custom one are outside of that one's hands, those of a choice after it inside.
+        """
+        terms = []
         for address, choice in choices.items():
-            if isinstance(choice.estimator, MeasureValued):
-                terms = self._phantoms(overrides, address, choice, records[address])
-                total = jax.tree.map(jnp.add, total, terms)
-        return total
+            if isinstance(choice.estimator, MeasureValued) and address not in done:
+                terms.append(self._phantoms(overrides, address, choice, records[address]))
+                done |= {address}
+            if isinstance(choice.estimator, Custom) and address not in overrides:
+                total = self._custom(overrides, address, choice, choice.estimator, records[address], done)
+                break
+        else:
+            total = _combine(result, records, choices)
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), total, *terms)
+
+    def _custom(
+        self,
+        overrides: Overrides,
+        address: str,
+        choice: Choice,
+        estimator: Custom,
+        record: Record,
+        done: frozenset[str],
+    ) -> Any:
+        """What a custom estimator makes of the rest of the program."""
+        if choice.stack or "taken" in record:
+            raise ModelError(
+                f"site {choice.site!r}: a custom estimator cannot be used in bayeskit.scan, cond or replicate; use one "
+                "of the others there"
+            )
+        mask = jnp.ones(choice.shape, bool)
+
+        def continuation(value: Array) -> Any:
+            given = {**overrides, address: Override(mask, value)}
+            return self._surrogate(given, *self._execute(given), done)
+
+        return estimator.function(record["key"], record["distribution"], continuation)
 
     def _phantoms(self, overrides: Overrides, address: str, choice: Choice, record: Record) -> Any:
         """Executions with one element of a choice at another value; forward only."""
