@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro import handlers
+from numpyro import handlers, primitives
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.distribution import MaskedDistribution
 from numpyro.primitives import Messenger
@@ -119,7 +119,7 @@ def log_density(program: Runnable, choices: Mapping[str, object]) -> LogWeight |
         outer = current_level("the log_density of a marginal or normalised program")
         outer.check_transform("a program")
         return _at_a_level(outer, program, lambda: program.log_density(given))  # type: ignore[return-value]
-    with handlers.block(), _scoring():
+    with _Wall(name_of_program(program)), _scoring():
         trace = handlers.trace(
             handlers.substitute(_Given(program, name_of_program(program), given), data=given)
         ).get_trace()
@@ -234,6 +234,32 @@ class _Naming(Messenger):
                 msg["infer"] = {**msg["infer"], "estimator": self._by_site[msg["name"]]}
 
 
+class _Wall(Messenger):
+    """Nothing that a program does is seen by handlers around it, but its parameters may come from there."""
+
+    def __init__(self, program: str):
+        super().__init__(None)
+        self._program = program
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        _shut_off(msg, self, self._program)
+
+
+def _shut_off(msg: dict[str, Any], handler: Messenger, program: str) -> None:
+    """Keep a message from the handlers around `handler`, except a parameter that they may know.
+
+    Raises:
+        ModelError: nobody knows the parameter: its first value would be used in silence, and have no gradient.
+    """
+    msg["stop"] = msg["type"] != "param" or msg["value"] is not None
+    if not msg["stop"] and primitives._PYRO_STACK[0] is handler:
+        raise ModelError(
+            f"parameter {msg['name']!r} of {program!r} has no value here; pass parameters as arguments, put "
+            "numpyro.handlers.substitute(program, data=parameters) around the program, or fit it as the guide of "
+            "bayeskit.VI"
+        )
+
+
 class _Drawing(Messenger):
     """Gives every site of a draw its value, at the level that is under way."""
 
@@ -242,7 +268,7 @@ class _Drawing(Messenger):
         self._program = program
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        msg["stop"] = True
+        _shut_off(msg, self, self._program)
         if msg["type"] == "control_flow":
             raise ModelError(
                 f"{self._program!r} uses NumPyro's scan or cond, inside of which a draw would lose gradient terms; use "

@@ -370,3 +370,37 @@ def test_estimators_of_misspelt_sites():
 def test_what_is_no_estimator():
     with pytest.raises(bk.ModelError, match=r"site 'z': infer=.*such as bayeskit.score\(\), got 'score'"):
         bk.draw(lambda: numpyro.sample("z", dist.Normal(0, 1), infer={"estimator": "score"}), key=0)
+
+
+# ---------------------------------------------------------------- numpyro.param
+
+
+def with_parameter():
+    numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.0), 1.0))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda: bk.draw(with_parameter)[1],
+        lambda: bk.log_density(with_parameter, {"z": 0.3}),
+    ],
+)
+def test_parameter_without_a_value_raises(f):
+    """Its first value would be used in silence, and have no gradient."""
+    with pytest.raises(bk.ModelError, match=r"parameter 'loc' of 'with_parameter' has no value.*substitute"):
+        bk.expectation(f)(0)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_parameter_from_a_handler_has_its_gradient(inside):
+    def f(loc):
+        substituted = numpyro.handlers.substitute(data={"loc": loc})
+        if inside:
+            program = numpyro.handlers.substitute(with_parameter, data={"loc": loc})
+            return bk.draw(program)[0]["z"] + bk.log_density(program, {"z": 3.0})
+        with substituted:
+            return bk.draw(with_parameter)[0]["z"] + bk.log_density(with_parameter, {"z": 3.0})
+
+    gradient = jax.grad(bk.expectation(f), argnums=1)(0, 1.0)
+    assert np.isclose(gradient, 1.0 + (3.0 - 1.0))
