@@ -77,6 +77,11 @@ def draw(program: Runnable, *, key: Array | int | None = None) -> tuple[Values, 
             return draw(program)
     outer = current_level("bayeskit.draw")
     outer.check_transform("a program")
+    if outer.is_scored:
+        raise ModelError(
+            f"{name_of_program(program)!r} is drawn inside a program whose log density is taken, so would be random; "
+            "make its choices sites of that program (and hide them with bayeskit.marginal), or draw it in the objective"
+        )
     if outer.is_draw:
         raise ModelError(
             f"{name_of_program(program)!r} is drawn inside a program that is drawn itself, whose log density would "
@@ -177,7 +182,7 @@ def _scoring() -> Iterator[None]:
         return
     outer = current_level("bayeskit.log_density")
     inner = outer.child(outer.next_path("log_density"), is_draw=False)
-    inner.state = outer.state
+    inner.state, inner.is_scored = outer.state, True
     with at(inner):
         yield
 
@@ -414,7 +419,7 @@ def is_everywhere(support: object) -> bool:
     """Whether a support is the whole space."""
     if isinstance(support, constraints.independent):
         return is_everywhere(support.base_constraint)
-    return support is constraints.real or support is constraints.real_vector
+    return isinstance(support, type(constraints.real))
 
 
 def name_of_program(program: Runnable) -> str:

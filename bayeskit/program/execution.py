@@ -96,6 +96,7 @@ class Level:
         values: values of the sites of the draw under way, by name.
         log_density: of those, scaled.
         is_draw: whether it is (part of) a draw.
+        is_scored: whether it is within `log_density`.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Level:
         is_draw: bool,
     ):
         self.key, self.path, self.overrides, self.choose, self.is_draw = key, path, dict(overrides), choose, is_draw
+        self.is_scored = False
         self.state = get_opaque_trace_state(convention="nnx")
         self.records: dict[str, Record] = {}
         self.choices: dict[str, Choice] = {}
@@ -126,6 +128,7 @@ class Level:
         """A level below, whose key is this one's unless a loop gives it another."""
         below = self.overrides_below(path) if overrides is None else overrides
         level = Level(self.key if key is None else key, path, below, self.choose, is_draw=is_draw)
+        level.is_scored = self.is_scored
         if key is None:
             level._hashes = self._hashes
         return level

@@ -404,3 +404,17 @@ def test_parameter_from_a_handler_has_its_gradient(inside):
 
     gradient = jax.grad(bk.expectation(f), argnums=1)(0, 1.0)
     assert np.isclose(gradient, 1.0 + (3.0 - 1.0))
+
+
+def test_a_draw_inside_a_program_that_is_scored_raises():
+    """Its log density would be random, and the gradient would lose the terms of the choice."""
+
+    def f(p):
+        def program():
+            coin, _ = bk.draw(lambda: numpyro.sample("b", dist.Bernoulli(p)))
+            numpyro.sample("y", dist.Normal(2.0 * coin["b"], 1.0), obs=1.5)
+
+        return bk.log_density(program, {})
+
+    with pytest.raises(bk.ModelError, match=r"drawn inside a program whose log density is taken.*marginal"):
+        bk.expectation(f)(0, 0.3)

@@ -15,6 +15,7 @@ $g$, the order in which choices are made needs no account, and choices in loops 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,7 +25,8 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
-from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, default_estimator
+from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, Pathwise, default_estimator
+from bayeskit.inference.vi.steps import steps
 from bayeskit.program.execution import Choice, Level, Override, Record, at
 from bayeskit.program.weights import LogWeight, number_of
 
@@ -83,6 +85,7 @@ class _Estimate:
         result, records, choices = self._execute({})
         enumerated = {a: c for a, c in choices.items() if isinstance(c.estimator, Enumeration)}
         self._check_lanes(choices, records)
+        self._check_steps(choices)
         if not enumerated:
             return self._surrogate({}, result, records, choices)
         return self._lanes(list(enumerated.items()), {})
@@ -183,6 +186,27 @@ class _Estimate:
             weights = constants * (parameters - jax.lax.stop_gradient(parameters))
         weights = jnp.where(each, weights.reshape(weights.shape[0], -1), 0.0)
         return jax.tree.map(lambda number: jnp.tensordot(weights, number, axes=2), numbers)
+
+    def _check_steps(self, choices: Mapping[str, Choice]) -> None:
+        """Warn of pathwise choices whose gradient misses a jump."""
+        free = {a: c for a, c in choices.items() if isinstance(c.estimator, Pathwise)}
+        if not free:
+            return
+        shapes = [jax.ShapeDtypeStruct((*c.stack, *c.shape), c.dtype) for c in free.values()]
+
+        def run(*values: Array) -> Any:
+            pairs = zip(free, values, strict=True)
+            return self._execute({a: Override(jnp.ones(value.shape, bool), value) for a, value in pairs})[0]
+
+        traced = jax.make_jaxpr(run)(*shapes)
+        found = steps(traced, [choice.site for choice in free.values()])
+        if found:
+            names = ", ".join(map(repr, sorted(found)))
+            warnings.warn(
+                f"the value of {names} reaches the result through a step (a comparison, a rounding, an argmax), of "
+                "which a pathwise gradient sees nothing: it is biased. Use bayeskit.score() there",
+                stacklevel=4,
+            )
 
     def _check_lanes(self, choices: Mapping[str, Choice], records: Mapping[str, Record]) -> None:
         lanes = {}

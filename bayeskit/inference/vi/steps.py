@@ -1,0 +1,88 @@
+r"""Find pathwise choices that reach the result through a step, where their gradient misses a jump.
+
+For $x \sim N(\mu, 1)$ the derivative of $P(x > 0)$ is not zero, but that of `x > 0` is. A look at the program, as JAX
+has traced it, tells: a value that goes through a comparison, a rounding or an `argmax`, and from there into the result, is
+named.
+
+A comparison that chooses between two terms of which one depends on the choice itself is let pass, since most of these
+join continuously (`where(x > 0, x, 0)`, and the guards inside of densities).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+__all__ = ["steps"]
+
+_STEPS = frozenset({"gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "sign", "argmax", "argmin"})
+_STEPS |= {"is_finite", "reduce_and", "reduce_or"}
+_CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
+_CALLS |= {"remat", "remat2", "checkpoint"}
+Sites = frozenset[str]
+NONE: Sites = frozenset()
+
+
+class Tags(NamedTuple):
+    """Choices that a value depends on smoothly, and through a step."""
+
+    smooth: Sites = NONE
+    step: Sites = NONE
+
+
+def steps(program: core.ClosedJaxpr, sites: list[str]) -> Sites:
+    """The choices whose values (the program's arguments, in this order) reach its results through a step."""
+    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site})) for site in sites])
+    return frozenset().union(*(tags.step for tags in outputs))
+
+
+def _run(jaxpr: Any, arguments: list[Tags]) -> list[Tags]:
+    known: dict[Any, Tags] = dict(zip(jaxpr.invars, arguments, strict=True))
+
+    def look(atom: Any) -> Tags:
+        return Tags() if isinstance(atom, core.Literal) else known.get(atom, Tags())
+
+    for equation in jaxpr.eqns:
+        tags = [look(atom) for atom in equation.invars]
+        for variable, out in zip(equation.outvars, _through(equation, tags), strict=True):
+            known[variable] = out
+    return [look(atom) for atom in jaxpr.outvars]
+
+
+def _through(equation: Any, tags: list[Tags]) -> list[Tags]:
+    """Tags of what an operation returns."""
+    name, number = equation.primitive.name, len(equation.outvars)
+    if name in _CALLS:
+        inner = next((p for p in equation.params.values() if isinstance(p, core.ClosedJaxpr | core.Jaxpr)), None)
+        if inner is not None:
+            jaxpr = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
+            if len(jaxpr.invars) == len(tags):
+                return _run(jaxpr, tags)
+    if name == "select_n":
+        chosen = _union(tags[1:])
+        return [Tags(chosen.smooth, chosen.step | (tags[0].step - chosen.smooth))]
+    everything = _union(tags)
+    if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
+        return [Tags()] * number
+    if name in _STEPS or (name == "convert_element_type" and not _is_real(equation.outvars[0])):
+        return [Tags(NONE, everything.smooth | everything.step)] * number
+    return [everything] * number
+
+
+def _asks_whether_finite(atoms: Any) -> bool:
+    """`x == x` and `x != inf`, which guard densities."""
+    if any(isinstance(atom, core.Literal) and np.isinf(atom.val).all() for atom in atoms):
+        return True
+    return not any(isinstance(atom, core.Literal) for atom in atoms) and atoms[0] is atoms[1]
+
+
+def _union(tags: list[Tags]) -> Tags:
+    return Tags(NONE.union(*(t.smooth for t in tags)), NONE.union(*(t.step for t in tags)))
+
+
+def _is_real(variable: Any) -> bool:
+    return jnp.issubdtype(variable.aval.dtype, jnp.floating) or variable.aval.dtype == jax.dtypes.float0

@@ -1,0 +1,72 @@
+"""A pathwise choice that reaches the result through a step is named."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import bayeskit as bk
+
+
+def normal(mean, estimator=None):
+    infer = {} if estimator is None else {"estimator": estimator}
+    return bk.draw(lambda: numpyro.sample("u", dist.Normal(mean, 1.0), infer=infer))[0]["u"]
+
+
+def model():
+    a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+    s = numpyro.sample("s", dist.HalfNormal(1.0))
+    numpyro.sample("x", dist.Normal(a, s), obs=1.2)
+    numpyro.sample("k", dist.Poisson(s), obs=3)
+    numpyro.sample("c", dist.Categorical(logits=jnp.stack([a, s, 0.0])), obs=1)
+
+
+def guide(mean):
+    numpyro.sample("a", dist.StudentT(3.0, mean, 1.0))
+    numpyro.sample("s", dist.Gamma(2.0, jnp.exp(mean)))
+
+
+def switch(mean):
+    u = normal(mean)
+    level = jnp.where(jnp.arange(5) < u, 0.0, 1.0)
+    return bk.log_density(lambda: numpyro.sample("y", dist.Normal(level, 1.0), obs=jnp.zeros(5)), {})
+
+
+STEPS = {
+    "comparison": lambda m: jnp.where(normal(m) > 0, 1.0, 0.0),
+    "boolean as a number": lambda m: (normal(m) > 0) * 1.0,
+    "rounding": lambda m: jnp.round(normal(m)),
+    "integer": lambda m: normal(m).astype(int) * 1.0,
+    "argmax": lambda m: jnp.array([1.0, 2.0])[jnp.argmax(jnp.stack([normal(m), 0.0]))],
+    "switch point": switch,
+    "in particles": lambda m: bk.average(3, lambda: (normal(m) > 0) * 1.0),
+}
+SMOOTH = {
+    "score": lambda m: jnp.where(normal(m, bk.score()) > 0, 1.0, 0.0),
+    "relu": lambda m: jax.nn.relu(normal(m)),
+    "joined": lambda m: (lambda u: jnp.where(u > 0, u, 0.0))(normal(m)),
+    "abs": lambda m: jnp.abs(normal(m)),
+    "clip": lambda m: jnp.clip(normal(m), -1.0, 1.0),
+    "softplus": lambda m: jax.nn.softplus(normal(m)),
+    "logsumexp": lambda m: jax.nn.logsumexp(jnp.stack([normal(m), 0.0])),
+    "sort": lambda m: jnp.sort(jnp.stack([normal(m), 0.0]))[0],
+    "elbo": lambda m: bk.elbo(4)(model, lambda: guide(m)),
+    "importance-weighted": lambda m: bk.importance_weighted_elbo(3)(model, lambda: guide(m)),
+    "data in the comparison": lambda m: normal(m) * jnp.where(jnp.array(2.0) > 1.0, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_step_is_named(name):
+    with pytest.warns(UserWarning, match=r"value of 'u' reaches the result through a step.*bayeskit\.score"):
+        jax.jit(jax.grad(bk.expectation(STEPS[name]), argnums=1))(jax.random.key(0), 0.3)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_programs_are_let_pass(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jax.jit(jax.grad(bk.expectation(SMOOTH[name]), argnums=1))(jax.random.key(0), 0.3)
