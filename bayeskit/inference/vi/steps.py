@@ -1,8 +1,8 @@
 r"""Find pathwise choices that reach the result through a step, where their gradient misses a jump.
 
 For $x \sim N(\mu, 1)$ the derivative of $P(x > 0)$ is not zero, but that of `x > 0` is. A look at the program, as JAX
-has traced it, tells: a value that goes through a comparison, a rounding or an `argmax`, and from there into the result, is
-named.
+has traced it, tells: a value that goes through a comparison, a rounding or an `argmax`, and from there into the
+result, is named.
 
 A comparison that chooses between two terms of which one depends on the choice itself is let pass, since most of these
 join continuously (`where(x > 0, x, 0)`, and the guards inside of densities).
