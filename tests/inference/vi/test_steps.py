@@ -70,3 +70,10 @@ def test_smooth_programs_are_let_pass(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jax.jit(jax.grad(bk.expectation(SMOOTH[name]), argnums=1))(jax.random.key(0), 0.3)
+
+
+def test_an_expectation_inside_another_raises():
+    """Its key would be the same at every call, and a log of it biased."""
+    inner = bk.expectation(normal)
+    with pytest.raises(bk.ModelError, match="inside the function of another"):
+        bk.expectation(lambda m: jnp.log(inner(0, m) ** 2))(1, 0.3)
