@@ -2,9 +2,12 @@
 
 from bayeskit.program.bind import Program, bind
 from bayeskit.program.control_flow import average, cond, log_average_exp, replicate, scan
-from bayeskit.program.draw import Runnable, detach, draw, estimators, log_density
+from bayeskit.program.density import log_density
+from bayeskit.program.draw import draw
 from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
+from bayeskit.program.naming import estimators
+from bayeskit.program.runnable import Runnable, detach
 from bayeskit.program.weights import LogWeight
 
 __all__ = [

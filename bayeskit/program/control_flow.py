@@ -69,14 +69,14 @@ def scan(
         with at(inside):
             carry, y = f(carry, x)
         choices.update(inside.choices)
-        return carry, (y, inside.values, inside.log_density, inside.records)
+        return carry, (y, inside.values, inside.log_probs, inside.records)
 
     carry = jax.tree.map(jnp.asarray, init)
     shapes = jax.eval_shape(lambda: body(carry, jax.tree.map(lambda a: a[0], _inputs(level, path, length, xs)))[0])
     # a weakly typed 0.0 may be carried; keys have no astype
     carry = jax.tree.map(lambda a, s: a if a.dtype == s.dtype else a.astype(s.dtype), carry, shapes)
-    carry, (ys, values, log_densities, records) = jax.lax.scan(body, carry, _inputs(level, path, length, xs))
-    _take_over(level, values, jnp.sum(log_densities), records, _stacked(choices, length))
+    carry, (ys, values, log_probs, records) = jax.lax.scan(body, carry, _inputs(level, path, length, xs))
+    _take_over(level, values, log_probs, records, _stacked(choices, length))
     return carry, ys
 
 
@@ -212,7 +212,8 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
             with at(inside):
                 result = f(*operands)
             choices.update(inside.choices)
-            return result, inside.values, inside.log_density, inside.records
+            log_density = sum(map(jnp.sum, inside.log_probs.values()), start=jnp.zeros(()))
+            return result, inside.values, log_density, inside.records
 
         return run
 
@@ -237,7 +238,7 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
     result, values, log_density, records = jax.lax.cond(
         jnp.asarray(pred), padded(runs[0], brings[1]), padded(runs[1], brings[0])
     )
-    _take_over(level, values, log_density, records, choices)
+    _take_over(level, values, {path: log_density}, records, choices)
     return result
 
 
@@ -250,13 +251,17 @@ def _stacked(choices: Mapping[str, Choice], length: int) -> dict[str, Choice]:
 
 
 def _take_over(
-    level: Level, values: dict[str, Array], log_density: Array, records: dict[str, Record], choices: dict[str, Choice]
+    level: Level,
+    values: dict[str, Array],
+    log_probs: dict[str, Array],
+    records: dict[str, Record],
+    choices: dict[str, Choice],
 ) -> None:
     for name in values:
         if name in level.values:
             raise ModelError(f"site {name!r} is drawn twice in one draw; give its sites different names")
     level.values.update(values)
-    level.log_density = level.log_density + log_density
+    level.log_probs.update(log_probs)
     level.add(records, choices)
 
 

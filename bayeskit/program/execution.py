@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from numpyro.distributions import Distribution
@@ -94,7 +93,7 @@ class Level:
         records: what choices have left, by address; arrays.
         choices: their static facts, by address.
         values: values of the sites of the draw under way, by name.
-        log_density: of those, scaled.
+        log_probs: of those, scaled, by address; of the sites in a branch their sum.
         is_draw: whether it is (part of) a draw.
         is_scored: whether it is within `log_density`.
     """
@@ -114,7 +113,7 @@ class Level:
         self.records: dict[str, Record] = {}
         self.choices: dict[str, Choice] = {}
         self.values: Values = {}
-        self.log_density: Array = jnp.zeros(())
+        self.log_probs: dict[str, Array] = {}
         self._ordinals: dict[str, int] = {}
         self._hashes: dict[int, str] = {}
 
@@ -186,6 +185,28 @@ def current_level(who: str) -> Level:
     if not _LEVELS:
         raise ModelError(f"{who} needs a key: call it in the function given to bayeskit.expectation, or pass key=")
     return _LEVELS[-1]
+
+
+def as_key(key: object, who: str) -> Array:
+    """A key, made from a seed if need be.
+
+    Raises:
+        ModelError: neither an integer nor one key.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.PRNGKey(int(key))
+    if isinstance(key, jax.Array | np.ndarray):
+        array = jnp.asarray(key)
+        typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        if typed and array.shape == ():
+            return array
+        if not typed and jnp.issubdtype(array.dtype, jnp.integer) and array.shape == ():
+            return jax.random.PRNGKey(array)
+        if array.dtype == jnp.uint32 and array.ndim == 1:
+            return array
+        if (typed and array.ndim) or (array.dtype == jnp.uint32 and array.ndim > 1):
+            raise ModelError(f"{who} takes one key, got an array of them, shape {array.shape}; use jax.vmap over keys")
+    raise ModelError(f"{who} takes a key such as jax.random.key(0), or an integer; got {key!r}")
 
 
 def is_executing() -> bool:

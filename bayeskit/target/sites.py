@@ -17,6 +17,7 @@ from numpyro.primitives import Messenger
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program import Program, is_prior_factor
+from bayeskit.program.shapes import check_observation, describe
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -171,17 +172,6 @@ def _at_scan_step(value: Array, site: Site, transform: Any) -> Array:
     return value[step] if jnp.ndim(value) > one_step else value
 
 
-def describe(distribution: Any) -> str:
-    """A distribution's name, through the wrappers that plates and masks put around it."""
-    while hasattr(distribution, "base_dist") and type(distribution).__name__ in (
-        "ExpandedDistribution",
-        "MaskedDistribution",
-        "Independent",
-    ):
-        distribution = distribution.base_dist
-    return type(distribution).__name__
-
-
 def learn_structure(program: Program) -> Structure:
     """Trace the program once, abstractly (nothing is computed), and check what can be checked from shapes."""
 
@@ -241,7 +231,7 @@ def _read(site: Site) -> SiteInfo | None:
         kind = "factor"
     elif site["is_observed"]:
         kind = "observed"
-        _check_broadcast(site, shape)
+        check_observation(site, shape)
     elif distribution.support.is_discrete:
         kind = "discrete"
         if not distribution.has_enumerate_support:
@@ -264,41 +254,6 @@ def _is_real(support: Any) -> bool:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support is constraints.real
-
-
-def _check_broadcast(site: Site, shape: tuple[int, ...]) -> None:
-    """An observation must have one likelihood term for each of its elements."""
-    name, distribution = site["name"], site["fn"]
-    event_dim = distribution.event_dim
-    event = tuple(distribution.event_shape)
-    if event_dim and shape[len(shape) - event_dim :] != event:
-        raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape}, but {describe(distribution)} has event shape "
-            f"{event}"
-        )
-    batch = shape[: len(shape) - event_dim]
-    expected = tuple(distribution.batch_shape)
-    try:
-        terms = jnp.broadcast_shapes(batch, expected)
-    except ValueError:
-        raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape}, which does not match the distribution's "
-            f"batch shape {expected} ({describe(distribution)})"
-        ) from None
-    if _strip(terms) != _strip(batch) and not site["infer"].get("allow_broadcast"):
-        raise ModelError(
-            f"observed site {name!r}: the observation has shape {shape} and the distribution batch shape {expected}; "
-            f"together they broadcast to {terms}, so every observation would be counted more than once. Give them the "
-            "same shape, or, if it is "
-            f'meant, write infer={{"allow_broadcast": True}} at the site'
-        )
-
-
-def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Leading ones change nothing in a broadcast."""
-    while shape and shape[0] == 1:
-        shape = shape[1:]
-    return shape
 
 
 def _check_plate_sizes(infos: list[SiteInfo]) -> None:

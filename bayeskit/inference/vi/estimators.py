@@ -30,8 +30,8 @@ from numpyro.distributions import Distribution, constraints
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.weak_derivatives import find_weak_derivative
-from bayeskit.program.draw import elements, is_everywhere
 from bayeskit.program.execution import Estimator, Record
+from bayeskit.program.supports import elements, is_everywhere
 
 __all__ = ["Custom", "Enumeration", "MeasureValued", "Pathwise", "Score", "default_estimator"]
 

@@ -27,7 +27,7 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, Pathwise, default_estimator
 from bayeskit.inference.vi.steps import steps
-from bayeskit.program.execution import Choice, Level, Override, Record, at, is_executing
+from bayeskit.program.execution import Choice, Level, Override, Record, as_key, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
 
 __all__ = ["expectation"]
@@ -74,8 +74,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
                 "an expectation inside the function of another one would reuse its key, and a log or a quotient of it "
                 "would be biased; draw in the outer function itself (bayeskit.replicate and bayeskit.average repeat)"
             )
-        raw = jax.random.PRNGKey(key) if isinstance(key, int) else jnp.asarray(key)
-        return _Estimate(lambda: f(*args, **kwargs), raw, max_lanes).total()
+        return _Estimate(lambda: f(*args, **kwargs), as_key(key, "an expectation"), max_lanes).total()
 
     return estimate
 

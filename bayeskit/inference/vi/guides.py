@@ -17,8 +17,9 @@ from numpyro.distributions import Distribution, biject_to, constraints, transfor
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import is_number, is_whole, require
-from bayeskit.program.draw import Runnable, WeightedProgram, choose
+from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
+from bayeskit.program.runnable import Runnable, WeightedProgram
 from bayeskit.target import Target
 from bayeskit.target.start import pull_back
 

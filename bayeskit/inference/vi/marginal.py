@@ -28,17 +28,11 @@ from numpyro import handlers
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program.control_flow import replicate
-from bayeskit.program.draw import (
-    Runnable,
-    WeightedProgram,
-    choose,
-    detach,
-    draw,
-    elements,
-    log_density,
-    name_of_program,
-)
+from bayeskit.program.density import log_density
+from bayeskit.program.draw import choose, draw
 from bayeskit.program.execution import Estimator, current_level
+from bayeskit.program.runnable import Runnable, WeightedProgram, detach, name_of_program
+from bayeskit.program.supports import elements
 from bayeskit.program.weights import LogWeight, number_of
 
 __all__ = ["Exact", "Importance", "Resampling", "exact", "importance", "marginal", "normalize", "sir"]
