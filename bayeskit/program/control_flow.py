@@ -130,6 +130,9 @@ def average(num_particles: int, f: Callable[..., LogWeight | Array], *args: Any)
     weights, level, below = _replicate(num_particles, f, *args)
     values = _numbers("average", weights)
     if num_particles > 1:
+        for address in below:
+            if level.choices[address].particles is None:
+                level.choices[address] = replace(level.choices[address], particles=0)
         _set_baselines(level, below, _mean_of_others(values))
     return like(weights, jnp.mean(values))
 
@@ -247,7 +250,14 @@ def _inputs(level: Level, path: str, length: int, xs: Any) -> tuple[Array, Any, 
 
 
 def _stacked(choices: Mapping[str, Choice], length: int) -> dict[str, Choice]:
-    return {address: replace(choice, stack=(length, *choice.stack)) for address, choice in choices.items()}
+    return {
+        address: replace(
+            choice,
+            stack=(length, *choice.stack),
+            particles=None if choice.particles is None else choice.particles + 1,
+        )
+        for address, choice in choices.items()
+    }
 
 
 def _take_over(

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from numpyro.distributions import Distribution
@@ -65,6 +66,7 @@ class Choice:
         dtype: of the value.
         stack: lengths of the scans and replications around it, outermost first; arrays of its record lead with these.
         support: the support of one element, where it is finite.
+        particles: the axis of `stack` along which it is one of the particles of an average.
     """
 
     site: str
@@ -73,6 +75,7 @@ class Choice:
     dtype: Any
     stack: tuple[int, ...] = ()
     support: tuple[float, ...] | None = None
+    particles: int | None = None
 
 
 class Override(NamedTuple):

@@ -73,11 +73,21 @@ class Score(Estimator):
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key
-        log_q = jnp.sum(elements(distribution).log_prob(jax.lax.stop_gradient(value)))
+        log_q = elements(distribution).log_prob(jax.lax.stop_gradient(value))
         if self.baseline is None:
             return {"log_q": log_q, "leave_one_out": jnp.zeros_like(log_q)}
         baseline = self.baseline() if callable(self.baseline) else self.baseline
-        return {"log_q": log_q, "baseline": jnp.asarray(baseline, log_q.dtype)}
+        return {"log_q": log_q, "baseline": _baseline(baseline, log_q)}
+
+
+def _baseline(baseline: object, log_q: Array) -> Array:
+    array = jnp.asarray(baseline, log_q.dtype)
+    if jnp.broadcast_shapes(array.shape, log_q.shape) != log_q.shape:
+        raise ModelError(
+            f"a baseline has shape {array.shape}, and the choice has {log_q.shape} independent elements: it takes a "
+            "number, or one for each element"
+        )
+    return jnp.broadcast_to(array, log_q.shape)
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ class Enumeration(Estimator):
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key
-        return {"log_q": jnp.sum(elements(distribution).log_prob(value))}
+        return {"log_q": elements(distribution).log_prob(value)}
 
 
 @dataclass(frozen=True)

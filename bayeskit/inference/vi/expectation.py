@@ -14,7 +14,6 @@ $g$, the order in which choices are made needs no account, and choices in loops 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -26,7 +25,10 @@ import numpy as np
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, Pathwise, default_estimator
+from bayeskit.inference.vi.phantoms import phantoms
 from bayeskit.inference.vi.steps import steps
+from bayeskit.inference.vi.structure import Overrides, Structure, shape_of, trace, untraced
+from bayeskit.inference.vi.surrogate import total
 from bayeskit.program.execution import Choice, Level, Override, Record, as_key, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
 
@@ -34,7 +36,6 @@ __all__ = ["expectation"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Overrides = dict[str, Override]
 
 MAX_LANES = 4096
 
@@ -87,116 +88,90 @@ class _Estimate:
 
     def total(self) -> Any:
         result, records, choices = self._execute({})
-        enumerated = {a: c for a, c in choices.items() if isinstance(c.estimator, Enumeration)}
-        self._check_lanes(choices, records)
         self._check_steps(choices)
-        if not enumerated:
-            return self._surrogate({}, result, records, choices)
-        return self._lanes(list(enumerated.items()), {})
+        if all(isinstance(choice.estimator, Pathwise) for choice in choices.values()):
+            return result
+        self._structure = self._look(result, records, choices)
+        self._check_lanes(records)
+        enumerated = [a for a, c in choices.items() if isinstance(c.estimator, Enumeration)]
+        return self._lanes(enumerated, {})
 
-    def _execute(self, overrides: Overrides) -> tuple[Any, dict[str, Record], dict[str, Choice]]:
+    def _execute(self, overrides: Mapping[str, Override]) -> tuple[Any, dict[str, Record], dict[str, Choice]]:
         level = Level(self._key, "", overrides, default_estimator, is_draw=False)
         with at(level):
             result = self._f()
         return jax.tree.map(_number, result, is_leaf=_is_weight), level.records, level.choices
 
-    def _lanes(self, enumerated: list[tuple[str, Choice]], overrides: Overrides) -> Any:
+    def _look(self, result: Any, records: dict[str, Record], choices: dict[str, Choice]) -> Structure:
+        run = lambda overrides: self._execute(overrides)[:2]  # noqa: E731
+        try:
+            return trace(run, choices)
+        except jax.errors.JAXTypeError:  # Python's control flow on values, which have none while tracing
+            return untraced(run, choices, result, records)
+
+    def _lanes(self, enumerated: list[str], overrides: Overrides) -> Any:
         """The sum over all values of the enumerated choices; each has a `vmap` of its own."""
         if not enumerated:
-            return self._surrogate(overrides, *self._execute(overrides))
-        (address, choice), *rest = enumerated
-        shape = (*choice.stack, *choice.shape)
-        values = _combinations(choice)
-        mask = jnp.ones(shape, bool)
+            return self._surrogate(overrides)
+        address, *rest = enumerated
+        values = _combinations(self._structure, address)
+        mask = jnp.ones(values.shape[1:], bool)
         lane = jax.vmap(lambda value: self._lanes(rest, {**overrides, address: Override(mask, value)}))
         return jax.tree.map(lambda number: jnp.sum(number, axis=0), lane(values))
 
-    def _surrogate(
-        self,
-        overrides: Overrides,
-        result: Any,
-        records: dict[str, Record],
-        choices: dict[str, Choice],
-        done: frozenset[str] = frozenset(),
-    ) -> Any:
+    def _surrogate(self, overrides: Overrides, done: frozenset[str] = frozenset()) -> Any:
         """The number of one lane, with the terms of its measure-valued choices, in the hands of custom estimators.
 
         The terms of a choice before a custom one are outside of that one's hands, those of a choice after it inside.
         """
         terms = []
-        for address, choice in choices.items():
+        execution = self._structure.execute(overrides)
+        for address, choice in self._structure.choices.items():
             if isinstance(choice.estimator, MeasureValued) and address not in done:
-                terms.append(self._phantoms(overrides, address, choice, records[address]))
+                terms.append(phantoms(self._structure, overrides, address, execution.records[address]))
                 done |= {address}
             if isinstance(choice.estimator, Custom) and address not in overrides:
-                total = self._custom(overrides, address, choice, choice.estimator, records[address], done)
+                number = self._custom(overrides, address, choice.estimator, execution.records[address], done)
                 break
         else:
-            total = _combine(result, records, choices)
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), total, *terms)
+            number = total(self._structure, execution)
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), number, *terms)
 
     def _custom(
-        self,
-        overrides: Overrides,
-        address: str,
-        choice: Choice,
-        estimator: Custom,
-        record: Record,
-        done: frozenset[str],
+        self, overrides: Overrides, address: str, estimator: Custom, record: Record, done: frozenset[str]
     ) -> Any:
         """What a custom estimator makes of the rest of the program."""
+        choice = self._structure.choices[address]
         if choice.stack or "taken" in record:
             raise ModelError(
                 f"site {choice.site!r}: a custom estimator cannot be used in bayeskit.scan, cond or replicate; use one "
                 "of the others there"
             )
-        mask = jnp.ones(choice.shape, bool)
 
         def continuation(value: Array) -> Any:
-            given = {**overrides, address: Override(mask, value)}
-            return self._surrogate(given, *self._execute(given), done)
+            if jnp.shape(value) != choice.shape:
+                raise ModelError(
+                    f"site {choice.site!r}: its custom estimator gives the rest of the program a value of shape "
+                    f"{jnp.shape(value)}, and the choice has shape {choice.shape}"
+                )
+            given = {**overrides, address: Override(jnp.ones(choice.shape, bool), jnp.asarray(value))}
+            return self._surrogate(given, done)
 
-        return estimator.function(record["key"], record["distribution"], continuation)
-
-    def _phantoms(self, overrides: Overrides, address: str, choice: Choice, record: Record) -> Any:
-        """Executions with one element of a choice at another value; forward only."""
-        shape = (*choice.stack, *choice.shape)
-        size = math.prod(shape)
-        masks = jnp.eye(size, dtype=bool).reshape(size, *shape)
-
-        def phantom(mask: Array, value: Array) -> Any:
-            given = {**overrides, address: Override(mask, jnp.broadcast_to(value, shape))}
-            result, records, choices = self._execute(given)
-            depends = _forgotten(address, records, choices)
-            number = _combine(result, records, choices, forward=True)
-            return jax.tree.map(lambda leaf: _forward_only(leaf, depends), number)
-
-        def elementwise(values: Array) -> Any:
-            """For values of shape `(n, *shape)`: numbers of shape `(n, elements)`, each element replaced in turn."""
-            return jax.vmap(lambda value: jax.vmap(phantom, (0, None))(masks, value))(values)
-
-        taken = record.get("taken", jnp.asarray(True)).reshape(-1)
-        each = jnp.repeat(taken, size // taken.size) if taken.size else taken
-        if "probabilities" in record:
-            support = jnp.asarray(choice.support, choice.dtype)
-            numbers = elementwise(jnp.broadcast_to(support.reshape(-1, *[1] * len(shape)), (support.size, *shape)))
-            leading = _values_first(record["probabilities"], choice)
-            weights = leading - jax.lax.stop_gradient(leading)
-        else:
-            plus, minus = (elementwise(_parameters_first(record[name], choice)) for name in ("plus", "minus"))
-            numbers = jax.tree.map(jnp.subtract, plus, minus)
-            parameters = _parameters_first(record["parameters"], choice)
-            constants = _parameters_first(record["constants"], choice)
-            weights = constants * (parameters - jax.lax.stop_gradient(parameters))
-        weights = jnp.where(each, weights.reshape(weights.shape[0], -1), 0.0)
-        return jax.tree.map(lambda number: jnp.tensordot(weights, number, axes=2), numbers)
+        number = estimator.function(record["key"], record["distribution"], continuation)
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(number)]
+        if jax.tree.structure(number) != self._structure.tree or shapes != self._structure.shapes:
+            raise ModelError(
+                f"site {choice.site!r}: its custom estimator returns numbers of the shapes {shapes}, and the function "
+                f"whose expectation is taken returns {self._structure.shapes}"
+            )
+        return number
 
     def _check_steps(self, choices: Mapping[str, Choice]) -> None:
         """Warn of pathwise choices whose gradient misses a jump."""
         free = {a: c for a, c in choices.items() if isinstance(c.estimator, Pathwise)}
         if not free:
             return
-        shapes = [jax.ShapeDtypeStruct((*c.stack, *c.shape), c.dtype) for c in free.values()]
+        shapes = [jax.ShapeDtypeStruct(shape_of(c), c.dtype) for c in free.values()]
 
         def run(*values: Array) -> Any:
             pairs = zip(free, values, strict=True)
@@ -212,23 +187,26 @@ class _Estimate:
                 stacklevel=4,
             )
 
-    def _check_lanes(self, choices: Mapping[str, Choice], records: Mapping[str, Record]) -> None:
-        lanes = {}
-        for address, choice in choices.items():
-            elements = math.prod((*choice.stack, *choice.shape))
+    def _check_lanes(self, records: Mapping[str, Record]) -> None:
+        """Refuse more executions than are allowed."""
+        structure, counts, number = self._structure, {}, 1
+        for address, choice in structure.choices.items():
             if isinstance(choice.estimator, Enumeration):
-                lanes[address] = len(choice.support or ()) ** elements
-            elif isinstance(choice.estimator, MeasureValued):
+                counts[address] = structure.lanes(address)
+                number *= counts[address]
+        more = 1
+        for address, choice in structure.choices.items():
+            if isinstance(choice.estimator, MeasureValued):
                 record = records[address]
                 values = record["plus"].shape[len(choice.stack)] * 2 if "plus" in record else len(choice.support or ())
-                lanes[address] = values * elements
-        kinds = [isinstance(choices[address].estimator, Enumeration) for address in lanes]
-        number = math.prod(n for n, enumerated in zip(lanes.values(), kinds, strict=True) if enumerated)
-        number *= 1 + sum(n for n, enumerated in zip(lanes.values(), kinds, strict=True) if not enumerated)
-        if number > self._max_lanes:
-            sites = ", ".join(f"{choices[a].site!r} ({_describe(choices[a])}, {n})" for a, n in lanes.items())
+                counts[address] = values * structure.mixed(address)
+                more += counts[address]
+        if number * more > self._max_lanes:
+            sites = ", ".join(
+                f"{structure.choices[a].site!r} ({_describe(structure.choices[a])}, {n})" for a, n in counts.items()
+            )
             raise ModelError(
-                f"enumeration and measure-valued gradients would execute the program {number} times, more than "
+                f"enumeration and measure-valued gradients would execute the program {number * more} times, more than "
                 f"max_lanes={self._max_lanes}: {sites}; use bayeskit.score() for some of them, or raise max_lanes"
             )
 
@@ -249,101 +227,12 @@ def _describe(choice: Choice) -> str:
     return f"{kind}, shape {(*choice.stack, *choice.shape)}"
 
 
-def _combinations(choice: Choice) -> Array:
-    """All values of a choice, shape `(combinations, *stack, *shape)`."""
-    shape = (*choice.stack, *choice.shape)
+def _combinations(structure: Structure, address: str) -> Array:
+    """All values of a choice, shape `(combinations, *stack, *shape)`, alike along the axes that nothing mixes."""
+    choice = structure.choices[address]
+    shape, parallel = shape_of(choice), structure.parallel(address)
     support = np.asarray(choice.support)
-    size = math.prod(shape)
+    size = structure.mixed(address)
     index = np.indices((support.size,) * size).reshape(size, -1).T
-    return jnp.asarray(support[index].reshape(-1, *shape), choice.dtype)
-
-
-def _values_first(array: Array, choice: Choice) -> Array:
-    """From `(*stack, values, *shape)` to `(values, elements)`."""
-    array = jnp.moveaxis(array, len(choice.stack), 0)
-    return array.reshape(array.shape[0], -1)
-
-
-def _parameters_first(array: Array, choice: Choice) -> Array:
-    """From `(*stack, parameters, *shape)` to `(parameters, *stack, *shape)`."""
-    return jnp.moveaxis(array, len(choice.stack), 0)
-
-
-def _combine(
-    result: Any, records: Mapping[str, Record], choices: Mapping[str, Choice], *, forward: bool = False
-) -> Any:
-    """The number `g` of one execution; only its value where `forward`."""
-    weight: Array | None = None
-    magic: Array | None = None
-    control: Array | None = None
-    for address, record in records.items():
-        if "log_q" not in record:
-            continue
-        choice = choices[address]
-        if isinstance(choice.estimator, Enumeration):
-            combinations = len(choice.support or ()) ** math.prod(choice.shape)
-            share = jnp.where(record["taken"], record["log_q"], -math.log(combinations)) if "taken" in record else None
-            factor = jnp.exp(jnp.sum(record["log_q"] if share is None else share))
-            weight = factor if weight is None else weight * factor
-        elif not forward:
-            log_q = record["log_q"]
-            zero = log_q - jax.lax.stop_gradient(log_q)
-            if "taken" in record:
-                zero = jnp.where(record["taken"], zero, 0.0)
-            magic = jnp.sum(zero) if magic is None else magic + jnp.sum(zero)
-            baseline = record.get("baseline", record.get("leave_one_out"))
-            if baseline is not None:
-                term = jnp.sum(jax.lax.stop_gradient(baseline) * jnp.expm1(zero))
-                control = term if control is None else control + term
-
-    def number(leaf: Array) -> Array:
-        if magic is not None:
-            leaf = leaf * jnp.exp(magic)
-        if control is not None:
-            leaf = leaf - control
-        return leaf if weight is None else weight * leaf
-
-    return jax.tree.map(number, result)
-
-
-def _forgotten(address: str, records: Mapping[str, Record], choices: Mapping[str, Choice]) -> list[Array]:
-    """What the law of a phantom depends on beside its number: the choices that it draws.
-
-    A single choice with a finite support is linear in its probabilities, and is not drawn in its own phantoms.
-    """
-    alone = math.prod((*choices[address].stack, *choices[address].shape)) == 1
-    forgotten = []
-    for other, record in records.items():
-        if isinstance(choices[other].estimator, Enumeration):
-            continue
-        forgotten += [record[name] for name in ("log_q", "parameters") if name in record]
-        if "probabilities" in record and not (other == address and alone):
-            forgotten.append(record["probabilities"])
-    return forgotten
-
-
-@jax.custom_jvp
-def _forward_only(x: Array, depends: list[Array]) -> Array:
-    """The value alone: its derivative is zero, and the derivative after that is refused."""
-    del depends
-    return x
-
-
-@_forward_only.defjvp
-def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    del tangents
-    return _no_second_derivative(*primals), jnp.zeros_like(primals[0])
-
-
-@jax.custom_jvp
-def _no_second_derivative(x: Array, depends: list[Array]) -> Array:
-    del depends
-    return x
-
-
-@_no_second_derivative.defjvp
-def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    del primals, tangents
-    raise ModelError(
-        "second derivatives do not pass a measure-valued choice; use bayeskit.enumeration() or bayeskit.score() there"
-    )
+    mixed = [1 if axis in parallel else length for axis, length in enumerate(shape)]
+    return jnp.asarray(np.broadcast_to(support[index].reshape(-1, *mixed), (len(index), *shape)), choice.dtype)

@@ -87,7 +87,7 @@ def _gamma(key: Array, q: dist.Gamma, value: Array) -> Pairs:
         "constants": jax.lax.stop_gradient(shape / rate)[None],
         "plus": value[None],
         "minus": value[None] + more[None],
-        "log_q": jnp.sum(dist.Gamma(shape, fixed).log_prob(value)),
+        "log_q": dist.Gamma(shape, fixed).log_prob(value),
     }
 
 
