@@ -78,7 +78,7 @@ def _moved(labels: Labels, place: Callable[[int], int | None]) -> Labels:
     out: Labels = {}
     for choice, label in labels.items():
         moved = {axis: place(at) for axis, at in label.items()}
-        out[choice] = {axis: at for axis, at in moved.items() if at is not None}
+        out[choice] = {axis: int(at) for axis, at in moved.items() if at is not None}
     return out
 
 
