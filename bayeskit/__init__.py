@@ -37,6 +37,10 @@ _EXPORTS = {
     "scan": "bayeskit.program",
     # programmable variational inference
     "custom_estimator": "bayeskit.inference.vi",
+    "disarm": "bayeskit.inference.vi",
+    "unbiased": "bayeskit.inference.vi",
+    "Unbiased": "bayeskit.inference.vi",
+    "fitted_baseline": "bayeskit.inference.vi",
     "elbo": "bayeskit.inference.vi",
     "enumeration": "bayeskit.inference.vi",
     "exact": "bayeskit.inference.vi",
@@ -112,11 +116,14 @@ if TYPE_CHECKING:
     from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
     from bayeskit.inference.vi import (
         VI,
+        Unbiased,
         custom_estimator,
+        disarm,
         elbo,
         enumeration,
         exact,
         expectation,
+        fitted_baseline,
         full_rank,
         importance,
         importance_weighted_elbo,
@@ -131,6 +138,7 @@ if TYPE_CHECKING:
         score,
         sir,
         tempered_elbo,
+        unbiased,
         wake_guide,
     )
     from bayeskit.program import (

@@ -1,6 +1,9 @@
 """Programmable variational inference."""
 
-from bayeskit.inference.vi.estimators import custom_estimator, enumeration, measure_valued, pathwise, score
+from bayeskit.inference.vi.baselines import fitted_baseline
+from bayeskit.inference.vi.custom import custom_estimator
+from bayeskit.inference.vi.disarm import disarm
+from bayeskit.inference.vi.estimators import enumeration, measure_valued, pathwise, score
 from bayeskit.inference.vi.expectation import expectation
 from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
 from bayeskit.inference.vi.marginal import exact, importance, marginal, normalize, sir
@@ -13,14 +16,18 @@ from bayeskit.inference.vi.objectives import (
     tempered_elbo,
     wake_guide,
 )
+from bayeskit.inference.vi.unbiased import Unbiased, unbiased
 
 __all__ = [
     "VI",
+    "Unbiased",
     "custom_estimator",
+    "disarm",
     "elbo",
     "enumeration",
     "exact",
     "expectation",
+    "fitted_baseline",
     "full_rank",
     "importance",
     "importance_weighted_elbo",
@@ -35,5 +42,6 @@ __all__ = [
     "score",
     "sir",
     "tempered_elbo",
+    "unbiased",
     "wake_guide",
 ]

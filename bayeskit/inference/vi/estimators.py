@@ -13,6 +13,8 @@ estimator              surrogate
 :func:`enumeration`    $\sum_v q_\theta(v)\, k(v)$
 :func:`measure_valued` $k(\bot x) + \sum_v \bot k(v)\, (q_\theta(v) - \bot q_\theta(v))$, or the same over the two
                        halves of a weak derivative
+:func:`disarm`         $k(\bot x)$ and, for each Bernoulli choice, $\bot[\tfrac12 (k(x) - k(\tilde x)) (-1)^{\tilde x_i}
+                       1_{x_i \ne \tilde x_i}\, \sigma(|\alpha_i|)]\,(\alpha_i - \bot \alpha_i)$ with its antithetic
 =====================  ============================================================================================
 """
 
@@ -20,23 +22,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
-from numpyro.distributions import Distribution, constraints
+from numpyro.distributions import Distribution
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.inference.vi.baselines import FittedBaseline, elementwise
+from bayeskit.inference.vi.validity import (
+    as_mixture,
+    check_enumerable,
+    check_fixed_support,
+    is_reparameterised,
+    name_of,
+)
 from bayeskit.inference.vi.weak_derivatives import find_weak_derivative
 from bayeskit.program.execution import Estimator, Record
-from bayeskit.program.supports import elements, is_everywhere
+from bayeskit.program.supports import elements
 
-__all__ = ["Custom", "Enumeration", "MeasureValued", "Pathwise", "Score", "default_estimator"]
-
-
-Surrogate = Callable[[Array, Distribution, Callable[[Array], Any]], Any]
+__all__ = ["Enumeration", "MeasureValued", "Pathwise", "Score", "default_estimator"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,12 @@ class Pathwise(Estimator):
             )
 
     def sample(self, key: Array, distribution: Distribution) -> Array:
-        return jnp.asarray(distribution.rsample(key))
+        mixture = as_mixture(distribution)
+        if mixture is None:
+            return jnp.asarray(distribution.rsample(key))
+        value = jax.lax.stop_gradient(mixture.sample(key))
+        share = mixture.cdf(value)  # implicit: the quantile of a draw stays the same while parameters move
+        return value - (share - jax.lax.stop_gradient(share)) / jax.lax.stop_gradient(jnp.exp(mixture.log_prob(value)))
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key, distribution, value
@@ -63,7 +73,7 @@ class Pathwise(Estimator):
 class Score(Estimator):
     """See :func:`score`."""
 
-    baseline: float | Callable[[], Array] | None = None
+    baseline: float | Array | Callable[[], Array] | FittedBaseline | None = None
 
     def check(self, site: str, distribution: Distribution) -> None:
         check_fixed_support(site, distribution, "score-function")
@@ -76,18 +86,11 @@ class Score(Estimator):
         log_q = elements(distribution).log_prob(jax.lax.stop_gradient(value))
         if self.baseline is None:
             return {"log_q": log_q, "leave_one_out": jnp.zeros_like(log_q)}
+        if isinstance(self.baseline, FittedBaseline):
+            fitted = elementwise(self.baseline.function(), log_q)
+            return {"log_q": log_q, "baseline": jax.lax.stop_gradient(fitted), "fitted": self.baseline.sign * fitted}
         baseline = self.baseline() if callable(self.baseline) else self.baseline
-        return {"log_q": log_q, "baseline": _baseline(baseline, log_q)}
-
-
-def _baseline(baseline: object, log_q: Array) -> Array:
-    array = jnp.asarray(baseline, log_q.dtype)
-    if jnp.broadcast_shapes(array.shape, log_q.shape) != log_q.shape:
-        raise ModelError(
-            f"a baseline has shape {array.shape}, and the choice has {log_q.shape} independent elements: it takes a "
-            "number, or one for each element"
-        )
-    return jnp.broadcast_to(array, log_q.shape)
+        return {"log_q": log_q, "baseline": elementwise(baseline, log_q)}
 
 
 @dataclass(frozen=True)
@@ -137,53 +140,6 @@ class MeasureValued(Estimator):
         return {"value": value, **weak(key, single, value)}
 
 
-@dataclass(frozen=True)
-class Custom(Estimator):
-    """See :func:`custom_estimator`."""
-
-    function: Surrogate
-
-    def check(self, site: str, distribution: Distribution) -> None:
-        del site, distribution
-
-    def sample(self, key: Array, distribution: Distribution) -> Array:
-        return jax.lax.stop_gradient(distribution.sample(key))
-
-    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
-        del value
-        raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        return {"key": raw, "distribution": distribution}
-
-
-def custom_estimator(function: Surrogate) -> Custom:
-    r"""An estimator of your own.
-
-    Args:
-        function: ``function(key, distribution, continuation)`` returns a surrogate: a number whose expectation is
-            :math:`\mathrm E\, k(x)`, and the expectation of whose derivative is that of :math:`\mathrm E\, k(x)`.
-            ``continuation`` is :math:`k`: given a value of the choice it runs the rest of the program, and returns what
-            the function given to :func:`bayeskit.expectation` returns (a number, or a pytree of numbers), with the
-            estimators of the other choices at work. It is traced, may be called more than once and under ``jax.vmap``;
-            gradients pass the value. Where other choices are enumerated, it runs once in each lane.
-
-    Example:
-        >>> import jax, numpyro, numpyro.distributions as dist
-        >>> import bayeskit as bk
-        >>> def by_score(key, distribution, continuation):
-        ...     x = jax.lax.stop_gradient(distribution.sample(key))
-        ...     number, log_q = continuation(x), distribution.log_prob(x)
-        ...     return number + jax.lax.stop_gradient(number) * (log_q - jax.lax.stop_gradient(log_q))
-        >>> estimator = bk.custom_estimator(by_score)
-        >>> def f(p):
-        ...     program = lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": estimator})
-        ...     return (2 * bk.draw(program)[0]["b"] + 1) ** 2.0
-        >>> gradients = jax.vmap(jax.grad(bk.expectation(f), argnums=1), (0, None))
-        >>> bool(abs(gradients(jax.random.split(jax.random.key(0), 10_000), 0.3).mean() - 8.0) < 0.5)
-        True
-    """
-    return Custom(function)
-
-
 def pathwise() -> Pathwise:
     r"""Pathwise gradients, by (implicit) reparameterisation.
 
@@ -195,12 +151,13 @@ def pathwise() -> Pathwise:
     return Pathwise()
 
 
-def score(baseline: float | Callable[[], Array] | None = None) -> Score:
+def score(baseline: float | Array | Callable[[], Array] | FittedBaseline | None = None) -> Score:
     r"""The score-function estimator (REINFORCE), unbiased for every distribution with a fixed support.
 
     Args:
         baseline: a number that is subtracted from what the score multiplies, or a function without arguments that
-            returns one; it may depend on what came before the choice, never on the choice itself. Within
+            returns one (or one for each independent element of the choice); it may depend on what came before the
+            choice, never on the choice itself. :func:`bayeskit.fitted_baseline` learns one. Within
             :func:`bayeskit.average` and :func:`bayeskit.log_average_exp`, ``None`` takes the other particles for it.
 
     Reference: Williams (1992), "Simple statistical gradient-following algorithms".
@@ -230,61 +187,3 @@ def measure_valued() -> MeasureValued:
 def default_estimator(distribution: Distribution) -> Estimator:
     """Pathwise where that is valid, else the score function."""
     return Pathwise() if is_reparameterised(distribution) else Score()
-
-
-def is_reparameterised(distribution: Distribution) -> bool:
-    """Whether values are differentiable functions of the parameters."""
-    single = elements(distribution)
-    return bool(distribution.has_rsample) and not single.is_discrete
-
-
-def check_fixed_support(site: str, distribution: Distribution, what: str) -> None:
-    """Refuse a continuous distribution whose support may depend on what is differentiated."""
-    for leaf in _bounds(distribution):
-        if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ModelError(
-                f"site {site!r}: the support of {name_of(distribution)} has a bound that is computed, and "
-                f"{what} gradients are wrong where it depends on a parameter; use bayeskit.pathwise(), or a plain "
-                "number for the bound"
-            )
-
-
-def _bounds(distribution: Distribution) -> list[object]:
-    """What the support of a distribution is made of, or of those that it is made of."""
-    single = elements(distribution)
-    while type(single).__name__ == "ExpandedDistribution":
-        single = single.base_dist
-    bounds = list(jax.tree.leaves(single.support)) if isinstance(single.support, constraints.Constraint) else []
-    if isinstance(single, dist.Delta):
-        bounds.append(single.v)
-    if isinstance(single, dist.TransformedDistribution):
-        bounds += _bounds(single.base_dist)
-        if not is_everywhere(single.base_dist.support):
-            bounds += jax.tree.leaves(single.transforms)
-    if isinstance(single, dist.MixtureSameFamily):
-        bounds += _bounds(single.component_distribution)
-    if isinstance(single, dist.MixtureGeneral):
-        for component in single.component_distributions:
-            bounds += _bounds(component)
-    return bounds
-
-
-def check_enumerable(site: str, distribution: Distribution, what: str) -> None:
-    """Refuse a distribution without a finite support."""
-    if not distribution.has_enumerate_support:
-        raise ModelError(
-            f"site {site!r}: {what} needs a finite support, and {name_of(distribution)} has none; use bayeskit.score()"
-            + (" or bayeskit.pathwise()" if is_reparameterised(distribution) else "")
-        )
-    if elements(distribution).event_dim > 0:
-        raise ModelError(
-            f"site {site!r}: {what} over events of {name_of(distribution)} is not supported; use bayeskit.score()"
-        )
-
-
-def name_of(distribution: Distribution) -> str:
-    """The name of the distribution under its wrappers."""
-    single = elements(distribution)
-    while type(single).__name__ == "ExpandedDistribution":
-        single = single.base_dist
-    return type(single).__name__

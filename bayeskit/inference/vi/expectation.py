@@ -24,11 +24,14 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
-from bayeskit.inference.vi.estimators import Custom, Enumeration, MeasureValued, Pathwise, default_estimator
-from bayeskit.inference.vi.phantoms import phantoms
+from bayeskit.inference.vi.custom import Custom
+from bayeskit.inference.vi.disarm import DisARM
+from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, Pathwise, default_estimator
+from bayeskit.inference.vi.phantoms import antithetic, phantoms
 from bayeskit.inference.vi.steps import steps
 from bayeskit.inference.vi.structure import Overrides, Structure, shape_of, trace, untraced
 from bayeskit.inference.vi.surrogate import total
+from bayeskit.inference.vi.unbiased import Unbiased
 from bayeskit.program.execution import Choice, Level, Override, Record, as_key, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
 
@@ -73,7 +76,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
         if is_executing():
             raise ModelError(
                 "an expectation inside the function of another one would reuse its key, and a log or a quotient of it "
-                "would be biased; draw in the outer function itself (bayeskit.replicate and bayeskit.average repeat)"
+                "would be biased; bayeskit.unbiased(f, ...) is for that: it needs no key, and tells what stays unbiased"
             )
         return _Estimate(lambda: f(*args, **kwargs), as_key(key, "an expectation"), max_lanes).total()
 
@@ -100,7 +103,8 @@ class _Estimate:
         level = Level(self._key, "", overrides, default_estimator, is_draw=False)
         with at(level):
             result = self._f()
-        return jax.tree.map(_number, result, is_leaf=_is_weight), level.records, level.choices
+            result = jax.tree.map(_drawn, result, is_leaf=_is_estimate)
+        return jax.tree.map(_number, result, is_leaf=_is_estimate), level.records, level.choices
 
     def _look(self, result: Any, records: dict[str, Record], choices: dict[str, Choice]) -> Structure:
         run = lambda overrides: self._execute(overrides)[:2]  # noqa: E731
@@ -129,6 +133,9 @@ class _Estimate:
         for address, choice in self._structure.choices.items():
             if isinstance(choice.estimator, MeasureValued) and address not in done:
                 terms.append(phantoms(self._structure, overrides, address, execution.records[address]))
+                done |= {address}
+            if isinstance(choice.estimator, DisARM) and address not in done:
+                terms.append(antithetic(self._structure, overrides, address, execution))
                 done |= {address}
             if isinstance(choice.estimator, Custom) and address not in overrides:
                 number = self._custom(overrides, address, choice.estimator, execution.records[address], done)
@@ -211,12 +218,16 @@ class _Estimate:
             )
 
 
-def _is_weight(leaf: Any) -> bool:
-    return isinstance(leaf, LogWeight)
+def _is_estimate(leaf: Any) -> bool:
+    return isinstance(leaf, LogWeight | Unbiased)
+
+
+def _drawn(leaf: Any) -> Any:
+    return leaf.sample() if isinstance(leaf, Unbiased) else leaf
 
 
 def _number(leaf: Any) -> Array:
-    array = number_of(leaf if _is_weight(leaf) else jnp.asarray(leaf))
+    array = number_of(leaf if isinstance(leaf, LogWeight) else jnp.asarray(leaf))
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ModelError("the function given to bayeskit.expectation must return real numbers")
     return array.astype(jnp.result_type(float)) if not jnp.issubdtype(array.dtype, jnp.floating) else array

@@ -20,7 +20,7 @@ from bayeskit.inference.vi.structure import Execution, Overrides, Structure, sha
 from bayeskit.inference.vi.surrogate import cost, weighted
 from bayeskit.program.execution import Choice, Override, Record
 
-__all__ = ["phantoms"]
+__all__ = ["antithetic", "phantoms"]
 
 
 def phantoms(structure: Structure, overrides: Overrides, address: str, record: Record) -> Any:
@@ -45,6 +45,39 @@ def phantoms(structure: Structure, overrides: Overrides, address: str, record: R
         weights = jnp.where(taken.reshape(*taken.shape, *[1] * (len(shape) - taken.ndim)), weights, 0.0)
     weights = _turns_last(weights, structure, address)
     return jax.tree.map(lambda number: jnp.tensordot(weights, number, axes=3), numbers)
+
+
+def antithetic(structure: Structure, overrides: Overrides, address: str, execution: Execution) -> Any:
+    """The term of one choice with the DisARM estimator; a pytree like the result."""
+    record, choice = execution.records[address], structure.choices[address]
+    shape, parallel = shape_of(choice), structure.parallel(address)
+    if any(length > 1 and axis not in parallel for axis, length in enumerate(choice.stack)):
+        raise ModelError(
+            f"site {choice.site!r}: DisARM would be biased in a loop whose passes depend on each other; use "
+            "bayeskit.score() or bayeskit.measure_valued() there"
+        )
+    value, other, logits = record["value"], record["antithetic"], record["logits"]
+    second = structure.execute({**overrides, address: Override(jnp.ones(shape, bool), other)})
+    sign = jnp.where(value != other, 1.0 - 2.0 * other, 0.0)
+    share = 0.5 * sign * jax.nn.sigmoid(jnp.abs(logits))
+    if "taken" in record:
+        share = jnp.where(record["taken"].reshape(*record["taken"].shape, *[1] * len(choice.shape)), share, 0.0)
+    steps = jax.lax.stop_gradient(share) * (logits - jax.lax.stop_gradient(logits))
+    depends = [*_forgotten(structure, address, execution), logits]
+    numbers: list[Array] = []
+    for first_parts, second_parts, leaf in zip(execution.leaves, second.leaves, structure.shapes, strict=True):
+        if leaf:
+            pair = [
+                sum((weighted(structure, e, p) for p in parts if address in p.labels), start=jnp.zeros(leaf))
+                for e, parts in ((execution, first_parts), (second, second_parts))
+            ]
+            numbers.append(jnp.sum(steps) * _forward_only(pair[0] - pair[1], depends))
+        else:
+            axes = tuple(range(len(shape)))
+            first = cost(structure, execution, first_parts, address, axes)
+            less = first - cost(structure, second, second_parts, address, axes)
+            numbers.append(jnp.sum(steps * _forward_only(less, depends)))
+    return jax.tree.unflatten(structure.tree, numbers)
 
 
 def _numbers(structure: Structure, overrides: Overrides, address: str, values: Array) -> Any:

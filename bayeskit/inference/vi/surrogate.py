@@ -87,7 +87,8 @@ def _control(structure: Structure, execution: Execution, address: str, zero: Arr
     record, choice = execution.records[address], structure.choices[address]
     if "baseline" in record:
         weight = _weight(structure, execution, structure.scores[address], zero.ndim)
-        return jnp.sum(jax.lax.stop_gradient(record["baseline"] * weight) * jnp.expm1(zero))
+        control = jnp.sum(jax.lax.stop_gradient(record["baseline"] * weight) * jnp.expm1(zero))
+        return control + _misfit(structure, execution, address, zero, parts) if "fitted" in record else control
     if "leave_one_out" not in record:
         return 0.0
     particles = choice.particles
@@ -99,6 +100,15 @@ def _control(structure: Structure, execution: Execution, address: str, zero: Arr
         return jnp.sum(_mean_of_others(numbers, particles) * jnp.expm1(zero))
     weight = _weight(structure, execution, structure.scores[address], zero.ndim)
     return jnp.sum(jax.lax.stop_gradient(record["leave_one_out"] * weight) * jnp.expm1(zero))
+
+
+def _misfit(structure: Structure, execution: Execution, address: str, zero: Array, parts: list[Part]) -> Array:
+    """Half the square of what a fitted baseline misses, less its own value: it brings a gradient to the baseline."""
+    missed = cost(structure, execution, parts, address, tuple(range(zero.ndim)))
+    signed = execution.records[address]["fitted"]
+    baseline = execution.records[address]["baseline"]
+    error = jax.lax.stop_gradient(baseline - missed.reshape(missed.shape[: zero.ndim]))
+    return jnp.sum(error * (signed - jax.lax.stop_gradient(signed)))
 
 
 def _mean_of_others(values: Array, axis: int) -> Array:

@@ -80,9 +80,8 @@ def test_average_has_the_same_expectation(estimate, estimator, num):
 def test_leave_one_out_baselines_lower_the_variance(estimate):
     plain = estimate(lambda p: jnp.mean(bk.replicate(8, lambda: squared(p, bk.score()))), 0.3)
     leave_one_out = estimate(lambda p: bk.average(8, lambda: squared(p, bk.score())), 0.3)
-    plain.check(3.4, 8.0, value_error=0.03, gradient_error=0.5)
-    leave_one_out.check(3.4, 8.0, value_error=0.03, gradient_error=0.12)
-    assert leave_one_out.gradient_error < 0.3 * plain.gradient_error
+    plain.check(3.4, 8.0, value_error=0.03, gradient_error=0.083)  # 14.402 / sqrt(8 * 4000) = .0805
+    leave_one_out.check(3.4, 8.0, value_error=0.03, gradient_error=0.047)  # 7.8558, with the best baseline, gives .0439
 
 
 @by_estimator
