@@ -6,6 +6,7 @@ from bayeskit.program.density import log_density
 from bayeskit.program.draw import draw
 from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
+from bayeskit.program.minibatch import minibatch
 from bayeskit.program.naming import estimators
 from bayeskit.program.runnable import Runnable, detach
 from bayeskit.program.weights import LogWeight
@@ -24,6 +25,7 @@ __all__ = [
     "is_prior_factor",
     "log_average_exp",
     "log_density",
+    "minibatch",
     "prior_factor",
     "replicate",
     "scan",

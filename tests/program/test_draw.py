@@ -194,6 +194,35 @@ def test_a_drawn_minibatch_is_that_of_the_model():
     np.testing.assert_allclose(bk.log_density(model, choices), by_hand)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_rows_of_a_minibatch_are_each_as_likely(size):
+    data = {"x": jnp.arange(5.0), "y": jnp.arange(10.0).reshape(5, 2)}
+
+    def f():
+        batch, scale = bk.minibatch(data, size)
+        return scale * batch["x"], scale * batch["y"]
+
+    x, y = jax.vmap(bk.expectation(f))(jax.random.split(jax.random.key(0), 3000))
+    np.testing.assert_allclose(y[..., 0], 2 * x, rtol=1e-6)
+    sums = np.asarray(x).sum(1)
+    assert abs(sums.mean() - 10.0) <= 4 * sums.std() / 3000**0.5 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "message"),
+    [
+        (jnp.zeros(4), 5, "between 1 and 4 rows, got 5"),
+        (jnp.zeros(4), 0, "between 1 and 4 rows, got 0"),
+        ((jnp.zeros(4), jnp.zeros(3)), 2, r"same number of rows, got \[3, 4\]"),
+        (jnp.zeros(()), 1, "leading axis of rows"),
+        ({}, 1, "leading axis of rows"),
+    ],
+)
+def test_a_minibatch_that_cannot_be(data, size, message):
+    with pytest.raises(bk.ModelError, match=message):
+        bk.expectation(lambda: bk.minibatch(data, size)[0])(0)
+
+
 def test_a_minibatch_needs_a_key_or_its_rows():
     program = bk.bind(minibatches, {"x": X, "subsample_size": 2})
     with pytest.raises(bk.ModelError, match=r"plate 'rows'.*bayeskit.expectation, or give its indices"):

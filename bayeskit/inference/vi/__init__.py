@@ -6,7 +6,7 @@ from bayeskit.inference.vi.disarm import disarm
 from bayeskit.inference.vi.estimators import enumeration, measure_valued, pathwise, score
 from bayeskit.inference.vi.expectation import expectation
 from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
-from bayeskit.inference.vi.marginal import exact, importance, marginal, normalize, sir
+from bayeskit.inference.vi.marginal import exact, importance, laplace, marginal, normalize, sir
 from bayeskit.inference.vi.method import VI
 from bayeskit.inference.vi.objectives import (
     elbo,
@@ -31,6 +31,7 @@ __all__ = [
     "full_rank",
     "importance",
     "importance_weighted_elbo",
+    "laplace",
     "log_weight",
     "low_rank",
     "marginal",

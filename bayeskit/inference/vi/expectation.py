@@ -175,17 +175,16 @@ class _Estimate:
 
     def _check_steps(self, choices: Mapping[str, Choice]) -> None:
         """Warn of pathwise choices whose gradient misses a jump."""
-        free = {a: c for a, c in choices.items() if isinstance(c.estimator, Pathwise)}
-        if not free:
+        if not any(isinstance(choice.estimator, Pathwise) for choice in choices.values()):
             return
-        shapes = [jax.ShapeDtypeStruct(shape_of(c), c.dtype) for c in free.values()]
+        shapes = [jax.ShapeDtypeStruct(shape_of(c), c.dtype) for c in choices.values()]
 
-        def run(*values: Array) -> Any:
-            pairs = zip(free, values, strict=True)
+        def run(*values: Array) -> Any:  # every value is given: how a choice is drawn is its estimator's business
+            pairs = zip(choices, values, strict=True)
             return self._execute({a: Override(jnp.ones(value.shape, bool), value) for a, value in pairs})[0]
 
         traced = jax.make_jaxpr(run)(*shapes)
-        found = steps(traced, [choice.site for choice in free.values()])
+        found = steps(traced, [c.site if isinstance(c.estimator, Pathwise) else None for c in choices.values()])
         if found:
             names = ", ".join(map(repr, sorted(found)))
             warnings.warn(

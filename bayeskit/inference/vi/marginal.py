@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from numpyro import handlers
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.inference.vi.laplace import LaplaceApproximation
 from bayeskit.program.control_flow import replicate
 from bayeskit.program.density import log_density
 from bayeskit.program.draw import choose, draw
@@ -35,7 +37,7 @@ from bayeskit.program.runnable import Runnable, WeightedProgram, detach, name_of
 from bayeskit.program.supports import elements
 from bayeskit.program.weights import LogWeight, number_of
 
-__all__ = ["Exact", "Importance", "Resampling", "exact", "importance", "marginal", "normalize", "sir"]
+__all__ = ["Exact", "Importance", "Resampling", "exact", "importance", "laplace", "marginal", "normalize", "sir"]
 
 Proposal = Callable[[Values], Runnable]
 
@@ -55,6 +57,13 @@ class Resampling:
     num_particles: int
     proposal: Runnable
     estimator: Estimator | None = None
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """See :func:`laplace`."""
+
+    num_particles: int
 
 
 @dataclass(frozen=True)
@@ -88,18 +97,34 @@ def sir(num_particles: int, proposal: Runnable, estimator: Estimator | None = No
     return Resampling(num_particles, proposal, estimator)
 
 
+def laplace(num_particles: int = 1) -> Laplace:
+    r"""Propose from the Laplace approximation: a normal distribution at the mode, with the inverse curvature there.
+
+    For :func:`marginal` it is that of the hidden choices given the kept ones, and :func:`importance` does the rest; for
+    :func:`normalize` it is that of the posterior, and :func:`sir` does the rest. Bounds stay bounds, whatever the shape
+    of the posterior. The mode is sought by Newton's method from the image of zero, at every use.
+
+    Args:
+        num_particles: :math:`K`.
+
+    Reference: Tierney and Kadane (1986), "Accurate approximations for posterior moments and marginal densities".
+    """
+    _check_count(num_particles)
+    return Laplace(num_particles)
+
+
 def exact(max_combinations: int = 4096) -> Exact:
     """Sum hidden choices with finite supports out."""
     return Exact(max_combinations)
 
 
-def marginal(program: Runnable, keep: Sequence[str], using: Importance | Exact) -> Marginal:
+def marginal(program: Runnable, keep: Sequence[str], using: Importance | Laplace | Exact) -> Marginal:
     r"""The program with only some of its choices, the others integrated out.
 
     Args:
         program: draws the hidden and the kept choices; without observations.
         keep: names of the sites to keep.
-        using: :func:`importance` or :func:`exact`.
+        using: :func:`importance`, :func:`laplace` or :func:`exact`.
 
     Returns:
         A program: to :func:`bayeskit.draw` from, and for :func:`bayeskit.log_density`, which return a
@@ -119,23 +144,29 @@ def marginal(program: Runnable, keep: Sequence[str], using: Importance | Exact) 
     """
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
+    if isinstance(using, Laplace):
+        return Marginal(program, tuple(keep), Importance(using.num_particles, partial(LaplaceApproximation, program)))
     if not isinstance(using, Importance | Exact):
-        raise ModelError(f"using must be bayeskit.importance(...) or bayeskit.exact(), got {using!r}")
+        raise ModelError(
+            f"using must be bayeskit.importance(...), bayeskit.laplace() or bayeskit.exact(), got {using!r}"
+        )
     return Marginal(program, tuple(keep), using)
 
 
-def normalize(program: Runnable, using: Resampling) -> Normalized:
+def normalize(program: Runnable, using: Resampling | Laplace) -> Normalized:
     r"""The program conditioned on its observations, as a program that draws its latent sites.
 
     Args:
         program: with observations or factors.
-        using: :func:`sir`.
+        using: :func:`sir` or :func:`laplace`.
 
     Returns:
         A program; its densities are of type :class:`bayeskit.LogWeight`.
     """
+    if isinstance(using, Laplace):
+        return Normalized(program, Resampling(using.num_particles, LaplaceApproximation(program)))
     if not isinstance(using, Resampling):
-        raise ModelError(f"using must be bayeskit.sir(...), got {using!r}")
+        raise ModelError(f"using must be bayeskit.sir(...) or bayeskit.laplace(), got {using!r}")
     return Normalized(program, using)
 
 

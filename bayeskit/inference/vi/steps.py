@@ -34,9 +34,12 @@ class Tags(NamedTuple):
     step: Sites = NONE
 
 
-def steps(program: core.ClosedJaxpr, sites: list[str]) -> Sites:
-    """The choices whose values (the program's arguments, in this order) reach its results through a step."""
-    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site})) for site in sites])
+def steps(program: core.ClosedJaxpr, sites: list[str | None]) -> Sites:
+    """The choices whose values (the program's arguments, in this order) reach its results through a step.
+
+    Arguments without a name are let pass.
+    """
+    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site} if site else ())) for site in sites])
     return frozenset().union(*(tags.step for tags in outputs))
 
 

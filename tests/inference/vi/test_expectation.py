@@ -877,3 +877,26 @@ def test_plain_numbers(returned):
 def test_parameter_free_expectations_have_zero_gradient(estimate):
     """A choice that the parameter does not touch, and the parameter beside it."""
     estimate(lambda t: t**2 + 0 * squared(0.3, bk.score()), 3.0, n=10).check(9.0, 6.0)
+
+
+@pytest.mark.parametrize("estimator", [bk.enumeration(), bk.measure_valued()], ids=["enumeration", "measure_valued"])
+def test_what_comes_before_a_choice_is_computed_once(estimator):
+    """Executions with the choice at other values share it: XLA counts about the flops of one."""
+    matrix = jnp.asarray(np.random.default_rng(0).normal(size=(200, 200)), jnp.float32) / 20.0
+
+    def prefix(theta):
+        return jnp.tanh(theta * matrix) @ matrix @ matrix
+
+    def f(theta):
+        features = prefix(theta)
+
+        def program():
+            return numpyro.sample("b", dist.Categorical(logits=features[0, :4]), infer={"estimator": estimator})
+
+        return jnp.sin(bk.draw(program)[0]["b"] + features[0, 1])
+
+    def flops(g):
+        return jax.jit(g).lower(0.3).compile().cost_analysis()["flops"]
+
+    alone = flops(jax.grad(lambda theta: jnp.sin(prefix(theta)[0, :4]).sum()))
+    assert flops(jax.grad(lambda theta: bk.expectation(f)(jax.random.PRNGKey(0), theta))) < 1.3 * alone

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
@@ -213,3 +214,91 @@ def test_misuse_raises(f, match):
 def test_a_function_of_an_estimated_density_is_refused():
     with pytest.raises(TypeError, match="LogWeight"):
         bk.expectation(lambda: jnp.exp(bk.draw(hidden(2))[1]))(0)
+
+
+# ---------------------------------------------------------------- Laplace
+
+
+def scaled(a):
+    """A positive latent site with a skewed posterior."""
+    s = numpyro.sample("s", dist.LogNormal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(0.0, s), obs=jnp.array([0.5, 1.0, 2.0]) * a)
+
+
+def log_evidence(a):
+    grid = jnp.linspace(-6.0, 8.0, 4001)
+    y = jnp.array([0.5, 1.0, 2.0]) * a
+    height = dist.Normal(0.0, 1.0).log_prob(grid) + dist.Normal(0.0, jnp.exp(grid)[:, None]).log_prob(y).sum(1)
+    return jax.nn.logsumexp(height) + jnp.log(grid[1] - grid[0])
+
+
+def test_laplace_of_a_normal_program_is_exact():
+    hidden = bk.marginal(joint, ["x"], bk.laplace())
+    values = jax.vmap(bk.expectation(lambda: bk.log_density(hidden, {"x": jnp.array(0.7)}).value))(
+        jax.random.split(jax.random.key(0), 20)
+    )
+    assert jnp.allclose(values, X.log_prob(0.7), atol=1e-10)
+
+    def error():
+        choices, log_q = bk.draw(hidden)
+        return log_q.value - X.log_prob(choices["x"])
+
+    assert abs(bk.expectation(error)(1)) < 1e-10
+
+
+def test_normalised_by_laplace_the_bound_rises_to_the_evidence():
+    """Value and gradient, through the mode and the curvature."""
+    keys = jax.random.split(jax.random.key(0), 4000)
+    truth, slope = jax.value_and_grad(log_evidence)(1.0)
+
+    def bound(a, num):
+        return bk.elbo()(lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.laplace(num)))
+
+    means = []
+    for num in (1, 20):
+        both = jax.value_and_grad(bk.expectation(lambda a, num=num: bound(a, num)), argnums=1)
+        values, gradients = jax.jit(jax.vmap(both, (0, None)))(keys, 1.0)
+        means.append((values.mean(), values.std() / 4000**0.5, gradients.mean()))
+    (low, low_error, _), (high, high_error, high_slope) = means
+    assert low + 4 * low_error < truth
+    assert low < high < truth + 4 * high_error
+    assert truth - high < 0.02
+    assert abs(high_slope - slope) < 0.005
+
+
+def test_gradient_of_a_laplace_bound_is_that_of_its_mean():
+    """K = 1: the bound is E[h(v)] + entropy for v normal at the mode, by quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+
+    def log_joint(v, a):
+        y = jnp.array([0.5, 1.0, 2.0]) * a
+        return dist.Normal(0.0, 1.0).log_prob(v) + dist.Normal(0.0, jnp.exp(v)).log_prob(y).sum()
+
+    def by_quadrature(a):
+        v = 0.0
+        for _ in range(30):
+            v = v - jax.grad(log_joint)(v, a) / jax.hessian(log_joint)(v, a)
+        scale = (-jax.hessian(log_joint)(v, a)) ** -0.5
+        heights = jax.vmap(lambda x: log_joint(v + scale * x, a))(nodes)
+        return jnp.sum(weights * heights) / jnp.sum(weights) + jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+
+    both = jax.value_and_grad(
+        bk.expectation(lambda a: bk.elbo()(lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.laplace()))), argnums=1
+    )
+    values, gradients = jax.jit(jax.vmap(both, (0, None)))(jax.random.split(jax.random.key(3), 4000), 1.0)
+    for found, truth in zip((values, gradients), jax.value_and_grad(by_quadrature)(1.0), strict=True):
+        error = found.std() / 4000**0.5
+        assert abs(found.mean() - truth) < 4 * error < 0.06
+
+
+def test_laplace_needs_continuous_sites_with_a_known_density():
+    def coin():
+        b = numpyro.sample("b", dist.Bernoulli(0.3))
+        numpyro.sample("x", dist.Normal(b, 1.0))
+
+    with pytest.raises(bk.ModelError, match="site 'b' of 'coin' is discrete, and has no Laplace"):
+        bk.expectation(lambda: bk.draw(bk.marginal(coin, ["x"], bk.laplace())))(0)
+    with pytest.raises(bk.ModelError, match="no mode to be found"):
+        bk.normalize(hidden(2), bk.laplace())
+    with pytest.raises(bk.ModelError, match="no latent site left"):
+        bk.expectation(lambda: bk.draw(bk.marginal(joint, ["x", "u"], bk.laplace())))(0)
