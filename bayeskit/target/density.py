@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from numpyro import handlers
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.program import Program, is_prior_factor
+from bayeskit.program.runnable import name_of_program
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, mask_of, place
 
 
@@ -41,7 +43,7 @@ class Terms(NamedTuple):
     likelihood: dict[str, Term]
 
 
-def run_trace(program: Program, values: Values, *, seeded: bool = False) -> dict[str, Site]:
+def run_trace(program: Program | Callable[..., object], values: Values, *, seeded: bool = False) -> dict[str, Site]:
     """Run the program with its latent sites at the given unconstrained values.
 
     ``seeded`` gives the other random sites (discrete ones) some value, for reading what does not depend on them.
@@ -49,18 +51,18 @@ def run_trace(program: Program, values: Values, *, seeded: bool = False) -> dict
     model = handlers.substitute(Watch(program), substitute_fn=partial(place, values))
     if seeded:
         model = handlers.seed(model, rng_seed=jax.random.PRNGKey(0))
+    name = name_of_program(program)
     try:
         return handlers.trace(model).get_trace()
     except ValueError as error:
         if "subsample indices" not in str(error):
             raise
         raise ModelError(
-            f"model {program.name!r}: a plate subsamples its data, so the density is random; use the full data"
+            f"model {name!r}: a plate subsamples its data, so the density is random; use the full data"
         ) from None
     except jax.errors.UnexpectedTracerError:
         raise ModelError(
-            f"model {program.name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside "
-            "models"
+            f"model {name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside models"
         ) from None
 
 

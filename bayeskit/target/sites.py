@@ -82,6 +82,7 @@ class Structure:
 
     sites: tuple[SiteInfo, ...]
     subsampled: tuple[str, ...]
+    batches: tuple[tuple[int, int], ...]
     max_plate_nesting: int
     scans: bool = False
 
@@ -199,12 +200,14 @@ def learn_structure(program: Program) -> Structure:
             "a value leaked out of a jax transform inside the model: numpyro.sample or numpyro.deterministic inside "
             "a raw lax.scan, cond, vmap or jit; use numpyro.contrib.control_flow or a plate"
         ) from None
-    subsampled = tuple(p["name"] for p in plates if p["args"][1] is not None and p["args"][1] < p["args"][0])
+    parts = [p for p in plates if p["args"][1] is not None and p["args"][1] < p["args"][0]]
+    subsampled = tuple(p["name"] for p in parts)
+    batches = tuple((int(p["args"][0]), int(p["args"][1])) for p in parts)
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plate_sizes(infos)
     if not scans[0]:
         _check_enumerable(infos)
-    return Structure(tuple(infos), subsampled, nesting, scans[0])
+    return Structure(tuple(infos), subsampled, batches, nesting, scans[0])
 
 
 def _failure(program: Program, last: str | None, error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -52,7 +52,9 @@ def check_given(structure: Structure, given: Mapping[str, object], num_chains: i
     return out
 
 
-def pull_back(program: Program, values: Values, given: Values) -> tuple[Values, dict[str, Array]]:
+def pull_back(
+    program: Program | Callable[..., object], values: Values, given: Values
+) -> tuple[Values, dict[str, Array]]:
     """Unconstrained values of all latent sites: those of ``given`` inverted, in the model's order, the others as in
     ``values``.
 

@@ -113,7 +113,7 @@ def find_mode(log_density: Callable[[Array], Array], start: Array) -> Array:
     def search(gradient: Callable[[Array], Array], position: Array) -> Array:
         del gradient
 
-        def step(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        def step(_: object, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             position, height, damping = state
             slope, curvature = jax.grad(log_density)(position), jax.hessian(log_density)(position)
             values, vectors = jnp.linalg.eigh(-curvature)

@@ -26,7 +26,7 @@ CASES = {  # parameters, distribution, estimators that are valid
     "Mixture": (
         LOGITS,
         lambda p: dist.MixtureSameFamily(dist.Categorical(logits=p), dist.Normal(jnp.arange(3.0), 1.0)),
-        {"score"},
+        {"score", "pathwise"},
     ),
     "Independent": (
         jnp.array([0.3, 0.6]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import jax
 import jax.numpy as jnp
@@ -459,14 +458,17 @@ def test_probability_of_a_half_line_by_score(estimate):
         lambda p: dist.Bernoulli(p),
         lambda p: dist.Poisson(p),
         lambda p: dist.MixtureSameFamily(
-            dist.Categorical(probs=jnp.stack([p, 1 - p])), dist.Normal(jnp.arange(2.0), 1)
+            dist.Categorical(probs=jnp.stack([p, 1 - p])), dist.Gamma(jnp.arange(1.0, 3.0), 1.0)
+        ),
+        lambda p: dist.MixtureSameFamily(
+            dist.Categorical(probs=jnp.stack([p, 1 - p])), dist.Normal(jnp.zeros((2, 3)), 1.0).to_event(1)
         ),
     ],
-    ids=["Bernoulli", "Poisson", "Mixture"],
+    ids=["Bernoulli", "Poisson", "mixture of gammas", "mixture of vectors"],
 )
 def test_pathwise_is_refused_where_values_do_not_move(estimate, distribution):
     with pytest.raises(bk.ModelError, match="site 'x': pathwise gradients do not pass"):
-        estimate(lambda p: 1.0 * one(distribution(p), bk.pathwise()), 0.3, n=2)
+        estimate(lambda p: jnp.sum(one(distribution(p), bk.pathwise())), 0.3, n=2)
 
 
 def test_mixture_by_default(estimate):
@@ -525,7 +527,7 @@ def test_event_in_a_plate(estimate, estimator):
 
     value, gradient = jax.value_and_grad(truth)(0.3)
     found = estimate(f, 0.3, n=2000)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.12, gradient_error=1.0)
+    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.12, gradient_error=1.2)
 
 
 @by_estimator
@@ -722,17 +724,19 @@ def test_particles_bring_one_number_each(average):
 # ---------------------------------------------------------------- limits
 
 
-def test_ten_enumerated_sites_compile_quickly():
+def test_ten_enumerated_sites_are_traced_once():
+    """Each is one more axis of the same operations, not one more copy of them."""
+
     def f(p):
         choices, _ = bk.draw(lambda: [sample(f"b{i}", dist.Bernoulli(p), bk.enumeration()) for i in range(10)])
         return sum(choices.values()) ** 2.0
 
-    start = time.perf_counter()
-    value, gradient = jax.jit(jax.value_and_grad(bk.expectation(f), argnums=1))(jax.random.PRNGKey(0), 0.3)
-    seconds = time.perf_counter() - start
+    both = jax.value_and_grad(bk.expectation(f), argnums=1)
+    value, gradient = jax.jit(both)(jax.random.PRNGKey(0), 0.3)
     assert float(value) == pytest.approx(10 * 0.3 * 0.7 + 9.0, abs=1e-9)
     assert float(gradient) == pytest.approx(10 * 0.4 + 60.0, abs=1e-9)
-    assert seconds < 5.0
+    operations = len(jax.make_jaxpr(both)(jax.random.PRNGKey(0), 0.3).eqns)
+    assert operations < 2000
 
 
 def test_too_many_lanes_are_refused_by_name():
@@ -751,15 +755,15 @@ def test_too_many_lanes_are_refused_by_name():
         bk.expectation(lambda: iwelbo_of_coins(3), max_lanes=7)(0)
 
     def mixed():
-        bk.draw(
+        drawn, _ = bk.draw(
             lambda: (
                 sample("a", coins.expand([5]), bk.measure_valued()),
                 sample("b", coins.expand([9]), bk.enumeration()),
             )
         )
-        return 1.0
+        return 1.0 * jnp.sum(drawn["a"]) * jnp.sum(drawn["b"])
 
-    with pytest.raises(bk.ModelError, match=r"5632 times.*'a' \(measure-valued, shape \(5,\), 10\), 'b'.*512"):
+    with pytest.raises(bk.ModelError, match=r"5632 times.*'b' \(enumerated, shape \(9,\), 512\), 'a'.*\(5,\), 10\)"):
         bk.expectation(mixed)(0)
 
 
