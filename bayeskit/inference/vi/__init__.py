@@ -9,18 +9,28 @@ from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
 from bayeskit.inference.vi.marginal import exact, importance, laplace, marginal, normalize, sir
 from bayeskit.inference.vi.method import VI
 from bayeskit.inference.vi.objectives import (
+    cauchy_schwarz,
     elbo,
+    f_divergence,
+    forward_kl,
+    hierarchical_elbo,
     importance_weighted_elbo,
+    log_variance,
     log_weight,
     renyi_bound,
+    reweighted_wake_sleep,
+    sleep,
+    symmetric_kl,
     tempered_elbo,
     wake_guide,
+    wake_model,
 )
 from bayeskit.inference.vi.unbiased import Unbiased, unbiased
 
 __all__ = [
     "VI",
     "Unbiased",
+    "cauchy_schwarz",
     "custom_estimator",
     "disarm",
     "elbo",
@@ -28,10 +38,14 @@ __all__ = [
     "exact",
     "expectation",
     "fitted_baseline",
+    "f_divergence",
+    "forward_kl",
     "full_rank",
+    "hierarchical_elbo",
     "importance",
     "importance_weighted_elbo",
     "laplace",
+    "log_variance",
     "log_weight",
     "low_rank",
     "marginal",
@@ -40,9 +54,13 @@ __all__ = [
     "normalize",
     "pathwise",
     "renyi_bound",
+    "reweighted_wake_sleep",
     "score",
     "sir",
+    "sleep",
+    "symmetric_kl",
     "tempered_elbo",
     "unbiased",
     "wake_guide",
+    "wake_model",
 ]

@@ -27,9 +27,15 @@ from bayeskit.inference.vi.guides import (
 )
 from bayeskit.inference.vi.objectives import (
     ELBO,
+    CauchySchwarz,
+    ForwardKL,
     ImportanceWeightedELBO,
+    LogVariance,
+    NamedFDivergence,
     Objective,
     RenyiBound,
+    ReweightedWakeSleep,
+    SymmetricKL,
     TemperedELBO,
     WakeGuide,
 )
@@ -52,6 +58,12 @@ _KINDS: dict[str, type] = {
     "renyi_bound": RenyiBound,
     "tempered_elbo": TemperedELBO,
     "wake_guide": WakeGuide,
+    "reweighted_wake_sleep": ReweightedWakeSleep,
+    "forward_kl": ForwardKL,
+    "symmetric_kl": SymmetricKL,
+    "f_divergence": NamedFDivergence,
+    "cauchy_schwarz": CauchySchwarz,
+    "log_variance": LogVariance,
 }
 
 
