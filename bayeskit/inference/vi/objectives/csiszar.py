@@ -37,17 +37,26 @@ def amari_alpha(alpha: float) -> Function:
         return _kl_reverse
     if alpha == 1.0:
         return _kl_forward
-    return lambda log_u: (jnp.expm1(alpha * log_u) - alpha * jnp.expm1(log_u)) / (alpha * (alpha - 1.0))
+    return lambda log_u: _power(log_u, alpha) / (alpha * (alpha - 1.0))
 
 
 def t_power(t: float) -> Function:
     r""":math:`\pm (u^t - 1 - t (u - 1))`, with a minus for :math:`0 < t < 1`."""
     sign = -1.0 if 0.0 < t < 1.0 else 1.0
-    return lambda log_u: sign * (jnp.expm1(t * log_u) - t * jnp.expm1(log_u))
+    return lambda log_u: sign * _power(log_u, t)
+
+
+def _power(log_u: Array, t: float) -> Array:
+    """u^t - 1 - t (u - 1); above one as a product, where a difference would be of two infinities."""
+    if t < 0.0:
+        return jnp.expm1(t * log_u) - t * jnp.expm1(log_u)
+    above, below = jnp.where(log_u > 0.0, log_u, 0.0), jnp.where(log_u > 0.0, 0.0, log_u)
+    product = jnp.exp(above) * (jnp.exp((t - 1.0) * above) - t) + (t - 1.0)
+    return jnp.where(log_u > 0.0, product, jnp.expm1(t * below) - t * jnp.expm1(below))
 
 
 def _kl_forward(log_u: Array) -> Array:
-    return _times_u(log_u, lambda finite: finite) - jnp.expm1(log_u)
+    return _times_u(log_u, lambda finite: finite - 1.0) + 1.0
 
 
 def _kl_reverse(log_u: Array) -> Array:
@@ -88,7 +97,8 @@ def _log1p_abs(log_u: Array) -> Array:
 
 
 def _log1p_abs_dual(log_u: Array) -> Array:
-    return jnp.expm1(2.0 * jax.nn.relu(log_u)) - jnp.expm1(log_u)
+    above = jax.nn.relu(log_u)
+    return jnp.exp(above) * jnp.expm1(above) - jnp.expm1(jnp.minimum(log_u, 0.0))
 
 
 def _jeffreys(log_u: Array) -> Array:
@@ -108,7 +118,7 @@ def _modified_gan(log_u: Array) -> Array:
 
 
 def _modified_gan_dual(log_u: Array) -> Array:
-    return _times_u(log_u, jax.nn.softplus) - 0.5 * jnp.expm1(log_u)
+    return _times_u(log_u, lambda finite: jax.nn.softplus(finite) - 0.5) + 0.5
 
 
 def _times_u(log_u: Array, g: Function) -> Array:

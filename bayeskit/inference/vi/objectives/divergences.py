@@ -193,7 +193,8 @@ def log_variance(num_particles: int) -> LogVariance:
 
     The value has no bias, needs no evidence, and is zero where the guide is the posterior. The guide's gradient is that
     of the ELBO: for every set of particles it is the score-function gradient with leave-one-out baselines, as of
-    ``elbo(num_particles)`` with :func:`bayeskit.score` at every site. The choices are held fixed, so discrete ones will
+    ``elbo(num_particles, sticking_the_landing=True)`` with :func:`bayeskit.score` at every site, but for any guide.
+    The choices are held fixed, so discrete ones will
     do. Parameters of the model have the gradient of the log-variance, which is *not* that of the ELBO.
 
     Args:

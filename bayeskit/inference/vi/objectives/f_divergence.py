@@ -122,8 +122,10 @@ def f_divergence(
     ``triangular``            :math:`(u - 1)^2 / (u + 1)`
     ``log1p_abs``             :math:`\max(u, 1/u) - 1`
     ``modified_gan``          :math:`\log(1 + u) - \log u + \tfrac12 (u - 1)`
-    ``amari_alpha``           :math:`((u^\alpha - 1) - \alpha (u - 1)) / (\alpha (\alpha - 1))`, :math:`\alpha` the ``power``
-    ``t_power``               :math:`\pm (u^t - 1 - t (u - 1))`, minus for :math:`0 < t < 1`, :math:`t` the ``power``
+    ``amari_alpha``           :math:`((u^\alpha - 1) - \alpha (u - 1)) / (\alpha (\alpha - 1))`, with its limits at 0
+                              and 1; :math:`\alpha` is the ``power``
+    ``t_power``               :math:`\pm (u^t - 1 - t (u - 1))`, minus for :math:`0 < t < 1`; :math:`t` is the
+                              ``power``
     ========================  =========================================================================
 
     Gradients pass the choices by their estimators, so all of them will do. Divergences that weigh :math:`u` strongly
