@@ -242,7 +242,7 @@ def test_forward_kl(estimate, estimator):
 
 @pytest.mark.parametrize("num", [100, 10_000])
 def test_forward_kl_approaches_the_divergence(estimate, num):
-    """The divergence of normals, and its gradient; K times the bias is .02 in the value, at most .25 in the gradient."""
+    """The divergence of normals, and its gradient; K times the bias is .02, and at most .25 in the gradient."""
 
     def truth(p):
         mean, scale = (p[2] + 1.2) / 2, jnp.exp(p[1])
