@@ -58,6 +58,7 @@ _EXPORTS = {
     "renyi_bound": "bayeskit.inference.vi",
     "tempered_elbo": "bayeskit.inference.vi",
     "wake_guide": "bayeskit.inference.vi",
+    "annealed_elbo": "bayeskit.inference.vi",
     "cauchy_schwarz": "bayeskit.inference.vi",
     "f_divergence": "bayeskit.inference.vi",
     "forward_kl": "bayeskit.inference.vi",
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from bayeskit.inference.vi import (
         VI,
         Unbiased,
+        annealed_elbo,
         cauchy_schwarz,
         custom_estimator,
         disarm,

@@ -9,6 +9,7 @@ from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
 from bayeskit.inference.vi.marginal import exact, importance, laplace, marginal, normalize, sir
 from bayeskit.inference.vi.method import VI
 from bayeskit.inference.vi.objectives import (
+    annealed_elbo,
     cauchy_schwarz,
     elbo,
     f_divergence,
@@ -30,6 +31,7 @@ from bayeskit.inference.vi.unbiased import Unbiased, unbiased
 __all__ = [
     "VI",
     "Unbiased",
+    "annealed_elbo",
     "cauchy_schwarz",
     "custom_estimator",
     "disarm",

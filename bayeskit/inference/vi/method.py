@@ -27,6 +27,7 @@ from bayeskit.inference.vi.guides import (
 )
 from bayeskit.inference.vi.objectives import (
     ELBO,
+    AnnealedELBO,
     CauchySchwarz,
     ForwardKL,
     ImportanceWeightedELBO,
@@ -57,6 +58,7 @@ _KINDS: dict[str, type] = {
     "importance_weighted_elbo": ImportanceWeightedELBO,
     "renyi_bound": RenyiBound,
     "tempered_elbo": TemperedELBO,
+    "annealed_elbo": AnnealedELBO,
     "wake_guide": WakeGuide,
     "reweighted_wake_sleep": ReweightedWakeSleep,
     "forward_kl": ForwardKL,

@@ -362,6 +362,34 @@ def test_a_choice_that_the_model_forbids_counts_nothing_forward(estimate):
         assert found.gradient > 4 * found.gradient_error  # towards the posterior
 
 
+def test_a_pathwise_choice_outside_of_the_support_is_not_a_number(estimate):
+    """The gradient would miss what crosses the boundary at zero; by the score it is that of quadrature."""
+
+    def half():
+        z = sample("z", dist.HalfNormal(1.0))
+        sample("x", dist.Normal(z, 1.0), obs=1.2)
+
+    def truth(loc):
+        log_q = dist.Normal(loc, 1.0).log_prob(grid)
+        log_p = dist.HalfNormal(1.0).log_prob(grid) + dist.Normal(grid, 1.0).log_prob(1.2)
+        roots = jnp.where(grid > 0, jnp.exp(0.5 * (log_p - log_q)), 0.0)
+        return -jnp.sum(jnp.exp(log_q) * (roots - 1) ** 2) * 1e-3
+
+    def f(loc, estimator):
+        objective = bk.f_divergence("squared_hellinger", 1, self_normalized=False)
+        return objective(half, lambda: sample("z", dist.Normal(loc, 1.0), estimator))
+
+    grid = jnp.arange(-8, 8, 1e-3) + 5e-4
+    value, gradient = jax.value_and_grad(truth)(0.3)
+    estimate(lambda p: f(p, bk.score()), 0.3, n=20_000).check(value, gradient, value_error=0.005, gradient_error=0.01)
+    pathwise = estimate(lambda p: f(p, bk.pathwise()), 0.3, n=1000)
+    outside = np.isnan(pathwise.values[:, 0])
+    assert abs(outside.mean() - 0.382) < 4 * (0.382 * 0.618 / 1000) ** 0.5  # P(N(.3, 1) < 0)
+    np.testing.assert_array_equal(np.isnan(pathwise.gradients[:, 0]), outside)
+    coin = estimate(lambda p: bk.cauchy_schwarz(2)(half, lambda: sample("z", dist.Normal(p, 1.0))), 0.3, n=200)
+    assert 0 < np.isnan(coin.values).sum() < 200
+
+
 ESTIMATED = [bk.f_divergence("pearson", 2), bk.forward_kl(2), bk.symmetric_kl(2), bk.cauchy_schwarz(2)]
 
 

@@ -5,6 +5,7 @@ maximised: a lower bound on :math:`\log p(y)`, or minus a divergence between the
 from its settings, as in ``bk.elbo(num_particles=8)(model, guide)``.
 """
 
+from bayeskit.inference.vi.objectives.annealed import AnnealedELBO, annealed_elbo
 from bayeskit.inference.vi.objectives.bounds import (
     ELBO,
     HierarchicalELBO,
@@ -40,6 +41,7 @@ from bayeskit.inference.vi.objectives.wake_sleep import (
 
 __all__ = [
     "ELBO",
+    "AnnealedELBO",
     "CauchySchwarz",
     "ForwardKL",
     "HierarchicalELBO",
@@ -52,6 +54,7 @@ __all__ = [
     "SymmetricKL",
     "TemperedELBO",
     "WakeGuide",
+    "annealed_elbo",
     "cauchy_schwarz",
     "elbo",
     "f_divergence",

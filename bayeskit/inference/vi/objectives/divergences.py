@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
-from bayeskit.inference.vi.objectives.objective import Number, Objective, check_count, known, log_weight, propose
+from bayeskit.inference.vi.objectives.objective import Objective, check_count, inside, known, log_weight, propose
 from bayeskit.program import Runnable, average, draw, log_density, replicate
 from bayeskit.program.weights import number_of
 
@@ -66,12 +66,12 @@ class CauchySchwarz(Objective):
         check_count(self.num_particles, 2)
 
     def __call__(self, model: Runnable, guide: Runnable) -> Array:
-        def one() -> tuple[Number, Number]:
+        def one() -> tuple[Array, Array]:
             choices, log_q = draw(guide)
-            return log_density(model, choices), log_q
+            log_p = inside(known(log_density(model, choices), "the Cauchy-Schwarz divergence", "bayeskit.elbo()"))
+            return log_p, known(log_q, "the Cauchy-Schwarz divergence", "bayeskit.elbo()")
 
-        pair = replicate(self.num_particles, one)
-        log_p, log_q = (known(log, "the Cauchy-Schwarz divergence", "bayeskit.elbo()") for log in pair)
+        log_p, log_q = replicate(self.num_particles, one)
         # the two numbers of particles, K² and K², cancel
         return 2.0 * jax.nn.logsumexp(log_p) - jax.nn.logsumexp(2.0 * log_p - log_q) - jax.nn.logsumexp(log_q)
 
@@ -230,4 +230,4 @@ def _fixed_ratios(name: str, num_particles: int, model: Runnable, guide: Runnabl
 def _weighted(log_ratio: Array, log_weights: Array) -> Array:
     """The mean of the log ratio over the normalised weights; where the weight is zero, so is the term."""
     share = jax.nn.softmax(log_weights)
-    return jnp.sum(share * jnp.where(share > 0.0, log_ratio, 0.0))
+    return jnp.sum(share * jnp.where(share == 0.0, 0.0, log_ratio))

@@ -13,7 +13,7 @@ from bayeskit._errors import MethodError
 from bayeskit._typing import Array
 from bayeskit.inference.method import check_choice, is_number, require
 from bayeskit.inference.vi.objectives.csiszar import FUNCTIONS, POWERS, Function, dual_of
-from bayeskit.inference.vi.objectives.objective import Objective, check_count, known, log_weight
+from bayeskit.inference.vi.objectives.objective import Objective, check_count, inside, known, log_weight
 from bayeskit.program import Runnable, average, replicate
 from bayeskit.program.weights import number_of
 
@@ -39,7 +39,10 @@ class FDivergence(Objective):
 
     def __call__(self, model: Runnable, guide: Runnable) -> Array:
         def log_w() -> Array:
-            return known(log_weight(model, guide), "an f-divergence", "bayeskit.elbo() or bayeskit.wake_guide()")
+            known_weight = known(
+                log_weight(model, guide), "an f-divergence", "bayeskit.elbo() or bayeskit.wake_guide()"
+            )
+            return inside(known_weight)
 
         if not self.self_normalized:
             return number_of(average(self.num_particles, lambda: -self.f(log_w())))
@@ -128,7 +131,8 @@ def f_divergence(
                               ``power``
     ========================  =========================================================================
 
-    Gradients pass the choices by their estimators, so all of them will do. Divergences that weigh :math:`u` strongly
+    Gradients pass the choices by their estimators, so all of them will do; but the result is not a number where a
+    pathwise choice has left the support of the model, whose boundary such a gradient does not see. Divergences that weigh :math:`u` strongly
     (``pearson``, ``chi_square``, a power above 1) have a variance that grows exponentially with the dimension.
 
     Args:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import is_whole, require
+from bayeskit.inference.vi.estimators import Pathwise
 from bayeskit.program import LogWeight, Runnable, detach, draw, log_density, replicate
 from bayeskit.program.execution import at, current_level
 from bayeskit.program.weights import number_of
@@ -22,6 +23,7 @@ __all__ = [
     "check_count",
     "draw_fixed",
     "first_order",
+    "inside",
     "known",
     "log_weight",
     "propose",
@@ -113,6 +115,17 @@ def known(log_densities: Number, objective: str, instead: str) -> Array:
             f"normalised program): use {instead}"
         )
     return log_densities
+
+
+def inside(log_weight: Array) -> Array:
+    """Not a number where a pathwise choice has left the support of the model, if the number would be finite otherwise.
+
+    What crosses the boundary of the support is missing in a pathwise gradient.
+    """
+    choices = current_level("an objective").choices.values()
+    if not any(isinstance(choice.estimator, Pathwise) for choice in choices):
+        return log_weight
+    return log_weight * jnp.where(log_weight == -jnp.inf, jnp.nan, 1.0)
 
 
 def check_count(num_particles: object, least: int = 1) -> None:
