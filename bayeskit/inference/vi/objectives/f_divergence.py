@@ -132,8 +132,9 @@ def f_divergence(
     ========================  =========================================================================
 
     Gradients pass the choices by their estimators, so all of them will do; but the result is not a number where a
-    pathwise choice has left the support of the model, whose boundary such a gradient does not see. Divergences that weigh :math:`u` strongly
-    (``pearson``, ``chi_square``, a power above 1) have a variance that grows exponentially with the dimension.
+    pathwise choice has left the support of the model, whose boundary such a gradient does not see. Divergences that
+    weigh :math:`u` strongly (``pearson``, ``chi_square``, a power above 1) have a variance that grows exponentially
+    with the dimension.
 
     Args:
         function: a name, or a convex function of the array :math:`\log u`, element by element.
