@@ -115,7 +115,7 @@ def annealed_elbo(num_temperatures: int, step_size: float, num_particles: int = 
         True
 
     Reference: Neal (2001), "Annealed importance sampling"; Thin, Kotelevskii, Doucet, Durmus, Moulines and Panov
-    (2021), "Monte Carlo variational auto-encoders", section 3; Zhang, Hsu, Li, Finn and Grosse (2021), "Differentiable
+    (2021), "Monte Carlo variational auto-encoders"; Zhang, Hsu, Li, Finn and Grosse (2021), "Differentiable
     annealed importance sampling and the perils of gradient noise".
     """
     return AnnealedELBO(num_temperatures, step_size, num_particles)

@@ -182,7 +182,7 @@ def importance_weighted_elbo(num_particles: int, *, doubly_reparameterized: bool
         True
 
     Reference: Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders"; Tucker, Lawson, Gu and
-    Maddison (2019), "Doubly reparameterized gradient estimators for Monte Carlo objectives", equation 8.
+    Maddison (2019), "Doubly reparameterized gradient estimators for Monte Carlo objectives".
     """
     return ImportanceWeightedELBO(num_particles, doubly_reparameterized)
 

@@ -121,7 +121,7 @@ def forward_kl(num_particles: int) -> ForwardKL:
         True
 
     Reference: Bornschein and Bengio (2015), "Reweighted wake-sleep"; Naesseth, Lindsten and Blei (2020), "Markovian
-    score climbing", section 2, on the bias.
+    score climbing", on the bias.
     """
     return ForwardKL(num_particles)
 
@@ -180,7 +180,7 @@ def cauchy_schwarz(num_particles: int) -> CauchySchwarz:
         CauchySchwarz(num_particles=16)
 
     Reference: Jenssen, Principe, Erdogmus and Eltoft (2006), "The Cauchy-Schwarz divergence and Parzen windowing";
-    Principe (2010), "Information theoretic learning", section 2.6.
+    Principe (2010), "Information theoretic learning".
     """
     return CauchySchwarz(num_particles)
 

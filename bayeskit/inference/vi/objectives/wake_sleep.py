@@ -25,7 +25,7 @@ from bayeskit.inference.vi.objectives.objective import (
     propose,
 )
 from bayeskit.program import Runnable, average, log_average_exp, log_density
-from bayeskit.program.draw import name_of_program
+from bayeskit.program.runnable import name_of_program
 from bayeskit.program.weights import like, number_of
 
 __all__ = [
@@ -140,7 +140,7 @@ def wake_guide(num_particles: int) -> WakeGuide:
         >>> bool(abs(gradient) < 0.5)
         True
 
-    Reference: Bornschein and Bengio (2015), "Reweighted wake-sleep", equation 8.
+    Reference: Bornschein and Bengio (2015), "Reweighted wake-sleep".
     """
     return WakeGuide(num_particles)
 
@@ -172,7 +172,7 @@ def wake_model(num_particles: int) -> WakeModel:
         >>> bool(abs(gradient - 0.6) < 0.1)
         True
 
-    Reference: Bornschein and Bengio (2015), "Reweighted wake-sleep", equation 5; Hinton, Dayan, Frey and Neal (1995),
+    Reference: Bornschein and Bengio (2015), "Reweighted wake-sleep"; Hinton, Dayan, Frey and Neal (1995),
     "The wake-sleep algorithm for unsupervised neural networks", for one particle.
     """
     return WakeModel(num_particles)
