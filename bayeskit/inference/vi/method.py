@@ -27,9 +27,16 @@ from bayeskit.inference.vi.guides import (
 )
 from bayeskit.inference.vi.objectives import (
     ELBO,
+    AnnealedELBO,
+    CauchySchwarz,
+    ForwardKL,
     ImportanceWeightedELBO,
+    LogVariance,
+    NamedFDivergence,
     Objective,
     RenyiBound,
+    ReweightedWakeSleep,
+    SymmetricKL,
     TemperedELBO,
     WakeGuide,
 )
@@ -51,7 +58,14 @@ _KINDS: dict[str, type] = {
     "importance_weighted_elbo": ImportanceWeightedELBO,
     "renyi_bound": RenyiBound,
     "tempered_elbo": TemperedELBO,
+    "annealed_elbo": AnnealedELBO,
     "wake_guide": WakeGuide,
+    "reweighted_wake_sleep": ReweightedWakeSleep,
+    "forward_kl": ForwardKL,
+    "symmetric_kl": SymmetricKL,
+    "f_divergence": NamedFDivergence,
+    "cauchy_schwarz": CauchySchwarz,
+    "log_variance": LogVariance,
 }
 
 

@@ -1,0 +1,157 @@
+"""What objectives are made of: their contract, the log weight, and draws that no gradient passes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Array, Values
+from bayeskit.inference.method import is_whole, require
+from bayeskit.inference.vi.estimators import Pathwise
+from bayeskit.program import LogWeight, Runnable, detach, draw, log_density, replicate
+from bayeskit.program.execution import at, current_level
+from bayeskit.program.weights import number_of
+
+__all__ = [
+    "Number",
+    "Objective",
+    "Proposals",
+    "check_count",
+    "draw_fixed",
+    "first_order",
+    "inside",
+    "known",
+    "log_weight",
+    "propose",
+]
+
+Number = LogWeight | Array
+
+
+class Objective(ABC):
+    """Settings of an objective (a frozen dataclass), called with a model and a guide."""
+
+    @abstractmethod
+    def __call__(self, model: Runnable, guide: Runnable) -> Number:
+        """The number whose expectation is maximised."""
+
+
+class Proposals(NamedTuple):
+    """Particles from a proposal that is held fixed; every field has shape `(num_particles,)`.
+
+    Attributes:
+        log_p: of the model at them, observations included; differentiable in the model's parameters.
+        log_q: of the guide at them; differentiable in the guide's parameters.
+        log_r: of the proposal, which is the guide at its present parameters; a constant.
+    """
+
+    log_p: Number
+    log_q: Number
+    log_r: Number
+
+    @property
+    def log_weights(self) -> Array:
+        """Of the model to the fixed proposal."""
+        return number_of(self.log_p) - number_of(self.log_r)
+
+
+def log_weight(model: Runnable, guide: Runnable, *, sticking_the_landing: bool = False) -> Number:
+    r"""A draw's :math:`\log w = \log p(y, z) - \log q(z)`, :math:`z \sim q`: the integrand of the bounds.
+
+    Args:
+        model: with its observations.
+        guide: draws the latent sites of the model.
+        sticking_the_landing: leave out the part of the gradient with mean zero that passes the parameters of
+            :math:`\log q` directly, so that no noise is left where the guide is the posterior. Needs a guide whose
+            parameters are known: a :class:`bayeskit.Program` (see :func:`bayeskit.detach`).
+
+    Raises:
+        ModelError: sticking the landing with a guide whose density is estimated, where the part has another mean; or a
+            second derivative of it, from which that part is not absent.
+
+    Reference: Roeder, Wu and Duvenaud (2017), "Sticking the landing".
+    """
+    choices, log_q = draw(guide)
+    if not sticking_the_landing:
+        return log_density(model, choices) - log_q
+    if isinstance(log_q, LogWeight):
+        raise ModelError("sticking the landing would bias the gradient of a guide whose density is estimated")
+    log_w = log_density(model, choices) - log_density(detach(guide), choices)
+    return jax.tree.map(lambda number: first_order(number, "sticking_the_landing"), log_w)
+
+
+def draw_fixed(program: Runnable) -> tuple[Values, Number]:
+    """Draw as from a program without parameters: no gradient passes the choices, by whatever estimator, or the density.
+
+    Estimators are not consulted, so a site to be enumerated is drawn here.
+    """
+    outer = current_level("an objective")
+    outer.check_transform("a program")
+    apart = outer.child(outer.next_path("fixed"), is_draw=False)
+    with at(apart):
+        drawn = draw(program)
+    return jax.tree.map(jax.lax.stop_gradient, drawn)  # the level's records are left behind
+
+
+def propose(num_particles: int, model: Runnable, guide: Runnable) -> Proposals:
+    """Particles from the guide, held fixed."""
+
+    def one() -> Proposals:
+        choices, log_r = draw_fixed(guide)
+        return Proposals(log_density(model, choices), log_density(guide, choices), log_r)
+
+    return replicate(num_particles, one)
+
+
+def known(log_densities: Number, objective: str, instead: str) -> Array:
+    """Refuse the density of a marginal or normalised program, of which only sums are unbiased."""
+    if isinstance(log_densities, LogWeight):
+        raise ModelError(
+            f"{objective} is no sum of log densities, so it would be biased with one that is estimated (a marginal or "
+            f"normalised program): use {instead}"
+        )
+    return log_densities
+
+
+def inside(log_weight: Array) -> Array:
+    """Not a number where a pathwise choice has left the support of the model, if the number would be finite otherwise.
+
+    What crosses the boundary of the support is missing in a pathwise gradient.
+    """
+    choices = current_level("an objective").choices.values()
+    if not any(isinstance(choice.estimator, Pathwise) for choice in choices):
+        return log_weight
+    return log_weight * jnp.where(log_weight == -jnp.inf, jnp.nan, 1.0)
+
+
+def check_count(num_particles: object, least: int = 1) -> None:
+    """Refuse an impossible number of particles."""
+    must = "a positive integer" if least == 1 else f"an integer of at least {least}"
+    require(is_whole(num_particles) and num_particles >= least, "num_particles", num_particles, must)
+
+
+def first_order(number: Array, objective: str) -> Array:
+    """The same number, with its first derivative; of which a derivative raises."""
+
+    @jax.custom_jvp
+    def same(x: Array) -> Array:
+        return x
+
+    @jax.custom_jvp
+    def one(x: Array) -> Array:
+        return jnp.ones_like(x)
+
+    @same.defjvp
+    def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        return primals[0], tangents[0] * one(primals[0])
+
+    @one.defjvp
+    def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        del primals, tangents
+        raise ModelError(f"{objective} has an unbiased gradient, and a second derivative of it would be wrong")
+
+    return same(number)
