@@ -133,7 +133,8 @@ def choose(
     value = estimator.sample(key, distribution)
     override = level.overrides.get(address)
     if override is not None:
-        value = jnp.where(override.mask, override.value.astype(value.dtype), value)
+        given = override.value.astype(value.dtype)
+        value = given if override.mask is None else jnp.where(override.mask, given, value)
     level.records[address] = estimator.record(extra, distribution, value)
     level.choices[address] = Choice(
         name, estimator, value.shape, value.dtype, support=finite_support(distribution, estimator)

@@ -79,9 +79,11 @@ class Choice:
 
 
 class Override(NamedTuple):
-    """Where `mask` is true the choice takes `value`, elsewhere the value it would have had."""
+    """Where `mask` is true (everywhere, where it is `None`) the choice takes `value`, elsewhere the value it would have
+    had.
+    """
 
-    mask: Array
+    mask: Array | None
     value: Array
 
 

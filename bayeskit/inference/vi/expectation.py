@@ -181,7 +181,7 @@ class _Estimate:
 
         def run(*values: Array) -> Any:  # every value is given: how a choice is drawn is its estimator's business
             pairs = zip(choices, values, strict=True)
-            return self._execute({a: Override(jnp.ones(value.shape, bool), value) for a, value in pairs})[0]
+            return self._execute({a: Override(None, value) for a, value in pairs})[0]
 
         traced = jax.make_jaxpr(run)(*shapes)
         found = steps(traced, [c.site if isinstance(c.estimator, Pathwise) else None for c in choices.values()])

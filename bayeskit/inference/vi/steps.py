@@ -5,7 +5,8 @@ has traced it, tells: a value that goes through a comparison, a rounding or an `
 result, is named.
 
 A comparison that chooses between two terms of which one depends on the choice itself is let pass, since most of these
-join continuously (`where(x > 0, x, 0)`, and the guards inside of densities).
+join continuously (`where(x > 0, x, 0)`, and the guards inside of densities). So is one that chooses infinity, as
+densities do outside of their supports: a choice that gets there makes the expectation infinite, which is seen.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ NONE: Sites = frozenset()
 
 
 class Tags(NamedTuple):
-    """Choices that a value depends on smoothly, and through a step."""
+    """Choices that a value depends on smoothly, and through a step; whether it is a constant that is infinite."""
 
     smooth: Sites = NONE
     step: Sites = NONE
+    infinite: bool = False
 
 
 def steps(program: core.ClosedJaxpr, sites: list[str | None]) -> Sites:
@@ -47,7 +49,9 @@ def _run(jaxpr: Any, arguments: list[Tags]) -> list[Tags]:
     known: dict[Any, Tags] = dict(zip(jaxpr.invars, arguments, strict=True))
 
     def look(atom: Any) -> Tags:
-        return Tags() if isinstance(atom, core.Literal) else known.get(atom, Tags())
+        if isinstance(atom, core.Literal):
+            return Tags(infinite=bool(np.isinf(np.asarray(atom.val, float)).all()))
+        return known.get(atom, Tags())
 
     for equation in jaxpr.eqns:
         tags = [look(atom) for atom in equation.invars]
@@ -67,8 +71,12 @@ def _through(equation: Any, tags: list[Tags]) -> list[Tags]:
                 return _run(jaxpr, tags)
     if name == "select_n":
         chosen = _union(tags[1:])
+        if any(tag.infinite for tag in tags[1:]):
+            return [chosen]
         return [Tags(chosen.smooth, chosen.step | (tags[0].step - chosen.smooth))]
     everything = _union(tags)
+    if name in ("broadcast_in_dim", "reshape") and tags[0].infinite:
+        return [tags[0]] * number
     if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
         return [Tags()] * number
     if name in _STEPS or (name == "convert_element_type" and not _is_real(equation.outvars[0])):

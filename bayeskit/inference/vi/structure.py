@@ -170,7 +170,8 @@ def _executor(
 
 def _as_traced(given: Override, default: Override) -> Override:
     shape, dtype = default.value.shape, default.value.dtype
-    return Override(jnp.broadcast_to(given.mask, shape), jnp.broadcast_to(given.value, shape).astype(dtype))
+    mask = True if given.mask is None else given.mask
+    return Override(jnp.broadcast_to(mask, shape), jnp.broadcast_to(given.value, shape).astype(dtype))
 
 
 def _scale(term: Term, scalars: Any) -> Any:

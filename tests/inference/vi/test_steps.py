@@ -44,6 +44,19 @@ STEPS = {
     "switch point": switch,
     "in particles": lambda m: bk.average(3, lambda: (normal(m) > 0) * 1.0),
 }
+
+
+def bounded():
+    u = numpyro.sample("u", dist.Uniform(0.0, 1.0))
+    s = numpyro.sample("s", dist.HalfNormal(1.0))
+    numpyro.sample("y", dist.Normal(u, s), obs=0.4)
+
+
+def bounded_guide(m):
+    numpyro.sample("u", dist.Uniform(0.0, 1.0))
+    numpyro.sample("s", dist.LogNormal(m, 1.0))
+
+
 SMOOTH = {
     "score": lambda m: jnp.where(normal(m, bk.score()) > 0, 1.0, 0.0),
     "relu": lambda m: jax.nn.relu(normal(m)),
@@ -55,6 +68,9 @@ SMOOTH = {
     "sort": lambda m: jnp.sort(jnp.stack([normal(m), 0.0]))[0],
     "elbo": lambda m: bk.elbo(4)(model, lambda: guide(m)),
     "importance-weighted": lambda m: bk.importance_weighted_elbo(3)(model, lambda: guide(m)),
+    "bounded support": lambda m: bk.elbo()(bounded, lambda: bounded_guide(m)),
+    "resampling": lambda m: bk.elbo()(model, bk.normalize(model, bk.sir(3, lambda: guide(m)))),
+    "laplace": lambda m: bk.elbo()(bounded, bk.normalize(bounded, bk.laplace(2))) + 0.0 * m,
     "data in the comparison": lambda m: normal(m) * jnp.where(jnp.array(2.0) > 1.0, 1.0, 0.0),
 }
 
