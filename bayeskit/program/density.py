@@ -63,7 +63,12 @@ def log_density(program: Runnable, choices: Mapping[str, object]) -> LogWeight |
                 f"choices name {name!r}, which {name_of_program(program)!r} does not have{hint(name, known)}"
             )
     total = jnp.zeros(())
-    for site in trace.values():
+    for name, site in trace.items():
+        if name in given and jnp.shape(site["value"]) != given[name].shape:
+            raise ModelError(
+                f"site {name!r} of {name_of_program(program)!r} has shape {jnp.shape(site['value'])} (with the steps "
+                f"of its scan), and the value given for it has shape {given[name].shape}"
+            )
         if site["type"] == "sample":
             if site["is_observed"] and not site["infer"].get("is_auxiliary"):
                 check_observation(site, jnp.shape(site["value"]))

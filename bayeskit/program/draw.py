@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.distributions import Distribution
 from numpyro.primitives import Messenger
 
@@ -20,7 +21,7 @@ from bayeskit.program.walls import shut_off
 from bayeskit.program.weights import LogWeight
 
 
-def draw(program: Runnable, *, key: Array | int | None = None) -> tuple[Values, LogWeight | Array]:
+def draw(program: Runnable, *, key: Array | int | np.integer | None = None) -> tuple[Values, LogWeight | Array]:
     r"""Draw the random choices of a program: :math:`z \sim q` and :math:`\log q(z)`.
 
     Args:

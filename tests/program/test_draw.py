@@ -12,6 +12,7 @@ from numpyro import handlers
 from numpyro.contrib import control_flow
 
 import bayeskit as bk
+from bayeskit.program.execution import as_key
 
 NUM_ROWS = 6
 X = np.array([0.3, -1.0, 2.0, 0.7, 1.1, -0.4])
@@ -192,6 +193,64 @@ def test_a_drawn_minibatch_is_that_of_the_model():
     np.testing.assert_allclose(log_q, 3.0 * dist.Normal(X[rows] / 2, 1.0).log_prob(z).sum())
     by_hand = 3.0 * (dist.Normal(0, 1).log_prob(z) + dist.Normal(z, 1.0).log_prob(X[rows])).sum()
     np.testing.assert_allclose(bk.log_density(model, choices), by_hand)
+
+
+def test_one_value_for_all_steps_of_a_scan_is_refused():
+    def walk():
+        bk.scan(lambda x, _: (numpyro.sample("x", dist.Normal(x, 1.0)), None), 0.0, length=5)
+
+    assert np.isfinite(bk.log_density(walk, {"x": jnp.ones(5)}))
+    with pytest.raises(bk.ModelError, match=r"site 'x' of 'walk' has shape \(5,\).*for it has shape \(\)"):
+        bk.log_density(walk, {"x": jnp.ones(())})
+
+
+@pytest.mark.parametrize(
+    ("program", "value", "message"),
+    [
+        (lambda: numpyro.sample("z", dist.Normal(0.0, 1.0)), jnp.zeros(3), r"shape \(\), and the value.*\(3,\)"),
+        (lambda: numpyro.sample("z", dist.Normal(jnp.zeros(3), 1.0)), jnp.zeros(()), r"shape \(3,\), and the value"),
+        (lambda: numpyro.sample("z", dist.Dirichlet(jnp.ones(3))), jnp.ones((2, 3)) / 3, r"shape \(3,\), and the"),
+        (lambda: numpyro.sample("z", dist.Normal(0.0, 1.0)), jnp.array(1, int), "'z'.*is continuous.*discrete guide"),
+        (lambda: numpyro.sample("z", dist.Normal(0.0, 1.0)), jnp.array(jnp.nan), "site 'z'.*is NaN"),
+    ],
+    ids=["vector for scalar", "scalar for vector", "batch of events", "integer", "NaN"],
+)
+def test_values_that_are_not_of_their_site_are_refused(program, value, message):
+    with pytest.raises(bk.ModelError, match=message):
+        bk.log_density(program, {"z": value})
+
+
+def test_a_guide_of_another_shape_than_the_model_is_refused():
+    model = lambda: numpyro.sample("z", dist.Normal(0.0, 1.0))  # noqa: E731
+    guide = lambda: numpyro.sample("z", dist.Normal(jnp.zeros(3), 1.0))  # noqa: E731
+    with pytest.raises(bk.ModelError, match=r"site 'z'.*shape \(\).*\(3,\)"):
+        bk.expectation(bk.elbo())(0, model, guide)
+
+
+def test_an_observation_that_broadcasts_is_refused():
+    def model():
+        z = numpyro.sample("z", dist.Normal(jnp.zeros(3), 1.0))
+        numpyro.sample("x", dist.Normal(z, 1.0), obs=jnp.ones((3, 1)))
+
+    with pytest.raises(bk.ModelError, match=r"'x'.*\(3, 1\).*broadcast to \(3, 3\)"):
+        bk.log_density(model, {"z": jnp.zeros(3)})
+
+
+@pytest.mark.parametrize("key", [np.int64(3), np.uint32(3), jnp.array(3)], ids=repr)
+def test_whole_numbers_are_seeds(key):
+    coin = lambda: bk.draw(lambda: numpyro.sample("z", dist.Normal(0.0, 1.0)))[0]["z"]  # noqa: E731
+    assert bk.expectation(coin)(key) == bk.expectation(coin)(3)
+
+
+@pytest.mark.parametrize("key", [0.5, "0", None, jnp.zeros(3)], ids=repr)
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(bk.ModelError, match=r"takes a key such as jax.random.key\(0\), or an integer"):
+        as_key(key, "an expectation")
+
+
+def test_several_keys_are_refused():
+    with pytest.raises(bk.ModelError, match="takes one key, got an array of them"):
+        bk.expectation(lambda: 0.0)(jax.random.split(jax.random.key(0), 3))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -72,7 +72,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
         (3.4, 8.0)
     """
 
-    def estimate(key: Array | int, *args: Any, **kwargs: Any) -> T:
+    def estimate(key: Array | int | np.integer, *args: Any, **kwargs: Any) -> T:
         if is_executing():
             raise ModelError(
                 "an expectation inside the function of another one would reuse its key, and a log or a quotient of it "
