@@ -14,6 +14,7 @@ import numpy as np
 from bayeskit._errors import ModelError
 from bayeskit._typing import Values
 from bayeskit.inference.mcmc.chains import resolve
+from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
 from bayeskit.target import SiteInfo, Structure, Target
 from bayeskit.target.density import run_trace
@@ -80,8 +81,12 @@ _observed = jax.jit(_read_observed, static_argnums=1)
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The data that are not themselves an observation: covariates, indices, sizes."""
-    values = {n: np.asarray(v) for n, v in program.data.items() if isinstance(v, bool | int | float | str | jax.Array)}
+    values = {n: np.asarray(v) for n, v in program.data.items() if _is_constant(n, v)}
     return {n: v for n, v in values.items() if not (n in observed and np.array_equal(v, observed[n]))}
+
+
+def _is_constant(name: str, value: object) -> bool:
+    return isinstance(value, bool | int | float | str | jax.Array) and not is_parameter(name)
 
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:
@@ -131,6 +136,7 @@ def assemble(
     dims: Dims | None,
     coords: Coords | None,
     warmup_stats: Mapping[str, np.ndarray] | None = None,
+    learned: Mapping[str, np.ndarray] | None = None,
 ) -> xr.DataTree:
     """The DataTree of a run."""
     from bayeskit.storage import add_group, make_tree
@@ -144,6 +150,8 @@ def assemble(
     tree = add_group(tree, "sample_stats", stats)
     if warmup_stats:
         tree = add_group(tree, "warmup_sample_stats", warmup_stats)
+    if learned:
+        tree = add_group(tree, "model_parameters", learned, dims={name: ("fit",) for name in learned})
     if log_likelihood is not None:
         batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)

@@ -12,6 +12,7 @@ import numpy as np
 
 from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.program import Program
 from bayeskit.target import Target
 
 State = TypeVar("State")
@@ -72,6 +73,15 @@ class Method(ABC):
         """What the state has kept of every warmup step, shape ``(chain, step)``; becomes ``warmup_sample_stats``."""
         del state
         return {}
+
+    def learned(self, state: Any, target: Target) -> dict[str, np.ndarray]:
+        """Parameters of the model that were fitted, shape ``(chain, ...)``; becomes ``model_parameters``."""
+        del state, target
+        return {}
+
+    def lift(self, program: Program) -> Program:
+        """The program as the method wants it: one that fits ``numpyro.param`` statements makes data of them."""
+        return program
 
     def check_target(self, target: Target) -> None:
         """Refuse what the method cannot handle, naming the site.

@@ -18,6 +18,7 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record
 from bayeskit.inference.driver import Run, compile_time, read_back
 from bayeskit.inference.method import Method
+from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.program import Program, bind
@@ -90,12 +91,17 @@ def infer(
     """
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
-    target = _target(model, data)
+    target = _target(model, data, method)
     method.check_target(target)
     kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     labels(target.structure, dims, coords)
+    if log_likelihood and model_parameters(target):
+        raise ModelError(
+            f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not known "
+            "before the fit; leave it out"
+        )
     raw = raw_key(key)
     run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
     attrs = record(method, target, raw, thin)
@@ -146,12 +152,12 @@ def resume(
 
     disk = RunStore.open(path)
     kept: dict[str, Any] = disk.record
-    target = _target(model, data)
+    method = METHODS[str(kept["method"]).lower()].from_settings(kept["settings"])
+    target = _target(model, data, method)
     if kept.get("fingerprint") != fingerprint(target):
         raise DataError(
             f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
         )
-    method = METHODS[str(kept["method"]).lower()].from_settings(kept["settings"])
     keep = None if kept["keep"] is None else frozenset(kept["keep"])
     run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)
     attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]
@@ -212,12 +218,12 @@ def fingerprint(target: Target) -> str:
     return digest.hexdigest()
 
 
-def _target(model: Model | Program | Target, data: Data | None) -> Target:
+def _target(model: Model | Program | Target, data: Data | None, method: Method) -> Target:
     if isinstance(model, Target):
         if data:
             raise DataError("the model is a Target with its data already bound; pass None as data")
         return model
-    return Target(bind(model, data))
+    return Target(method.lift(bind(model, data)))
 
 
 def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
@@ -303,7 +309,8 @@ def _finish(
     compiling: float,
 ) -> xr.DataTree:
     times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords, run.method.traces(run.state))
+    traces, learned = run.method.traces(run.state), run.method.learned(run.state, run.target)
+    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords, traces, learned)
     if disk is not None:
         disk.finish(tree)
     return tree

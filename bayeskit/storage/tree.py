@@ -25,7 +25,7 @@ SAMPLE_GROUPS = frozenset(
         "warmup_sample_stats",
     }
 )
-DATA_GROUPS = frozenset({"observed_data", "constant_data", "predictions_constant_data"})
+DATA_GROUPS = frozenset({"observed_data", "constant_data", "predictions_constant_data", "model_parameters"})
 
 
 def make_tree(

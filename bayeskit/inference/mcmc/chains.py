@@ -52,6 +52,11 @@ class ChainMethod(Method):
     def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
         """One step of one chain: state, flat position, sample statistics."""
 
+    def drawn_from(self, state: Any, target: Target) -> Target:
+        """The target whose draws a chain makes: another one where the method fits parameters of the model."""
+        del state
+        return target
+
     def warm_chain(self, state: Any, target: Target) -> Any:
         """Adaptation of one chain that has no step form."""
         del target
@@ -107,10 +112,12 @@ def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps
         state, position, stats = method.step_chain(state, target)
         return state, (position, stats)
 
-    def constrain(position: Array) -> Values:
-        return target.constrain(target.unravel(position))
-
     state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
+    final = method.drawn_from(state, target)
+
+    def constrain(position: Array) -> Values:
+        return final.constrain(final.unravel(position))
+
     together = None if _factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
     return state, Draws(jax.lax.map(constrain, positions, batch_size=together), stats, positions)
 

@@ -5,7 +5,7 @@ from bayeskit.inference.vi.custom import custom_estimator
 from bayeskit.inference.vi.disarm import disarm
 from bayeskit.inference.vi.estimators import enumeration, measure_valued, pathwise, score
 from bayeskit.inference.vi.expectation import expectation
-from bayeskit.inference.vi.guides import full_rank, low_rank, mean_field
+from bayeskit.inference.vi.guides import block, flow, full_rank, laplace_guide, low_rank, mean_field, mixture
 from bayeskit.inference.vi.marginal import exact, importance, laplace, marginal, normalize, sir
 from bayeskit.inference.vi.method import VI
 from bayeskit.inference.vi.objectives import (
@@ -32,6 +32,7 @@ __all__ = [
     "VI",
     "Unbiased",
     "annealed_elbo",
+    "block",
     "cauchy_schwarz",
     "custom_estimator",
     "disarm",
@@ -41,18 +42,21 @@ __all__ = [
     "expectation",
     "f_divergence",
     "fitted_baseline",
+    "flow",
     "forward_kl",
     "full_rank",
     "hierarchical_elbo",
     "importance",
     "importance_weighted_elbo",
     "laplace",
+    "laplace_guide",
     "log_variance",
     "log_weight",
     "low_rank",
     "marginal",
     "mean_field",
     "measure_valued",
+    "mixture",
     "normalize",
     "pathwise",
     "renyi_bound",

@@ -10,75 +10,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from optax import contrib
 
-from bayeskit._errors import MethodError
-from bayeskit._typing import Array
-from bayeskit.inference.mcmc.chains import CHAIN_METHODS, ChainMethod
+from bayeskit._errors import MethodError, ModelError
+from bayeskit._typing import Array, Values
+from bayeskit.inference.mcmc.chains import CHAIN_METHODS, ChainMethod, map_chains
 from bayeskit.inference.method import check_choice, check_counts, is_number, is_whole, require
+from bayeskit.inference.model_parameters import (
+    constrained_parameters,
+    lift_parameters,
+    model_parameters,
+    with_parameters,
+)
+from bayeskit.inference.vi import windows
 from bayeskit.inference.vi.expectation import expectation
-from bayeskit.inference.vi.guides import (
-    FullRank,
-    FunctionGuide,
-    Guide,
-    LowRank,
-    MeanField,
-    mean_field,
-)
-from bayeskit.inference.vi.objectives import (
-    ELBO,
-    AnnealedELBO,
-    CauchySchwarz,
-    ForwardKL,
-    ImportanceWeightedELBO,
-    LogVariance,
-    NamedFDivergence,
-    Objective,
-    RenyiBound,
-    ReweightedWakeSleep,
-    SymmetricKL,
-    TemperedELBO,
-    WakeGuide,
-)
-from bayeskit.program import draw, log_density
+from bayeskit.inference.vi.guides import FunctionGuide, Guide, LaplaceGuide, Parameters, mean_field
+from bayeskit.inference.vi.natural import NATURAL_GUIDES
+from bayeskit.inference.vi.objectives import ELBO, Objective
+from bayeskit.inference.vi.optimizers import LEARNING_RATES, transformation
+from bayeskit.inference.vi.settings import describe, revive
+from bayeskit.inference.vi.windows import WINDOWS, Windows
+from bayeskit.program import Program, draw, log_density
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
 __all__ = ["VI"]
 
-OPTIMIZERS = ("adam", "prodigy")
 AVERAGED = 0.25
 """The last part of the steps, over which the parameters are averaged."""
+MODEL = "parameters of the model"
 
-_KINDS: dict[str, type] = {
-    "mean_field": MeanField,
-    "full_rank": FullRank,
-    "low_rank": LowRank,
-    "elbo": ELBO,
-    "importance_weighted_elbo": ImportanceWeightedELBO,
-    "renyi_bound": RenyiBound,
-    "tempered_elbo": TemperedELBO,
-    "annealed_elbo": AnnealedELBO,
-    "wake_guide": WakeGuide,
-    "reweighted_wake_sleep": ReweightedWakeSleep,
-    "forward_kl": ForwardKL,
-    "symmetric_kl": SymmetricKL,
-    "f_divergence": NamedFDivergence,
-    "cauchy_schwarz": CauchySchwarz,
-    "log_variance": LogVariance,
-}
+
+class Fit(NamedTuple):
+    """`parameters` of the guide (and of the model); `optimizer`: its state; `average`: of the last parameters;
+    `windows`: what the stopping rule knows.
+    """
+
+    parameters: Parameters
+    optimizer: Any
+    average: Parameters
+    windows: Windows
 
 
 class VIState(NamedTuple):
-    """`key`: raw; `step`: taken so far; `parameters` of the guide; `optimizer`: its state; `average`: of the last
-    parameters; `loss` and `gradient_norm`: of every step so far, shape `(num_steps,)`.
+    """`key`: raw; `step`: so far; `fit`; `loss` and `gradient_norm`: of every step so far, shape `(num_steps,)`, NaN
+    where none was taken.
     """
 
     key: Array
     step: Array
-    parameters: dict[str, Array]
-    optimizer: Any
-    average: dict[str, Array]
+    fit: Fit
     loss: Array
     gradient_norm: Array
 
@@ -129,6 +109,7 @@ class VI(ChainMethod):
     num_steps: int = 10_000
     learning_rate: float | None = None
     optimizer: str = "adam"
+    tolerance: float | None = None
     num_draws: int = 1000
     num_chains: int = 1
     chain_method: str = "auto"
@@ -138,12 +119,28 @@ class VI(ChainMethod):
             object.__setattr__(self, "guide", FunctionGuide(self.guide))
         require(isinstance(self.guide, Guide), "guide", self.guide, "a guide such as bayeskit.full_rank()")
         require(isinstance(self.objective, Objective), "objective", self.objective, "one such as bayeskit.elbo()")
-        check_counts(self)
-        require(is_whole(self.num_steps) and self.num_steps >= 1, "num_steps", self.num_steps, "a positive integer")
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("optimizer", self.optimizer, tuple(LEARNING_RATES))
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
         rate = self.learning_rate
         require(rate is None or (is_number(rate) and rate > 0), "learning_rate", rate, "a positive number, or None")
+        self._check_steps()
+        check_counts(self)
+        if self.optimizer == "natural" and not isinstance(self.guide, NATURAL_GUIDES):
+            raise MethodError(
+                "optimizer='natural' needs a normal guide whose Fisher information is known: bayeskit.mean_field(), "
+                f"full_rank() or laplace_guide(); got {describe(self.guide)}"
+            )
+
+    def _check_steps(self) -> None:
+        least = 0 if isinstance(self.guide, LaplaceGuide) else 1
+        ok = is_whole(self.num_steps) and self.num_steps >= least
+        must = "an integer of at least 0" if least == 0 else "a positive integer (0 with bayeskit.laplace_guide() only)"
+        require(ok, "num_steps", self.num_steps, must)
+        if self.tolerance is None:
+            return
+        require(is_number(self.tolerance) and self.tolerance > 0, "tolerance", self.tolerance, "positive, or None")
+        shortest = 25 * WINDOWS
+        require(self.num_steps >= shortest, "num_steps", self.num_steps, f"at least {shortest} for a tolerance")
 
     @property
     def num_warmup(self) -> int:  # type: ignore[override]
@@ -151,84 +148,144 @@ class VI(ChainMethod):
         return self.num_steps
 
     def settings(self) -> dict[str, object]:
-        given = super().settings()
-        return given | {name: _describe(given[name]) for name in ("guide", "objective")}
+        return {name: describe(value) for name, value in super().settings().items()}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> VI:
-        return cls(**{name: _revive(name, value) for name, value in settings.items()})
+        return cls(**{name: revive(name, value) for name, value in settings.items()})
+
+    def lift(self, program: Program) -> Program:
+        return lift_parameters(program)
+
+    def check_target(self, target: Target) -> None:
+        super().check_target(target)
+        if model_parameters(target) and (self.optimizer == "natural" or isinstance(self.guide, LaplaceGuide)):
+            raise ModelError(
+                f"model {target.program.name!r} has numpyro.param statements, which neither optimizer='natural' nor "
+                "bayeskit.laplace_guide() can fit; use optimizer='adam' with another guide"
+            )
+
+    def init(self, key: Array, target: Target, positions: Values) -> Any:
+        self._family.ready(target, target.size)
+        return super().init(key, target, positions)
 
     def init_chain(self, key: Array, target: Target, position: Array) -> VIState:
         parameters = self._family.init(key, target, position)
-        trace = jnp.zeros((self.num_steps,), position.dtype)
+        learned = model_parameters(target)
+        if learned:
+            parameters = {**parameters, MODEL: learned}
+        trace = jnp.full((self.num_steps,), jnp.nan, position.dtype)
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        first = self._transformation().init(parameters)
-        return VIState(raw, jnp.zeros((), jnp.int32), parameters, first, parameters, trace, trace)
+        first = transformation(self.optimizer, self._family, 1.0).init(parameters)
+        fit = Fit(parameters, first, parameters, windows.no_windows(position))
+        return VIState(raw, jnp.zeros((), jnp.int32), fit, trace, trace)
+
+    def warmup(self, state: Any, target: Target) -> Any:
+        if not isinstance(self.guide, LaplaceGuide):
+            return state
+        state = map_chains(self, _prepare, (state,), target)
+        self.guide.check(state.fit.parameters, target)
+        return state
 
     def step_chain(self, state: VIState, target: Target) -> tuple[VIState, Array, dict[str, Array]]:
         fit_key, draw_key = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step))
+        if self.num_steps == 0:
+            return state._replace(step=state.step + 1), *self._draw(state.fit, target, draw_key)
         fitting = state.step < self.num_steps
-        state = jax.lax.cond(fitting, lambda: self._improve(state, target, fit_key), lambda: state)
+        none = jnp.full((), jnp.nan, state.loss.dtype)
+        fit, loss, norm = jax.lax.cond(
+            fitting & ~state.fit.windows.stopped,
+            lambda: self._improve(state.fit, state.step, target, fit_key),
+            lambda: (state.fit, none, none),
+        )
+        shapes = jax.eval_shape(self._draw, fit, target, draw_key)
         position, stats = jax.lax.cond(
             fitting,
-            lambda: jax.tree.map(
-                lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(self._draw, state, target, draw_key)
-            ),
-            lambda: self._draw(state, target, draw_key),
+            lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
+            lambda: self._draw(fit, target, draw_key),
         )
-        return state._replace(step=state.step + 1), position, stats
+        state = VIState(
+            key=state.key,
+            step=state.step + 1,
+            fit=fit,  # the traces stay outside of the conditional, which would copy them at every step
+            loss=state.loss.at[state.step].set(loss, mode="drop"),
+            gradient_norm=state.gradient_norm.at[state.step].set(norm, mode="drop"),
+        )
+        return state, position, stats
+
+    def drawn_from(self, state: VIState, target: Target) -> Target:
+        return with_parameters(target, state.fit.average.get(MODEL, {}))
 
     def traces(self, state: VIState) -> dict[str, np.ndarray]:
-        """Loss and norm of the gradient at every step, shape `(chain, num_steps)`."""
+        """Loss and norm of the gradient at every step, shape `(chain, num_steps)`; NaN after the fit has stopped."""
+        if self.num_steps == 0:
+            return {}
         return {"loss": np.asarray(state.loss), "gradient_norm": np.asarray(state.gradient_norm)}
 
-    def _transformation(self) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(
-            self.learning_rate or (0.02 if self.optimizer == "adam" else 1.0), self.num_steps
-        )
-        if self.optimizer == "prodigy":
-            return contrib.prodigy(schedule)
-        return optax.adam(schedule)
+    def learned(self, state: VIState, target: Target) -> dict[str, np.ndarray]:
+        """Parameters of the model, shape `(chain, ...)`."""
+        values = state.fit.average.get(MODEL)
+        if not values:
+            return {}
+        chains = [
+            constrained_parameters(target, {name: jnp.asarray(value[chain]) for name, value in values.items()})
+            for chain in range(self.num_chains)
+        ]
+        return {name: np.stack([np.asarray(one[name]) for one in chains]) for name in chains[0]}
 
-    def _improve(self, state: VIState, target: Target, key: Array) -> VIState:
-        def loss(parameters: dict[str, Array]) -> Array:
-            model, guide = self._family.programs(parameters, target)
+    def _improve(self, fit: Fit, step: Array, target: Target, key: Array) -> tuple[Fit, Array, Array]:
+        """One step of the optimisation: the fit after it, the loss before it and the norm of its gradient."""
+
+        def loss(parameters: Parameters) -> Array:
+            model, guide = self._family.programs(parameters, with_parameters(target, parameters.get(MODEL, {})))
             return -number_of(expectation(lambda: self.objective(model, guide))(key))
 
-        value, gradient = jax.value_and_grad(loss)(state.parameters)
+        value, gradient = jax.value_and_grad(loss)(fit.parameters)
         norm = optax.tree.norm(gradient)
         fine = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, optimizer = self._transformation().update(gradient, state.optimizer, state.parameters)
-        moved = optax.apply_updates(state.parameters, updates), optimizer
+        rule = transformation(self.optimizer, self._family, self._rate(fit, step))
+        updates, optimizer = rule.update(gradient, fit.optimizer, fit.parameters)
+        moved = optax.apply_updates(fit.parameters, updates), optimizer
         parameters, optimizer = (
             jax.tree.map(  # a step whose gradient is not finite is not taken, and shows in the trace
-                lambda new, old: jnp.where(fine, new, old).astype(old.dtype), moved, (state.parameters, state.optimizer)
+                lambda new, old: jnp.where(fine, new, old).astype(old.dtype), moved, (fit.parameters, fit.optimizer)
             )
         )
-        count = state.step - (self.num_steps - max(1, round(AVERAGED * self.num_steps))) + 1
-        share = 1.0 / jnp.maximum(count, 1)
-        average = jax.tree.map(
-            lambda old, new: (old + (new - old) * share).astype(old.dtype), state.average, parameters
-        )
-        return state._replace(
-            parameters=parameters,
-            optimizer=optimizer,
-            average=average,
-            loss=state.loss.at[state.step].set(value.astype(state.loss.dtype)),
-            gradient_norm=state.gradient_norm.at[state.step].set(norm.astype(state.loss.dtype)),
-        )
+        share = 1.0 / jnp.maximum(step - self._first_averaged(step) + 1, 1)
+        average = jax.tree.map(lambda old, new: (old + (new - old) * share).astype(old.dtype), fit.average, parameters)
+        value, norm = (number.astype(fit.windows.mean.dtype) for number in (value, norm))
+        seen = fit.windows
+        if self.tolerance is not None:
+            seen = windows.record(seen, value, step, self.num_steps, self.tolerance)
+        return Fit(parameters, optimizer, average, seen), value, norm
 
-    def _draw(self, state: VIState, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
-        model, guide = self._family.programs(state.average, target)
+    def _rate(self, fit: Fit, step: Array) -> Array:
+        """The step size: falling along a cosine, or by the stopping rule."""
+        largest = self.learning_rate or LEARNING_RATES[self.optimizer]
+        if self.tolerance is not None:
+            return largest * fit.windows.share
+        return jnp.asarray(optax.cosine_decay_schedule(largest, self.num_steps)(step))
 
-        def weighted() -> tuple[dict[str, Array], Array, Array]:
+    def _first_averaged(self, step: Array) -> Array | int:
+        if self.tolerance is not None:
+            return windows.first_step(windows.window_of(step, self.num_steps), self.num_steps)
+        return self.num_steps - max(1, round(AVERAGED * self.num_steps))
+
+    def _draw(self, fit: Fit, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
+        target = with_parameters(target, fit.average.get(MODEL, {}))
+        model, guide = self._family.programs(fit.average, target)
+
+        def weighted() -> tuple[Values, Array, Array]:
             choices, log_q = draw(guide)
             return choices, number_of(log_q), number_of(log_density(model, choices))
 
         choices, log_q, log_joint = expectation(weighted)(key)
         position = self._family.position(choices, target)
         lp = target.log_density(target.unravel(position))
-        return position, {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
+        stats = {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
+        if self.tolerance is not None:
+            stats["converged"] = fit.windows.stopped
+        return position, stats
 
     @property
     def _family(self) -> Guide:
@@ -237,21 +294,9 @@ class VI(ChainMethod):
         return self.guide
 
 
-def _describe(setting: object) -> object:
-    """A guide or an objective as plain data."""
-    for name, kind in _KINDS.items():
-        if type(setting) is kind:
-            return {"kind": name, **dataclasses.asdict(setting)}  # type: ignore[call-overload]
-    return repr(setting)
-
-
-def _revive(name: str, setting: Any) -> Any:
-    """The inverse of `_describe`; also from a name alone, as in a run file."""
-    if name not in ("guide", "objective") or isinstance(setting, Guide | Objective):
-        return setting
-    fields = {"kind": setting} if isinstance(setting, str) else dict(setting)
-    kind = _KINDS.get(str(fields.pop("kind", None)))
-    if kind is None:
-        known = ", ".join(repr(known) for known in _KINDS)
-        raise MethodError(f"{name} must be one of {known}, or a table with such a kind and its settings; got {setting}")
-    return kind(**fields)
+def _prepare(method: VI, target: Target, state: VIState) -> VIState:
+    """The state of one chain at a mode."""
+    if not isinstance(method.guide, LaplaceGuide):
+        raise TypeError("checked before")
+    parameters = method.guide.prepare(state.fit.parameters, target)
+    return state._replace(fit=state.fit._replace(parameters=parameters, average=parameters))
