@@ -129,7 +129,7 @@ if TYPE_CHECKING:
         SamplingError,
         StorageError,
     )
-    from bayeskit.diagnostics import Finding, Verdict, check, compare, loo, report, summary
+    from bayeskit.diagnostics import Finding, Verdict, check, compare, importance_resample, loo, report, summary
     from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
     from bayeskit.inference.vi import (
         VI,

@@ -14,12 +14,13 @@ _EXPORTS = {
     "Verdict": "bayeskit.diagnostics.findings",
     "check": "bayeskit.diagnostics.verdict",
     "summary": "bayeskit.diagnostics.tables",
+    "importance_resample": "bayeskit.diagnostics.resampling",
     "loo": "bayeskit.diagnostics.predictive",
     "compare": "bayeskit.diagnostics.predictive",
     "report": "bayeskit.diagnostics.page",
 }
 
-__all__ = ["Finding", "Measure", "Verdict", "check", "compare", "loo", "report", "summary"]
+__all__ = ["Finding", "Measure", "Verdict", "check", "compare", "importance_resample", "loo", "report", "summary"]
 
 
 def __getattr__(name: str) -> object:
@@ -38,5 +39,6 @@ if TYPE_CHECKING:
     from bayeskit.diagnostics.findings import Finding, Measure, Verdict
     from bayeskit.diagnostics.page import report
     from bayeskit.diagnostics.predictive import compare, loo
+    from bayeskit.diagnostics.resampling import importance_resample
     from bayeskit.diagnostics.tables import summary
     from bayeskit.diagnostics.verdict import check

@@ -15,9 +15,15 @@ MAX_K = 0.7
 MIN_ESS = 10.0
 MAX_SHIFT = 0.25
 MAX_RATIO = 1.15
-_ADVICE = (
-    "a richer guide (bayeskit.full_rank()), more steps (num_steps), or NUTS started from this fit: "
-    "bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)."
+_NUTS = "NUTS started from this fit: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)"
+_FAR = (
+    "a guide that can follow the posterior (bayeskit.full_rank(), mixture(...), flow()), more steps (num_steps), or "
+    f"{_NUTS}. Its weights are of no use; once k is below {MAX_K}, bayeskit.importance_resample(post, num_draws, "
+    "key=...) corrects what is left."
+)
+_MOMENTS = (
+    "weighted draws in place of those of the guide: bayeskit.importance_resample(post, num_draws, key=...); a richer "
+    f"guide (bayeskit.full_rank()); or {_NUTS}."
 )
 
 
@@ -49,7 +55,7 @@ def importance_weights(stats: dict[str, np.ndarray], sites: list[Site]) -> tuple
             k,
             MAX_K,
             f"The guide is far from the posterior{few}: do not trust its means and standard deviations.",
-            _ADVICE,
+            _FAR,
         )
     ], measures
 
@@ -83,7 +89,7 @@ def _moments(fits: list[Fit], sites: list[Site]) -> list[Finding]:
             1.0,
             f"Weighting the draws towards the posterior moves a mean by more than {MAX_SHIFT} standard deviations, or "
             f"changes a standard deviation by a factor of more than {MAX_RATIO}: the guide's are wrong there.",
-            _ADVICE,
+            _MOMENTS,
         )
     ]
 
@@ -113,27 +119,3 @@ def pareto_k(log_weights: np.ndarray) -> Fit:
         smoothed, k = array_stats.psislw(-log_weights)  # it takes log likelihoods, and negates them
     weights = np.exp(smoothed - smoothed.max())
     return Fit(float(k) if np.isfinite(k) else np.inf, ess, weights / weights.sum())
-
-
-def optimisation(traces: dict[str, np.ndarray]) -> list[Finding]:
-    """Steps of the optimisation that were not taken because loss or gradient was not finite."""
-    if "loss" not in traces:
-        return []
-    bad = ~np.isfinite(traces["loss"])
-    if "gradient_norm" in traces:
-        bad = bad | ~np.isfinite(traces["gradient_norm"])
-    if not bad.any():
-        return []
-    share = float(bad.mean())
-    return [
-        Finding(
-            "skipped_steps",
-            "error" if share > 0.01 else "warning",
-            ("loss",),
-            share,
-            0.01,
-            f"Loss or gradient was not finite at {int(bad.sum())} of {bad.size} steps, which were not taken.",
-            "a smaller learning_rate, starting values (init=), or a model whose density is finite wherever the guide "
-            "may go.",
-        )
-    ]

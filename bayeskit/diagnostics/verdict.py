@@ -9,7 +9,9 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, posterior_sites
 from bayeskit.diagnostics.findings import Finding, Measure, Verdict
-from bayeskit.diagnostics.importance import importance_weights, optimisation
+from bayeskit.diagnostics.importance import importance_weights
+from bayeskit.diagnostics.optimisation import fits_disagree, optimisation
+from bayeskit.diagnostics.resampling import capped, resampled
 
 _STATS_NEEDED = {
     "diverging": "divergences",
@@ -40,6 +42,9 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
     `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
     `guide_moments`      error    means or standard deviations of a guide that its weights change by much
+    `fits_disagree`      error    independent fits that differ by more than chance
+    `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
+    `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     ==================== ======== ================================================================================
@@ -89,14 +94,18 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
         convergence(sites),
         sampler.tree_depth(stats),
         importance_weights(stats, moving),
+        resampled(stats),
     ):
         findings += found
         measures += numbers
-    if "log_weight" in stats:  # independent draws of a guide: that there is one chain says nothing of them
+    if "log_weight" in stats or "importance_ess" in stats:
+        # independent draws: that there is one chain says nothing of them
         findings = [finding for finding in findings if finding.name != "one_chain"]
-    findings += optimisation(_warmup_stats(post))
+    if "log_weight" in stats:
+        findings = fits_disagree(findings, stats["log_weight"])
+    findings += optimisation(_warmup_stats(post), stats)
     findings += _float32(post, findings, lp)
-    verdict = _verdict(sites, findings, measures, _unchecked(moving, stats))
+    verdict = _verdict(sites, findings, capped(measures, stats), _unchecked(moving, stats))
     if not quiet:
         print(verdict)
     return verdict
@@ -182,7 +191,8 @@ def _float32(post: xr.DataTree, findings: list[Finding], lp: np.ndarray | None) 
 
 
 def _unchecked(sites: list[Site], stats: dict[str, np.ndarray]) -> list[str]:
-    needed = {} if "log_weight" in stats else _STATS_NEEDED  # independent draws of a guide have none of these
+    of_guide = "log_weight" in stats or "importance_ess" in stats
+    needed = {} if of_guide else _STATS_NEEDED  # independent draws of a guide have none of these
     notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in stats]
     if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]

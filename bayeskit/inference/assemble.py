@@ -151,7 +151,7 @@ def assemble(
     if warmup_stats:
         tree = add_group(tree, "warmup_sample_stats", warmup_stats)
     if learned:
-        tree = add_group(tree, "model_parameters", learned, dims={name: ("fit",) for name in learned})
+        tree = add_group(tree, "model_parameters", learned, dims=dict.fromkeys(learned, ("fit",)))
     if log_likelihood is not None:
         batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)

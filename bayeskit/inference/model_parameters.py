@@ -57,7 +57,9 @@ class Lifted:
 
     def __call__(self, **given: Any) -> object:
         values = {name: given.pop(name) for name in list(given) if is_parameter(name)}
-        with _Give({p.name: jax.tree.unflatten(p.structure, [values[leaf] for leaf in p.leaves]) for p in self.parameters}):
+        with _Give(
+            {p.name: jax.tree.unflatten(p.structure, [values[leaf] for leaf in p.leaves]) for p in self.parameters}
+        ):
             return self.model(**given)
 
 

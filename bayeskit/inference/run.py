@@ -99,8 +99,8 @@ def infer(
     labels(target.structure, dims, coords)
     if log_likelihood and model_parameters(target):
         raise ModelError(
-            f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not known "
-            "before the fit; leave it out"
+            f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
+            "known before the fit; leave it out"
         )
     raw = raw_key(key)
     run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)

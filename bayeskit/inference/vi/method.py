@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
@@ -21,34 +20,19 @@ from bayeskit.inference.model_parameters import (
     model_parameters,
     with_parameters,
 )
-from bayeskit.inference.vi import windows
 from bayeskit.inference.vi.expectation import expectation
-from bayeskit.inference.vi.guides import FunctionGuide, Guide, LaplaceGuide, Parameters, mean_field
+from bayeskit.inference.vi.fitting import MODEL, Fit, Optimisation
+from bayeskit.inference.vi.guides import FunctionGuide, Guide, LaplaceGuide, mean_field
 from bayeskit.inference.vi.natural import NATURAL_GUIDES
 from bayeskit.inference.vi.objectives import ELBO, Objective
-from bayeskit.inference.vi.optimizers import LEARNING_RATES, transformation
+from bayeskit.inference.vi.optimizers import LEARNING_RATES
 from bayeskit.inference.vi.settings import describe, revive
-from bayeskit.inference.vi.windows import WINDOWS, Windows
+from bayeskit.inference.vi.windows import WINDOWS
 from bayeskit.program import Program, draw, log_density
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
 __all__ = ["VI"]
-
-AVERAGED = 0.25
-"""The last part of the steps, over which the parameters are averaged."""
-MODEL = "parameters of the model"
-
-
-class Fit(NamedTuple):
-    """`parameters` of the guide (and of the model); `optimizer`: its state; `average`: of the last parameters;
-    `windows`: what the stopping rule knows.
-    """
-
-    parameters: Parameters
-    optimizer: Any
-    average: Parameters
-    windows: Windows
 
 
 class VIState(NamedTuple):
@@ -76,19 +60,39 @@ class VI(ChainMethod):
     The parameters that are drawn from are the average over the last quarter of the steps (Dhaka, Catalina, Andersen,
     Magnusson, Huggins and Vehtari 2020). The step size falls to zero along a cosine.
 
+    With a ``tolerance`` a rule decides when to stop. The steps are divided into 40 windows. Where the mean loss of a
+    window is not lower than that of the window before by the tolerance (two standard errors of the difference added),
+    the step size is divided by four; where that has not lowered the loss by the tolerance either, the fit stops. The
+    parameters are then frozen, at the average over the last window; the traces are NaN after the last step, and
+    ``sample_stats/converged`` is true. Where the rule is not met within ``num_steps``, that is false and the verdict bad.
+    (After Welandawe, Andersen, Vehtari and Huggins 2022, "Robust, automated, and accurate black-box variational
+    inference".) Under ``chain_method="vectorized"`` a fit that has stopped saves no time.
+
+    ``numpyro.param`` statements of the model are parameters without a prior: they are fitted together with the guide,
+    by the same objective (for a bound on the evidence this is empirical Bayes), and are reported in the group
+    ``model_parameters``.
+
     Args:
-        guide: the family: :func:`bayeskit.mean_field`, :func:`bayeskit.full_rank`, :func:`bayeskit.low_rank`; or a
-            guide of your own, a NumPyro function of (some of) the model's arguments with ``numpyro.param`` statements.
+        guide: the family: :func:`bayeskit.mean_field`, :func:`bayeskit.full_rank`, :func:`bayeskit.low_rank`,
+            :func:`bayeskit.laplace_guide`, :func:`bayeskit.block`, :func:`bayeskit.mixture`, :func:`bayeskit.flow`; or
+            a guide of your own, a NumPyro function of (some of) the model's arguments with ``numpyro.param``
+            statements.
         objective: what is maximised: :func:`bayeskit.elbo`, :func:`bayeskit.importance_weighted_elbo`.
-        num_steps: optimisation steps.
-        learning_rate: the largest step size of ``"adam"``; ``"prodigy"`` finds its own, and scales it by this.
-        optimizer: ``"adam"``, or ``"prodigy"`` (Mishchenko and Defazio 2024), which needs no learning rate.
+        num_steps: optimisation steps (at most, with a tolerance); may be 0 with :func:`bayeskit.laplace_guide`.
+        learning_rate: the largest step size; by default .02 for ``"adam"`` and .1 for ``"natural"``; ``"prodigy"``
+            finds its own, and scales it by this.
+        optimizer: ``"adam"``; ``"prodigy"`` (Mishchenko and Defazio 2024), which needs no learning rate; or
+            ``"natural"``, natural gradients for ``mean_field``, ``full_rank`` and ``laplace_guide``: the gradient times
+            the inverse of the guide's Fisher information, so that units and correlations of the parameters do not
+            matter (Amari 1998; Tan 2022).
+        tolerance: by how much (in nats, for a bound on the evidence) the loss must fall for the fit to go on.
         num_draws: draws from the fitted guide.
         num_chains: independent fits, from different starts.
         chain_method: how the fits are spread: ``"auto"``, ``"threads"``, ``"vectorized"``, ``"sharded"``.
 
     Raises:
         MethodError: an impossible setting.
+        ModelError: when it runs: the guide does not fit the model.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist
@@ -176,9 +180,7 @@ class VI(ChainMethod):
             parameters = {**parameters, MODEL: learned}
         trace = jnp.full((self.num_steps,), jnp.nan, position.dtype)
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        first = transformation(self.optimizer, self._family, 1.0).init(parameters)
-        fit = Fit(parameters, first, parameters, windows.no_windows(position))
-        return VIState(raw, jnp.zeros((), jnp.int32), fit, trace, trace)
+        return VIState(raw, jnp.zeros((), jnp.int32), self._optimisation.start(parameters, position), trace, trace)
 
     def warmup(self, state: Any, target: Target) -> Any:
         if not isinstance(self.guide, LaplaceGuide):
@@ -195,7 +197,7 @@ class VI(ChainMethod):
         none = jnp.full((), jnp.nan, state.loss.dtype)
         fit, loss, norm = jax.lax.cond(
             fitting & ~state.fit.windows.stopped,
-            lambda: self._improve(state.fit, state.step, target, fit_key),
+            lambda: self._optimisation.step(state.fit, state.step, target, fit_key),
             lambda: (state.fit, none, none),
         )
         shapes = jax.eval_shape(self._draw, fit, target, draw_key)
@@ -233,44 +235,6 @@ class VI(ChainMethod):
         ]
         return {name: np.stack([np.asarray(one[name]) for one in chains]) for name in chains[0]}
 
-    def _improve(self, fit: Fit, step: Array, target: Target, key: Array) -> tuple[Fit, Array, Array]:
-        """One step of the optimisation: the fit after it, the loss before it and the norm of its gradient."""
-
-        def loss(parameters: Parameters) -> Array:
-            model, guide = self._family.programs(parameters, with_parameters(target, parameters.get(MODEL, {})))
-            return -number_of(expectation(lambda: self.objective(model, guide))(key))
-
-        value, gradient = jax.value_and_grad(loss)(fit.parameters)
-        norm = optax.tree.norm(gradient)
-        fine = jnp.isfinite(value) & jnp.isfinite(norm)
-        rule = transformation(self.optimizer, self._family, self._rate(fit, step))
-        updates, optimizer = rule.update(gradient, fit.optimizer, fit.parameters)
-        moved = optax.apply_updates(fit.parameters, updates), optimizer
-        parameters, optimizer = (
-            jax.tree.map(  # a step whose gradient is not finite is not taken, and shows in the trace
-                lambda new, old: jnp.where(fine, new, old).astype(old.dtype), moved, (fit.parameters, fit.optimizer)
-            )
-        )
-        share = 1.0 / jnp.maximum(step - self._first_averaged(step) + 1, 1)
-        average = jax.tree.map(lambda old, new: (old + (new - old) * share).astype(old.dtype), fit.average, parameters)
-        value, norm = (number.astype(fit.windows.mean.dtype) for number in (value, norm))
-        seen = fit.windows
-        if self.tolerance is not None:
-            seen = windows.record(seen, value, step, self.num_steps, self.tolerance)
-        return Fit(parameters, optimizer, average, seen), value, norm
-
-    def _rate(self, fit: Fit, step: Array) -> Array:
-        """The step size: falling along a cosine, or by the stopping rule."""
-        largest = self.learning_rate or LEARNING_RATES[self.optimizer]
-        if self.tolerance is not None:
-            return largest * fit.windows.share
-        return jnp.asarray(optax.cosine_decay_schedule(largest, self.num_steps)(step))
-
-    def _first_averaged(self, step: Array) -> Array | int:
-        if self.tolerance is not None:
-            return windows.first_step(windows.window_of(step, self.num_steps), self.num_steps)
-        return self.num_steps - max(1, round(AVERAGED * self.num_steps))
-
     def _draw(self, fit: Fit, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
         target = with_parameters(target, fit.average.get(MODEL, {}))
         model, guide = self._family.programs(fit.average, target)
@@ -286,6 +250,11 @@ class VI(ChainMethod):
         if self.tolerance is not None:
             stats["converged"] = fit.windows.stopped
         return position, stats
+
+    @property
+    def _optimisation(self) -> Optimisation:
+        rate = self.learning_rate or LEARNING_RATES[self.optimizer]
+        return Optimisation(self._family, self.objective, self.optimizer, rate, self.num_steps, self.tolerance)
 
     @property
     def _family(self) -> Guide:

@@ -35,12 +35,12 @@ LONGEST = 0.5
 
 
 def natural(guide: Guide, rate: Array | float) -> optax.GradientTransformation:
-    """Steps along the natural gradient.
+    r"""Steps along the natural gradient.
 
     Args:
         guide: one of `NATURAL_GUIDES`.
         rate: step size; one is Newton's for a normal target. Where a step would be longer than `LONGEST`
-            :math:`\\sqrt d` in the Fisher metric, it is shortened.
+            :math:`\sqrt d` in the Fisher metric, it is shortened.
     """
     step = _mean_field if isinstance(guide, MeanField) else _full_rank
 

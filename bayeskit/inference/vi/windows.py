@@ -4,8 +4,9 @@ The steps are divided into `WINDOWS` windows of equal length. At the end of each
 :math:`\bar L_w` and its standard error :math:`s_w` (from the losses within the window):
 
 * the loss *still falls* where :math:`\bar L_{w-1} - \bar L_w + 2\sqrt{s_{w-1}^2 + s_w^2}` is at least the tolerance;
-* else a plateau is reached. Where the plateau before, at the larger step size, was higher by at least the tolerance (two
-  standard errors added likewise), or where it is the first, the step size is divided by `SHRINK`, and the fit goes on;
+* else a plateau is reached. Where the plateau before, at the larger step size, was higher by at least the tolerance
+  (two standard errors added likewise), or where this is the first, the step size is divided by `SHRINK`, and the fit
+  goes on;
 * else it stops: neither more steps nor smaller ones improve the bound by the tolerance.
 
 The parameters that are kept are the average over the last window. After Welandawe, Andersen, Vehtari and Huggins
@@ -28,12 +29,12 @@ SHRINK = 4.0
 
 
 class Windows(NamedTuple):
-    """`count`, `mean`, `squares`: of the losses of this window (Welford); `before`, `before_error`: mean of the window
+    """`number`, `mean`, `squares`: of the losses of this window (Welford); `before`, `before_error`: mean of the window
     before and its squared standard error; `level`, `level_error`: of the plateau before; `share`: of the step size;
     `stopped`.
     """
 
-    count: Array
+    number: Array
     mean: Array
     squares: Array
     before: Array
@@ -64,10 +65,10 @@ def record(windows: Windows, loss: Array, step: Array, num_steps: int, tolerance
     """Take a loss into account; a loss that is not finite counts for nothing."""
     fine = jnp.isfinite(loss)
     loss = jnp.where(fine, loss, windows.mean)
-    count = windows.count + fine
-    mean = windows.mean + jnp.where(fine, (loss - windows.mean) / jnp.maximum(count, 1.0), 0.0)
+    number = windows.number + fine
+    mean = windows.mean + jnp.where(fine, (loss - windows.mean) / jnp.maximum(number, 1.0), 0.0)
     squares = windows.squares + (loss - windows.mean) * (loss - mean)
-    windows = windows._replace(count=count, mean=mean, squares=squares)
+    windows = windows._replace(number=number, mean=mean, squares=squares)
     over = window_of(step + 1, num_steps) > window_of(step, num_steps)
     judged = _judge(windows, tolerance)
     return Windows(*(jnp.where(over, new, old) for new, old in zip(judged, windows, strict=True)))
@@ -75,8 +76,8 @@ def record(windows: Windows, loss: Array, step: Array, num_steps: int, tolerance
 
 def _judge(windows: Windows, tolerance: float) -> Windows:
     """At the end of a window."""
-    error = windows.squares / jnp.maximum(windows.count * (windows.count - 1.0), 1.0)
-    mean = jnp.where(windows.count > 1, windows.mean, jnp.inf)
+    error = windows.squares / jnp.maximum(windows.number * (windows.number - 1.0), 1.0)
+    mean = jnp.where(windows.number > 1, windows.mean, jnp.inf)
 
     def settled(earlier: Array, earlier_error: Array) -> Array:
         return earlier - mean + 2.0 * jnp.sqrt(earlier_error + error) < tolerance
@@ -85,7 +86,7 @@ def _judge(windows: Windows, tolerance: float) -> Windows:
     stopped = plateau & settled(windows.level, windows.level_error)
     zero, none = jnp.zeros_like(mean), jnp.full_like(mean, jnp.inf)
     return Windows(
-        count=zero,
+        number=zero,
         mean=zero,
         squares=zero,
         before=jnp.where(plateau, none, mean),  # the first window at a new step size is on its way

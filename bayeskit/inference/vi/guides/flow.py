@@ -80,8 +80,8 @@ def flow(
     Needs flowjax: ``pip install "bayeskit[flows]"``.
 
     Args:
-        architecture: ``"masked_autoregressive"``: shift and scale from all coordinates before; or ``"coupling"``: half of the
-            coordinates from the other half, whose inverse is as cheap as the transformation itself.
+        architecture: ``"masked_autoregressive"``: shift and scale from all coordinates before; or ``"coupling"``: those
+            of one half from the other half, whose inverse is as cheap as the transformation itself.
         num_layers: number of layers.
         width: of the networks' hidden layers.
         depth: number of hidden layers.

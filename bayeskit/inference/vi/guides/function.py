@@ -41,7 +41,7 @@ class FunctionGuide(Guide):
         }
         if shared := [name for name in parameters if name in fitted_names(target)]:
             raise ModelError(
-                f"parameter {shared[0]!r} is in the model and in the guide {self._name!r}, which would be fitted apart; "
+                f"parameter {shared[0]!r} is in both the model and the guide {self._name!r}, which are fitted apart; "
                 "give them different names"
             )
         if not parameters:

@@ -179,7 +179,9 @@ def _check_mode(target: Target, fit: int, centre: np.ndarray, slope: np.ndarray,
     if not (np.isfinite(slope).all() and np.isfinite(curvature).all()):
         bad = int(np.argmax(~np.isfinite(slope) | ~np.isfinite(curvature).all(axis=1)))
         site = _site_of(target, bad)
-        raise ModelError(f"{where}: the gradient or the Hessian is not finite at the end of the search ({site}); {again}")
+        raise ModelError(
+            f"{where}: the gradient or the Hessian is not finite at the end of the search ({site}); {again}"
+        )
     unit = np.sqrt(np.abs(np.diag(curvature)))
     scale = np.where(unit > 0, unit, 1.0)
     values, vectors = np.linalg.eigh(curvature / scale[:, None] / scale)

@@ -2,7 +2,7 @@ r"""Mixtures of normal distributions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class Mixture(VectorGuide):
     guide: NormalGuide
     num_components: int
     spread: float = 1.0
-    estimator: Estimator = Score()
+    estimator: Estimator = field(default_factory=Score)
 
     def __post_init__(self) -> None:
         ok = isinstance(self.guide, MeanField | FullRank | LowRank)
