@@ -64,7 +64,7 @@ class VI(ChainMethod):
     window is not lower than that of the window before by the tolerance (two standard errors of the difference added),
     the step size is divided by four; where that has not lowered the loss by the tolerance either, the fit stops. The
     parameters are then frozen, at the average over the last window; the traces are NaN after the last step, and
-    ``sample_stats/converged`` is true. Where the rule is not met within ``num_steps``, that is false and the verdict bad.
+    ``sample_stats/converged`` is true. Where the rule is not met within ``num_steps`` it is false: a bad verdict.
     (After Welandawe, Andersen, Vehtari and Huggins 2022, "Robust, automated, and accurate black-box variational
     inference".) Under ``chain_method="vectorized"`` a fit that has stopped saves no time.
 

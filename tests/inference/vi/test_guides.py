@@ -1,0 +1,360 @@
+"""Guides: what they all promise, and what each is for, against closed forms."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import bayeskit as bk
+from bayeskit.inference.vi.guides.guide import SITE
+from bayeskit.program.weights import number_of
+
+LANDING = bk.elbo(8, sticking_the_landing=True)
+SLOPES = np.array([1.0, -0.5])
+
+
+def chained():
+    """A joint normal distribution over two sites: b given a is normal with mean SLOPES · a."""
+    a = numpyro.sample("a", dist.MultivariateNormal(jnp.array([0.5, -1.0]), jnp.array([[1.0, 0.9], [0.9, 2.0]])))
+    numpyro.sample("b", dist.Normal(a @ SLOPES, 0.5))
+    numpyro.factor("nothing", 0.0)
+
+
+def precision_of_chained():
+    prior = np.linalg.inv([[1.0, 0.9], [0.9, 2.0]])
+    return np.block([[prior + np.outer(SLOPES, SLOPES) / 0.25, -SLOPES[:, None] / 0.25], [-SLOPES[None] / 0.25, 4.0]])
+
+
+TARGET = bk.Target(bk.bind(chained))
+GUIDES = {
+    "mean_field": bk.mean_field(),
+    "full_rank": bk.full_rank(),
+    "low_rank": bk.low_rank(rank=2),
+    "laplace_guide": bk.laplace_guide(),
+    "block": bk.block(("b", bk.mean_field()), (["a"], bk.full_rank())),
+    "block of all kinds": bk.block(("b", bk.mixture(bk.mean_field(), 2)), rest=bk.flow("coupling", num_layers=2)),
+    "mixture": bk.mixture(bk.full_rank(), 3),
+    "masked autoregressive flow": bk.flow(num_layers=2, width=8),
+    "coupling flow": bk.flow("coupling", num_layers=2, width=8),
+}
+
+
+@pytest.fixture(params=GUIDES)
+def guide(request):
+    return GUIDES[request.param]
+
+
+def some_parameters(guide, scale=0.5):
+    """Parameters somewhere, not only at the start."""
+    guide.ready(TARGET, TARGET.size)
+    parameters = guide.init(jax.random.PRNGKey(0), TARGET, jnp.array([0.3, -0.2, 0.1]))
+    leaves, structure = jax.tree.flatten(parameters)
+    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
+    moved = [leaf + scale * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    parameters = jax.tree.unflatten(structure, moved)
+    if "root" in parameters:
+        parameters["root"] = jnp.tril(parameters["root"]) + jnp.eye(3)
+    return parameters
+
+
+def draws_of(guide, parameters, count):
+    def one(key):
+        def drawn():
+            choices, log_q = bk.draw(guide.program(parameters, TARGET))
+            return choices[SITE], number_of(log_q)
+
+        return bk.expectation(drawn)(key)
+
+    return jax.jit(jax.vmap(one))(jax.random.split(jax.random.PRNGKey(2), count))
+
+
+def log_density_of(guide, parameters):
+    def one(vector):
+        return bk.expectation(lambda: number_of(bk.log_density(guide.program(parameters, TARGET), {SITE: vector})))(0)
+
+    return jax.jit(jax.vmap(one))
+
+
+def test_the_density_of_a_draw_is_the_density_at_its_value(guide):
+    parameters = some_parameters(guide)
+    values, log_q = draws_of(guide, parameters, 20)
+    assert values.shape == (20, 3)
+    np.testing.assert_allclose(log_density_of(guide, parameters)(values), log_q, rtol=1e-6, atol=1e-6)
+
+
+def test_the_density_integrates_to_one(guide):
+    """By importance sampling with a wide Student's t around the draws."""
+    parameters = some_parameters(guide, 0.2)
+    values, _ = draws_of(guide, parameters, 2000)
+    root = 1.5 * jnp.linalg.cholesky(jnp.cov(values.T))
+    wide = dist.MultivariateStudentT(4.0, values.mean(0), root)
+    points = wide.sample(jax.random.PRNGKey(3), (40_000,))
+    ratio = jnp.exp(log_density_of(guide, parameters)(points) - wide.log_prob(points))
+    error = ratio.std() / 200
+    assert error < 0.02
+    assert abs(ratio.mean() - 1) < 4 * error
+
+
+def test_nothing_passes_the_parameters_of_a_detached_guide(guide):
+    def density(parameters):
+        program = bk.detach(guide.program(parameters, TARGET))
+        return bk.expectation(lambda: number_of(bk.log_density(program, {SITE: jnp.ones(3)})))(0)
+
+    gradient = jax.grad(density)(some_parameters(guide))
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+def test_settings_survive_json(guide):
+    method = bk.VI(guide=guide, num_steps=10)
+    again = bk.VI.from_settings(json.loads(json.dumps(method.settings())))
+    assert again == method
+    assert hash(again) == hash(method)
+
+
+def infer(model, data=None, key=0, init=None, **settings):
+    method = bk.VI(**{"num_draws": 2000, "objective": LANDING, **settings})
+    return bk.infer(model, data, method, key=key, init=init, progress=False)
+
+
+# ---- Laplace -------------------------------------------------------------------------------------------------------
+
+
+def regression(x, y):
+    b = numpyro.sample("b", dist.Normal(0.0, 2.0).expand([x.shape[1]]).to_event(1))
+    numpyro.sample("y", dist.Normal(x @ b, 0.5).to_event(1), obs=y)
+
+
+def test_laplace_is_exact_for_a_normal_posterior_of_any_scale():
+    """Every draw has the weight log p(y), in closed form; the units of the covariates differ by a factor of 1e4."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.ones(20), 100 * rng.normal(size=20), 0.01 * rng.normal(size=20)])
+    y = x @ [0.3, -0.01, 20.0] + 0.5 * rng.normal(size=20)
+    post = infer(regression, {"x": x, "y": y}, guide=bk.laplace_guide(), num_steps=0)
+    evidence = dist.MultivariateNormal(jnp.zeros(20), 0.25 * np.eye(20) + 4 * x @ x.T).log_prob(y)
+    np.testing.assert_allclose(post["sample_stats/log_weight"], evidence, rtol=1e-6)
+    assert "warmup_sample_stats" not in post.children
+    assert bk.check(post, quiet=True).ok
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_laplace_has_the_curvature_at_the_mode(x64):
+    """For Gamma(a, b), log x has the density exp(a u - b exp u): its mode is log(a / b), its curvature there a."""
+
+    def model():
+        numpyro.sample("x", dist.Gamma(9.0, 2.0))
+        numpyro.factor("nothing", 0.0)
+
+    with jax.enable_x64(x64):
+        post = infer(model, guide=bk.laplace_guide(), num_steps=0, num_draws=10_000)
+    log_x = np.log(post["posterior/x"].values)
+    assert post["posterior/x"].dtype == (np.float64 if x64 else np.float32)
+    assert abs(log_x.mean() - np.log(4.5)) < 4 / 3 / 100
+    assert abs(log_x.std() * 3 - 1) < 4 / np.sqrt(2 * 10_000)
+
+
+def test_laplace_goes_on_from_the_mode():
+    """The best normal for log x, x ~ Gamma(a, b): from d/dm and d/ds of E[a u - b exp u] + log s,
+    s² = 1 / a and m = log(a / b) - s² / 2.
+    """
+
+    def model():
+        numpyro.sample("x", dist.Gamma(2.0, 2.0))
+        numpyro.factor("nothing", 0.0)
+
+    post = infer(model, guide=bk.laplace_guide(), num_steps=300, optimizer="natural", num_draws=10_000)
+    log_x = np.log(post["posterior/x"].values)
+    assert abs(log_x.mean() + 0.25) < 4 * np.sqrt(0.5 / 10_000) + 0.01
+    assert abs(log_x.std() / np.sqrt(0.5) - 1) < 4 / np.sqrt(2 * 10_000) + 0.01
+
+
+def centred_funnel():
+    v = numpyro.sample("v", dist.Normal(0.0, 3.0))
+    numpyro.sample("x", dist.Normal(0.0, jnp.exp(v / 2)).expand([9]).to_event(1))
+    numpyro.factor("nothing", 0.0)
+
+
+def ridge():
+    a = numpyro.sample("a", dist.ImproperUniform(dist.constraints.real, (), ()))
+    b = numpyro.sample("b", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.sample("y", dist.Normal(a + b, 1.0), obs=0.3)
+
+
+def quartic():
+    x = numpyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.factor("peak", -((x - 1.0) ** 4))
+
+
+def slide():
+    x = numpyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.factor("slide", jnp.log1p(x**2))
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (ridge, "not positive definite.*site '[ab]'"),
+        (quartic, "(not positive definite|from the mode).*site 'x'"),
+        (slide, "(not positive definite|from the mode|not finite).*site 'x'"),
+    ],
+)
+def test_laplace_refuses_a_density_without_a_proper_peak(model, match):
+    with pytest.raises(bk.ModelError, match=match):
+        infer(model, guide=bk.laplace_guide(), num_steps=0)
+
+
+def test_laplace_of_a_funnel_is_found_wanting():
+    """The centred funnel has a mode, far from its mass, which the weights tell."""
+    verdict = bk.check(infer(centred_funnel, guide=bk.laplace_guide(), num_steps=0), quiet=True)
+    assert not verdict.ok
+    assert "pareto_k" in [finding.name for finding in verdict.findings]
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+
+def test_block_keeps_the_correlations_within_groups():
+    """The best independent blocks have the inverses of the blocks of the precision as covariances, and the bound is
+    lower than log Z = 0 by half the difference of the log determinants (Bishop 2006, section 10.1.2).
+    """
+    precision = precision_of_chained()
+    inner = np.linalg.inv(precision[:2, :2])
+    gap = 0.5 * (np.linalg.slogdet(precision[:2, :2])[1] + np.log(precision[2, 2]) - np.linalg.slogdet(precision)[1])
+    post = infer(chained, guide=bk.block(("b", bk.mean_field()), rest=bk.full_rank()), num_steps=3000)
+    a, b = post["posterior/a"].values[0], post["posterior/b"].values[0]
+    spread = np.sqrt((np.outer(np.diag(inner), np.diag(inner)) + inner**2) / 2000)
+    assert np.all(np.abs(np.cov(a.T) - inner) < 4 * spread + 0.02 * np.abs(inner))
+    assert abs(b.var() * precision[2, 2] - 1) < 4 * np.sqrt(2 / 2000) + 0.02
+    assert np.all(np.abs(np.corrcoef(np.column_stack([a, b]).T)[2, :2]) < 4 / np.sqrt(2000))
+    weight = post["sample_stats/log_weight"].values
+    assert abs(weight.mean() + gap) < 4 * weight.std() / np.sqrt(2000) + 0.005
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: bk.block(("a", bk.full_rank()), ("a", bk.mean_field())), "site 'a' is in two groups"),
+        (lambda: bk.block((["a", "b", "a"], bk.full_rank())), "site 'a' is in two groups, or twice"),
+        (lambda: bk.block(), "one or more pairs"),
+        (lambda: bk.block(("a", "b")), "guide of a group"),
+        (lambda: bk.block("ab", rest=bk.mean_field()), "guide of a group"),
+        (lambda: bk.block(bk.full_rank()), "pair of site names and a guide"),
+        (lambda: bk.block(("a", bk.laplace_guide())), "guide of a group"),
+        (lambda: bk.block(([], bk.full_rank())), "names of sites"),
+        (lambda: bk.block(("a", bk.full_rank()), rest=bk.elbo()), "guide of a group|rest"),
+        (lambda: bk.mixture(bk.full_rank(), 1), "num_components"),
+        (lambda: bk.mixture(bk.flow(), 2), "mixture: guide"),
+        (lambda: bk.mixture(bk.full_rank(), 2, spread=0.0), "spread"),
+        (lambda: bk.mixture(bk.full_rank(), 2, estimator=bk.pathwise()), "estimator"),
+        (lambda: bk.flow("planar"), "architecture must be one of 'masked_autoregressive'"),
+        (lambda: bk.flow(num_layers=0), "num_layers"),
+        (lambda: bk.flow(init_scale=-1.0), "init_scale"),
+        (lambda: bk.laplace_guide(0), "max_iterations"),
+        (lambda: bk.VI.from_settings({"guide": {"kind": "mixture", "components": 2}}), "no setting 'components'"),
+        (lambda: bk.VI.from_settings({"guide": {"kind": "mixture", "num_components": 2}}), "missing.*'guide'"),
+    ],
+)
+def test_impossible_guides_are_named(make, match):
+    with pytest.raises(bk.MethodError, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("guide", "match"),
+    [
+        (bk.block(("aa", bk.full_rank()), rest=bk.mean_field()), "'aa' is not a latent site of the model; did you"),
+        (bk.block(("a", bk.full_rank())), "sites 'b' are in no group"),
+        (bk.block(("b", bk.flow()), rest=bk.mean_field()), "two coordinates"),
+    ],
+)
+def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
+    with pytest.raises(bk.ModelError, match=match):
+        infer(chained, guide=guide, num_steps=10)
+
+
+# ---- mixtures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", [bk.score(), bk.enumeration(), bk.measure_valued()], ids=lambda e: type(e).__name__)
+def test_gradients_of_a_mixture_are_those_of_its_moments(estimator):
+    r"""E |z|² = sum_k w_k (|m_k|² + |s_k|²)."""
+    guide = bk.mixture(bk.mean_field(), 3, estimator=estimator)
+    parameters = some_parameters(guide)
+
+    def exact(parameters):
+        inner = parameters["components"]
+        squares = jnp.sum(inner["loc"] ** 2 + jnp.exp(2 * inner["log_scale"]), axis=1)
+        return jax.nn.softmax(parameters["logits"]) @ squares
+
+    def estimate(parameters, key):
+        return bk.expectation(lambda: jnp.sum(bk.draw(guide.program(parameters, TARGET))[0][SITE] ** 2))(key)
+
+    gradients = jax.jit(jax.vmap(jax.grad(estimate), (None, 0)))(parameters, jax.random.split(jax.random.PRNGKey(0), 8000))
+    for truth, found in zip(jax.tree.leaves(jax.grad(exact)(parameters)), jax.tree.leaves(gradients), strict=True):
+        error = found.std(axis=0) / np.sqrt(len(found))
+        assert np.all(np.abs(found.mean(axis=0) - truth) < 4 * error + 1e-12)
+        assert np.all(error < 0.2)
+
+
+def bimodal():
+    normals = dist.Normal(jnp.array([-4.0, 4.0]), jnp.array([1.0, 0.5]))
+    numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(jnp.array([0.3, 0.7])), normals))
+    numpyro.factor("nothing", 0.0)
+
+
+def test_a_mixture_finds_the_modes_and_their_weights():
+    guide = bk.mixture(bk.mean_field(init_scale=1.0), 4, spread=5.0)
+    post = infer(bimodal, guide=guide, objective=bk.elbo(16), init={"x": 0.0}, num_steps=4000)
+    x = post["posterior/x"].values[0]
+    assert abs((x > 0).mean() - 0.7) < 4 * np.sqrt(0.21 / 2000) + 0.02
+    assert abs(x[x > 0].std() - 0.5) < 0.05
+    assert abs(float(post["sample_stats/log_weight"].mean())) < 0.02
+    assert bk.check(post, quiet=True).ok
+
+
+# ---- flows ---------------------------------------------------------------------------------------------------------
+
+
+def banana():
+    x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(x**2, 0.5))
+    numpyro.factor("nothing", 0.0)
+
+
+def test_a_flow_bends_where_a_normal_cannot():
+    """log Z = 0 bounds both; the flow comes near it."""
+    settings = {"num_steps": 1500, "learning_rate": 0.01, "objective": bk.elbo(8)}
+    normal = infer(banana, guide=bk.full_rank(), **settings)
+    bent = infer(banana, guide=bk.flow(num_layers=3, width=16), **settings)
+    bounds = [float(post["sample_stats/log_weight"].mean()) for post in (normal, bent)]
+    assert bounds[0] < -0.4
+    assert -0.1 < bounds[1] < 0.02
+    assert bk.check(bent, quiet=True).ok
+    assert not bk.check(normal, quiet=True).ok
+
+
+def test_a_flow_starts_as_a_narrow_normal_around_the_start():
+    guide = bk.flow(init_scale=0.1)
+    guide.ready(TARGET, 3)
+    start = jnp.array([0.3, -0.2, 0.1])
+    values, log_q = draws_of(guide, guide.init(jax.random.PRNGKey(0), TARGET, start), 2000)
+    normal = dist.Normal(start, 0.1).to_event(1)
+    assert np.all(np.abs(values.mean(0) - start) < 0.02)
+    assert abs((log_q - normal.log_prob(values)).mean()) < 0.1
+
+
+def test_a_flow_without_flowjax_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flowjax", None)
+    with pytest.raises(bk.MethodError, match=r"pip install \"bayeskit\[flows\]\""):
+        bk.flow()
+
+
+def test_guides_in_single_precision():
+    with jax.enable_x64(False):
+        post = infer(banana, guide=bk.flow(num_layers=2, width=8), num_steps=50)
+    assert post["posterior/x"].dtype == np.float32
+    assert np.isfinite(post["posterior/x"]).all()
