@@ -13,6 +13,8 @@ from bayeskit.diagnostics.findings import Finding, Measure
 
 MAX_K = 0.7
 MIN_ESS = 10.0
+EQUAL = 0.01
+"""Where all log weights are within this of each other, the shape of their tail is of rounding, and means nothing."""
 MAX_SHIFT = 0.25
 MAX_RATIO = 1.15
 _NUTS = "NUTS started from this fit: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)"
@@ -114,6 +116,8 @@ def pareto_k(log_weights: np.ndarray) -> Fit:
     ess = float(normalised.sum() ** 2 / (normalised**2).sum())
     if ess < MIN_ESS:
         return Fit(np.inf, ess, none)
+    if np.ptp(log_weights) < EQUAL:
+        return Fit(0.0, ess, normalised / normalised.sum())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         smoothed, k = array_stats.psislw(-log_weights)  # it takes log likelihoods, and negates them

@@ -58,6 +58,11 @@ CASES = {
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
+    "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
+    "VI Laplace": bk.VI(**{**FIT, "guide": bk.laplace_guide(), "num_steps": 100}),
+    "VI block": bk.VI(**{**FIT, "guide": bk.block(("b", bk.full_rank()))}, learning_rate=0.03),
+    "VI mixture": bk.VI(**{**FIT, "guide": bk.mixture(bk.full_rank(), 2)}, learning_rate=0.03),
+    "VI flow": bk.VI(**{**FIT, "guide": bk.flow("coupling", num_layers=4, width=8)}),
 }
 BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
@@ -127,7 +132,8 @@ def test_groups_names_and_types(name, fits):
     np.testing.assert_array_equal(post["observed_data/y"], DATA["y"])
     np.testing.assert_array_equal(post["constant_data/x"], DATA["x"])
     stats = post["sample_stats"]
-    assert set(stats.data_vars) == set(STATS[type(method)])
+    ruled = {"converged"} if isinstance(method, bk.VI) and method.tolerance else set()
+    assert set(stats.data_vars) == set(STATS[type(method)]) | ruled
     for stat, kind in STATS[type(method)].items():
         assert stats[stat].dims == ("chain", "draw")
         assert stats[stat].shape == lead

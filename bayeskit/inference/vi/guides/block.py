@@ -17,7 +17,8 @@ from bayeskit.inference.vi.guides.flow import Flow
 from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide
 from bayeskit.inference.vi.guides.mixture import Mixture
 from bayeskit.inference.vi.guides.normal import FullRank, LowRank, MeanField
-from bayeskit.program.draw import WeightedProgram, draw
+from bayeskit.program.draw import draw
+from bayeskit.program.runnable import WeightedProgram
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 

@@ -15,14 +15,15 @@ from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import check_choice, is_whole, require
 from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide, check_scale
-from bayeskit.program.draw import WeightedProgram, choose
+from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
+from bayeskit.program.runnable import WeightedProgram
 from bayeskit.target import Target
 
 __all__ = ["Flow", "flow"]
 
 ARCHITECTURES = ("masked_autoregressive", "coupling")
-NEAR_IDENTITY = 0.01
+NEAR_IDENTITY = 0.1
 """What the last layer of each network is multiplied by at the start."""
 
 
@@ -157,7 +158,7 @@ def _build(settings: Flow, size: int) -> Any:
         flow_layers=settings.num_layers,
         nn_width=settings.width,
         nn_depth=settings.depth,
-        nn_activation=jax.nn.tanh,  # smooth, so that the density is
+        nn_activation=jax.nn.gelu,  # smooth, so that the density is
         invert=False,  # drawing is the fast direction
     )
 

@@ -15,7 +15,8 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
 from bayeskit.inference.model_parameters import fitted_names, is_parameter, transform_of
 from bayeskit.inference.vi.guides.guide import Guide, Parameters
-from bayeskit.program.draw import Runnable
+from bayeskit.program import Program
+from bayeskit.program.runnable import Runnable
 from bayeskit.target import Target
 from bayeskit.target.start import pull_back
 
@@ -51,16 +52,16 @@ class FunctionGuide(Guide):
     def programs(self, parameters: Parameters, target: Target) -> tuple[Runnable, Runnable]:
         bound = self._bound(target)
 
-        def place(site: dict[str, Any]) -> Any:
-            if site["type"] != "param" or site["name"] not in parameters:
-                return None
-            return transform_of(site)(parameters[site["name"]])
+        def guide(parameters: Parameters) -> object:
+            def place(site: dict[str, Any]) -> Any:
+                if site["type"] != "param" or site["name"] not in parameters:
+                    return None
+                return transform_of(site)(parameters[site["name"]])
 
-        def guide() -> object:
             return handlers.substitute(bound, substitute_fn=place)()
 
         guide.__name__ = self._name
-        return target.program, guide
+        return target.program, Program(guide, {"parameters": parameters}, ())  # so that it can be detached
 
     def position(self, choices: Values, target: Target) -> Array:
         latent = {name: choices[name] for name in target.latent_names}

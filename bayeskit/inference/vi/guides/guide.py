@@ -11,8 +11,9 @@ from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import is_number, require
-from bayeskit.program.draw import Runnable, WeightedProgram, choose
+from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
+from bayeskit.program.runnable import Runnable, WeightedProgram
 from bayeskit.target import Target
 
 __all__ = ["SITE", "DistributionProgram", "Guide", "Parameters", "VectorGuide", "check_scale"]

@@ -13,8 +13,9 @@ from bayeskit.inference.method import is_number, is_whole, require
 from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, Score
 from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide
 from bayeskit.inference.vi.guides.normal import FullRank, LowRank, MeanField, NormalGuide
-from bayeskit.program.draw import WeightedProgram, choose
+from bayeskit.program.draw import choose
 from bayeskit.program.execution import Estimator, current_level
+from bayeskit.program.runnable import WeightedProgram
 from bayeskit.target import Target
 
 __all__ = ["Mixture", "mixture"]

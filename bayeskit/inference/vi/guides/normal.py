@@ -12,7 +12,7 @@ from numpyro.distributions import Distribution
 from bayeskit._typing import Array
 from bayeskit.inference.method import is_whole, require
 from bayeskit.inference.vi.guides.guide import DistributionProgram, Parameters, VectorGuide, check_scale
-from bayeskit.program.draw import WeightedProgram
+from bayeskit.program.runnable import WeightedProgram
 from bayeskit.target import Target
 
 __all__ = ["FullRank", "LowRank", "MeanField", "NormalGuide", "full_rank", "low_rank", "mean_field"]
