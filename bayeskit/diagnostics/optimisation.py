@@ -98,20 +98,22 @@ def _falling(loss: np.ndarray) -> list[Finding]:
     ]
 
 
-def fits_disagree(findings: list[Finding], log_weight: np.ndarray) -> list[Finding]:
+def fits_disagree(findings: list[Finding], stats: dict[str, np.ndarray]) -> list[Finding]:
     """Independent fits that differ are not chains that have not mixed: one finding in the place of those of chains.
+
+    The draws of one fit are independent: that there is one chain, or that its halves differ, says nothing.
 
     Args:
         findings: so far.
-        log_weight: shape ``(chain, draw)``; the mean over draws is the bound on the log evidence of each fit.
+        stats: of the draws. The mean of ``log_weight`` over draws is the bound on the log evidence of each fit.
     """
-    if log_weight.shape[0] < 2:
-        return findings
     found = [finding for finding in findings if finding.name in _BETWEEN_CHAINS]
-    if not found:
+    if stats[next(iter(stats))].shape[0] < 2:
+        return [finding for finding in findings if finding.name not in (*_BETWEEN_CHAINS, "one_chain")]
+    if not found or "log_weight" not in stats:
         return findings
     sites = tuple(dict.fromkeys(site for finding in found for site in finding.sites if site != "lp"))
-    bounds = log_weight.mean(axis=1)
+    bounds = stats["log_weight"].mean(axis=1)
     best, gap = int(np.argmax(bounds)), float(np.ptp(bounds))
     each = ", ".join(f"{bound:.2f}" for bound in bounds)
     if not gap <= MAX_GAP:

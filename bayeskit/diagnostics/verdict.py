@@ -98,11 +98,8 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     ):
         findings += found
         measures += numbers
-    if "log_weight" in stats or "importance_ess" in stats:
-        # independent draws: that there is one chain says nothing of them
-        findings = [finding for finding in findings if finding.name != "one_chain"]
-    if "log_weight" in stats:
-        findings = fits_disagree(findings, stats["log_weight"])
+    if _of_guide(stats):
+        findings = fits_disagree(findings, stats)
     findings += optimisation(_warmup_stats(post), stats)
     findings += _float32(post, findings, lp)
     verdict = _verdict(sites, findings, capped(measures, stats), _unchecked(moving, stats))
@@ -190,9 +187,12 @@ def _float32(post: xr.DataTree, findings: list[Finding], lp: np.ndarray | None) 
     ]
 
 
+def _of_guide(stats: dict[str, np.ndarray]) -> bool:
+    return "log_weight" in stats or "importance_ess" in stats
+
+
 def _unchecked(sites: list[Site], stats: dict[str, np.ndarray]) -> list[str]:
-    of_guide = "log_weight" in stats or "importance_ess" in stats
-    needed = {} if of_guide else _STATS_NEEDED  # independent draws of a guide have none of these
+    needed = {} if _of_guide(stats) else _STATS_NEEDED  # independent draws of a guide have none of these
     notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in stats]
     if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]

@@ -70,6 +70,16 @@ def test_verdict_before_and_after(fit):
     assert bk.check(bk.importance_resample(fit, 1000, key=1), quiet=True).ok
 
 
+def test_halves_of_independent_draws_are_not_compared():
+    """One fit whose halves differ by chance, as they do once in a while."""
+    draws = np.r_[np.random.default_rng(0).normal(size=500), 0.3 + np.random.default_rng(1).normal(size=500)][None]
+    weights = 0.2 * np.random.default_rng(2).normal(size=(1, 1000))
+    plain = make_tree({"posterior": {"x": draws}, "sample_stats": {"lp": weights}})
+    fitted = make_tree({"posterior": {"x": draws}, "sample_stats": {"lp": weights, "log_weight": weights}})
+    assert "r_hat" in [finding.name for finding in bk.check(plain, quiet=True).findings]
+    assert bk.check(fitted, quiet=True).findings == ()
+
+
 def test_repeated_draws_count_once(fit):
     post = bk.importance_resample(fit, 100_000, key=1)
     verdict = bk.check(post, quiet=True)
