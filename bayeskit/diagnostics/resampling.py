@@ -41,15 +41,18 @@ def importance_resample(fit: xr.DataTree, num_draws: int, *, key: Array | int, f
         MethodError: :math:`\hat k > 0.7`, or an impossible number of draws.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import numpy as np, numpyro, numpyro.distributions as dist
         >>> import bayeskit as bk
         >>> def model():
-        ...     z = numpyro.sample("z", dist.StudentT(5.0, 0.0, 1.0))
-        ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
+        ...     a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+        ...     b = numpyro.sample("b", dist.Normal(a, 2.0))
+        ...     numpyro.sample("y", dist.Normal(a + b, 1.0), obs=1.2)
         >>> fit = bk.infer(model, None, bk.VI(num_steps=1000, num_draws=4000), key=0, progress=False)
-        >>> post = bk.importance_resample(fit, 1000, key=1)
-        >>> post["posterior/z"].shape
-        (1, 1000)
+        >>> post = bk.importance_resample(fit, 1000, key=1)  # independent in the guide, correlated in the posterior
+        >>> bool(abs(np.corrcoef(fit["posterior/a"][0], fit["posterior/b"][0])[0, 1]) < 0.1)
+        True
+        >>> bool(np.corrcoef(post["posterior/a"][0], post["posterior/b"][0])[0, 1] < -0.2)
+        True
 
     References:
         Rubin (1988), "Using the SIR algorithm to simulate posterior distributions"; Vehtari, Simpson, Gelman, Yao and
