@@ -13,6 +13,7 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Values
+from bayeskit.inference.batches import is_rows
 from bayeskit.inference.mcmc.chains import resolve
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
@@ -86,7 +87,7 @@ def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def _is_constant(name: str, value: object) -> bool:
-    return isinstance(value, bool | int | float | str | jax.Array) and not is_parameter(name)
+    return isinstance(value, bool | int | float | str | jax.Array) and not is_parameter(name) and not is_rows(name)
 
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:

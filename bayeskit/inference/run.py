@@ -97,6 +97,11 @@ def infer(
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     labels(target.structure, dims, coords)
+    if log_likelihood and target.structure.subsampled:
+        raise ModelError(
+            f"log_likelihood=True: plate {target.structure.subsampled[0]!r} subsamples its data, so not all rows are "
+            "seen at once; leave it out"
+        )
     if log_likelihood and model_parameters(target):
         raise ModelError(
             f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "

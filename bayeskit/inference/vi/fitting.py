@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from bayeskit._typing import Array
+from bayeskit.inference.batches import with_random_rows
 from bayeskit.inference.model_parameters import with_parameters
 from bayeskit.inference.vi import windows
 from bayeskit.inference.vi.expectation import expectation
@@ -57,10 +58,12 @@ class Optimisation:
 
     def step(self, fit: Fit, step: Array, target: Target, key: Array) -> tuple[Fit, Array, Array]:
         """The fit after a step, the loss before it, and the norm of its gradient."""
+        rows = with_random_rows(target, jax.random.fold_in(key, 0))
+        objective = self.objective.at(step / max(self.num_steps, 1))
 
         def loss(parameters: Parameters) -> Array:
-            model, guide = self.guide.programs(parameters, with_parameters(target, parameters.get(MODEL, {})))
-            return -number_of(expectation(lambda: self.objective(model, guide))(key))
+            model, guide = self.guide.programs(parameters, with_parameters(rows, parameters.get(MODEL, {})))
+            return -number_of(expectation(lambda: objective(model, guide))(key))
 
         value, gradient = jax.value_and_grad(loss)(fit.parameters)
         norm = optax.tree.norm(gradient)

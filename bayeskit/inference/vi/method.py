@@ -12,6 +12,7 @@ import numpy as np
 
 from bayeskit._errors import MethodError, ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.inference.batches import check_batches, lift_batches, over_all_rows
 from bayeskit.inference.mcmc.chains import CHAIN_METHODS, ChainMethod, map_chains
 from bayeskit.inference.method import check_choice, check_counts, is_number, is_whole, require
 from bayeskit.inference.model_parameters import (
@@ -159,14 +160,25 @@ class VI(ChainMethod):
         return cls(**{name: revive(name, value) for name, value in settings.items()})
 
     def lift(self, program: Program) -> Program:
-        return lift_parameters(program)
+        return lift_parameters(lift_batches(program))
 
     def check_target(self, target: Target) -> None:
-        super().check_target(target)
+        if target.structure.subsampled:
+            self._check_batches(target)
         if model_parameters(target) and (self.optimizer == "natural" or isinstance(self.guide, LaplaceGuide)):
             raise ModelError(
                 f"model {target.program.name!r} has numpyro.param statements, which neither optimizer='natural' nor "
                 "bayeskit.laplace_guide() can fit; use optimizer='adam' with another guide"
+            )
+
+    def _check_batches(self, target: Target) -> None:
+        check_batches(target)
+        plate = target.structure.subsampled[0]
+        if not self.objective.is_affine or isinstance(self.guide, LaplaceGuide):
+            what = describe(self.guide if isinstance(self.guide, LaplaceGuide) else self.objective)
+            raise MethodError(
+                f"plate {plate!r} subsamples its data, and the noise of its batches would bias {what}; use "
+                "bayeskit.elbo() with another guide, or the full data (no subsample_size)"
             )
 
     def init(self, key: Array, target: Target, positions: Values) -> Any:
@@ -237,15 +249,20 @@ class VI(ChainMethod):
 
     def _draw(self, fit: Fit, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
         target = with_parameters(target, fit.average.get(MODEL, {}))
-        model, guide = self._family.programs(fit.average, target)
+        _, guide = self._family.programs(fit.average, target)
 
-        def weighted() -> tuple[Values, Array, Array]:
-            choices, log_q = draw(guide)
-            return choices, number_of(log_q), number_of(log_density(model, choices))
+        def drawn() -> tuple[Values, Array]:
+            choices, log_q = draw(self.objective.approximation(guide))
+            return choices, number_of(log_q)
 
-        choices, log_q, log_joint = expectation(weighted)(key)
+        def scored(target: Target) -> Array:
+            model, _ = self._family.programs(fit.average, target)
+            return number_of(expectation(lambda: log_density(model, choices))(key))
+
+        choices, log_q = expectation(drawn)(key)
+        log_joint = over_all_rows(target, scored)
         position = self._family.position(choices, target)
-        lp = target.log_density(target.unravel(position))
+        lp = over_all_rows(target, lambda target: target.log_density(target.unravel(position)))
         stats = {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
         if self.tolerance is not None:
             stats["converged"] = fit.windows.stopped

@@ -13,6 +13,7 @@ from numpyro import handlers
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.inference.batches import is_rows
 from bayeskit.inference.model_parameters import fitted_names, is_parameter, transform_of
 from bayeskit.inference.vi.guides.guide import Guide, Parameters
 from bayeskit.program import Program
@@ -73,7 +74,9 @@ class FunctionGuide(Guide):
 
     def _bound(self, target: Target) -> Callable[[], object]:
         """The function on those of the model's arguments that it takes."""
-        given = {name: value for name, value in target.program.data.items() if not is_parameter(name)}
+        given = {
+            name: value for name, value in target.program.data.items() if not is_parameter(name) and not is_rows(name)
+        }
         parameters = inspect.signature(self.function).parameters.values()
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

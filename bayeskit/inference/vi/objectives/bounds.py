@@ -44,6 +44,10 @@ class ELBO(Objective):
     def __post_init__(self) -> None:
         check_count(self.num_particles)
 
+    @property
+    def is_affine(self) -> bool:
+        return True
+
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
         one = lambda: log_weight(model, guide, sticking_the_landing=self.sticking_the_landing)  # noqa: E731
         return one() if self.num_particles == 1 else average(self.num_particles, one)
@@ -87,17 +91,45 @@ class TemperedELBO(Objective):
 
     temperature: float
     num_particles: int = 1
+    annealed: float = 0.0
 
     def __post_init__(self) -> None:
         check_count(self.num_particles)
         require(is_number(self.temperature) and self.temperature > 0, "temperature", self.temperature, "positive")
+        require(is_number(self.annealed) and 0 <= self.annealed <= 1, "annealed", self.annealed, "in [0, 1]")
+
+    @property
+    def is_affine(self) -> bool:
+        return True
+
+    def at(self, progress: Array) -> Objective:
+        return Annealing(self, jnp.asarray(progress)) if self.annealed else self
 
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
+        return self.tempered(float(self.temperature), model, guide)
+
+    def tempered(self, temperature: float | Array, model: Runnable, guide: Runnable) -> Number:
+        """At a temperature; where that is an array, the density of the guide must be known."""
+
         def one() -> Number:
             choices, log_q = draw(guide)
-            return log_density(model, choices) - log_q * float(self.temperature)
+            if not isinstance(temperature, float):
+                return log_density(model, choices) - temperature * known(log_q, "an annealed bound", "a constant one")
+            return log_density(model, choices) - log_q * temperature
 
         return one() if self.num_particles == 1 else average(self.num_particles, one)
+
+
+@dataclass(frozen=True)
+class Annealing(Objective):
+    """A tempered bound at some point of a fit."""
+
+    tempered: TemperedELBO
+    progress: Array
+
+    def __call__(self, model: Runnable, guide: Runnable) -> Number:
+        left = jnp.maximum(0.0, 1.0 - self.progress / self.tempered.annealed)
+        return self.tempered.tempered(1.0 + (self.tempered.temperature - 1.0) * left, model, guide)
 
 
 @dataclass(frozen=True)
@@ -118,10 +150,16 @@ class HierarchicalELBO(Objective):
             callable(self.reverse), "reverse", self.reverse, "a function of the kept choices that returns a program"
         )
 
+    @property
+    def is_affine(self) -> bool:
+        return self.num_particles == 1
+
+    def approximation(self, guide: Runnable) -> Runnable:
+        return marginal(guide, self.keep, importance(self.num_hidden, self.reverse))
+
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
-        shown = marginal(guide, self.keep, importance(self.num_hidden, self.reverse))
         bound = ELBO() if self.num_particles == 1 else ImportanceWeightedELBO(self.num_particles)
-        return bound(model, shown)
+        return bound(model, self.approximation(guide))
 
 
 def elbo(num_particles: int = 1, *, sticking_the_landing: bool = False) -> ELBO:
@@ -202,7 +240,7 @@ def renyi_bound(alpha: float, num_particles: int) -> RenyiBound:
     return RenyiBound(alpha, num_particles)
 
 
-def tempered_elbo(temperature: float, num_particles: int = 1) -> TemperedELBO:
+def tempered_elbo(temperature: float, num_particles: int = 1, *, annealed: float = 0.0) -> TemperedELBO:
     r"""The ELBO with its entropy scaled, :math:`\mathrm E_q[\log p(y, z) - T \log q(z)]`.
 
     A bound for :math:`T = 1` only.
@@ -210,13 +248,15 @@ def tempered_elbo(temperature: float, num_particles: int = 1) -> TemperedELBO:
     Args:
         temperature: :math:`T`; above 1 the guide is wider, which helps at the start.
         num_particles: how many draws are averaged.
+        annealed: the share of the steps of :class:`bayeskit.VI` in which :math:`T` falls linearly to 1, after which the
+            objective is the ELBO (deterministic annealing); 0 keeps :math:`T` as it is.
 
     Raises:
         MethodError: an impossible setting.
 
     Reference: Mandt, McInerney, Abrol, Ranganath and Blei (2016), "Variational tempering".
     """
-    return TemperedELBO(temperature, num_particles)
+    return TemperedELBO(temperature, num_particles, annealed)
 
 
 def hierarchical_elbo(

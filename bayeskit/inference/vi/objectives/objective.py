@@ -39,6 +39,20 @@ class Objective(ABC):
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
         """The number whose expectation is maximised."""
 
+    @property
+    def is_affine(self) -> bool:
+        """Whether it is affine in the log density of the model, so that an unbiased estimate of that will do."""
+        return False
+
+    def at(self, progress: Array) -> Objective:
+        """The objective after a share of the steps of a fit, from 0 to 1; the same unless it is annealed."""
+        del progress
+        return self
+
+    def approximation(self, guide: Runnable) -> Runnable:
+        """The program that draws from the approximation of the posterior: the guide, unless some of it is hidden."""
+        return guide
+
 
 class Proposals(NamedTuple):
     """Particles from a proposal that is held fixed; every field has shape `(num_particles,)`.
