@@ -71,13 +71,15 @@ def test_fit_by_batches(by):
 
 def test_what_batches_would_bias_is_refused():
     data = {"y": Y, "batch": 5}
-    with pytest.raises(bk.MethodError, match="'rows' subsamples.*noise of its batches would bias.*importance_weighted"):
+    with pytest.raises(
+        bk.MethodError, match=r"'rows' subsamples.*noise of its batches would bias.*importance_weighted"
+    ):
         bk.infer(model, data, bk.VI(objective=bk.importance_weighted_elbo(3)), key=0, progress=False)
-    with pytest.raises(bk.MethodError, match="'rows' subsamples.*would bias.*laplace"):
+    with pytest.raises(bk.MethodError, match=r"'rows' subsamples.*would bias.*laplace"):
         bk.infer(model, data, bk.VI(guide=bk.laplace_guide()), key=0, progress=False)
     with pytest.raises(bk.ModelError, match="log_likelihood=True: plate 'rows' subsamples"):
         bk.infer(model, data, bk.VI(), key=0, progress=False, log_likelihood=True)
-    with pytest.raises(bk.ModelError, match="'rows' subsamples its data.*NUTS would target the wrong"):
+    with pytest.raises(bk.ModelError, match=r"'rows' subsamples its data.*NUTS would target the wrong"):
         bk.infer(model, data, bk.NUTS(), key=0, progress=False)
 
 
