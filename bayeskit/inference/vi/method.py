@@ -25,7 +25,16 @@ from bayeskit.inference.vi.expectation import expectation
 from bayeskit.inference.vi.fitting import MODEL, Fit, Optimisation
 from bayeskit.inference.vi.guides import FunctionGuide, Guide, LaplaceGuide, mean_field
 from bayeskit.inference.vi.natural import NATURAL_GUIDES
-from bayeskit.inference.vi.objectives import ELBO, Objective
+from bayeskit.inference.vi.objectives import (
+    ELBO,
+    CauchySchwarz,
+    ForwardKL,
+    LogVariance,
+    NamedFDivergence,
+    Objective,
+    SymmetricKL,
+    WakeGuide,
+)
 from bayeskit.inference.vi.optimizers import LEARNING_RATES
 from bayeskit.inference.vi.settings import describe, revive
 from bayeskit.inference.vi.windows import WINDOWS
@@ -34,6 +43,10 @@ from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
 __all__ = ["VI"]
+
+
+_NOT_FOR_MODELS = (WakeGuide, ForwardKL, SymmetricKL, NamedFDivergence, CauchySchwarz, LogVariance)
+"""Objectives that are no bounds: at best they fit the guide to the model as it is."""
 
 
 class VIState(NamedTuple):
@@ -169,6 +182,11 @@ class VI(ChainMethod):
             raise ModelError(
                 f"model {target.program.name!r} has numpyro.param statements, which neither optimizer='natural' nor "
                 "bayeskit.laplace_guide() can fit; use optimizer='adam' with another guide"
+            )
+        if model_parameters(target) and isinstance(self.objective, _NOT_FOR_MODELS):
+            raise ModelError(
+                f"model {target.program.name!r} has numpyro.param statements, and the gradient of "
+                f"{type(self.objective).__name__} is not one that fits a model; use a bound such as bayeskit.elbo()"
             )
 
     def _check_batches(self, target: Target) -> None:

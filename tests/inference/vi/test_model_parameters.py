@@ -115,7 +115,9 @@ def test_resumed_run_is_the_uninterrupted_one(post, tmp_path, monkeypatch):
     assert again["posterior"].to_dataset().identical(whole["posterior"].to_dataset())
 
 
-@pytest.mark.parametrize("settings", [{"optimizer": "natural"}, {"guide": bk.laplace_guide()}])
+@pytest.mark.parametrize(
+    "settings", [{"optimizer": "natural"}, {"guide": bk.laplace_guide()}, {"objective": bk.wake_guide(4)}]
+)
 def test_what_cannot_fit_them_says_so(settings):
     with pytest.raises(bk.ModelError, match=r"numpyro\.param statements"):
         fit(**settings)
