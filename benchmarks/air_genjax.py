@@ -5,8 +5,8 @@
 Needs an environment of its own with genjax 1.0 (Python 3.12, a newer JAX): `pip install genjax numpyro optax equinox
 scikit-learn blackjax zarr xarray arviz-base arviz-stats rich typer platformdirs`. The canvases, networks and densities
 are those of `air_programs.py` and `air_speed.py`; GenJAX runs a plain function that draws with its `flip_*` and
-`normal_reparam`, and `vmap` goes over `grad_estimate`, as its interpreter asks. Medians of the milliseconds of a step of
-64 canvases; seconds to trace and compile.
+`normal_reparam`, and `vmap` goes over `grad_estimate`, as its interpreter asks. Medians of the milliseconds of a step
+of 64 canvases; seconds to trace and compile.
 """
 
 from __future__ import annotations
