@@ -42,8 +42,9 @@ def bound(estimator: bk.Estimator, num_particles: int) -> Callable:
     """The estimate of the evidence lower bound of a batch of canvases, one expectation a canvas."""
 
     def objective(p: Parameters, canvas: jax.Array) -> jax.Array:
-        chosen = bk.estimators(lambda: guide(p, canvas), presences(estimator))
-        return bk.elbo(num_particles)(lambda: model(p, canvas), chosen)
+        ink: list[jax.Array] = []
+        chosen = bk.estimators(lambda: guide(p, canvas, ink), presences(estimator))
+        return bk.elbo(num_particles)(lambda: model(p, canvas, ink), chosen)
 
     each = jax.vmap(bk.expectation(objective), (0, None, 0))
     return lambda key, p, batch: jnp.mean(each(jax.random.split(key, len(batch)), p, batch))

@@ -33,23 +33,25 @@ NOISE = 0.3
 NEVER = -20.0  # logit of another object after the last
 
 
-def model(p: Parameters, canvas: jax.Array) -> None:
-    """`p` as from `initial`; `canvas` of shape `(SIZE, SIZE)`, ink from 0 to 1."""
+def model(p: Parameters, canvas: jax.Array, ink: list[jax.Array] | None = None) -> None:
+    """`p` as from `initial`; `canvas` of shape `(SIZE, SIZE)`, from 0 to 1; `ink` of the objects, if it is known."""
     there, drawn = 1.0, 0.0
     for step in range(STEPS):
         there, where, what = choices(step, there, 0.0, (6.0, 4.0), lambda _: (jnp.zeros(APPEARANCE), 1.0))
-        drawn += there * place(decode(p, what), where)
+        drawn += there * (ink[step] if ink else place(decode(p, what), where))
     numpyro.sample("canvas", dist.Normal(drawn, NOISE).to_event(2), obs=canvas)
 
 
-def guide(p: Parameters, canvas: jax.Array) -> None:
-    """Has the arguments of the model."""
-    there, left = 1.0, canvas
+def guide(p: Parameters, canvas: jax.Array, ink: list[jax.Array] | None = None) -> None:
+    """Has the arguments of the model, and fills the list `ink`, so that no object is decoded twice."""
+    there, left, ink = 1.0, canvas, [] if ink is None else ink
+    ink.clear()
     for step in range(STEPS):
         logit, corner, spread = find(p, left)
         seen = left  # of this step, for the function below
         there, where, what = choices(step, there, logit, (corner, spread), lambda at, seen=seen: look(p, seen, at))
-        left = left - place(decode(p, what), where)
+        ink.append(place(decode(p, what), where))
+        left = left - ink[step]
 
 
 def choices(

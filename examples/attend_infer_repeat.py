@@ -68,8 +68,9 @@ for program in (air.model, air.guide, air.choices):
 # %%
 def bound(estimator):
     def one(p, canvas):
-        guide = bk.estimators(lambda: air.guide(p, canvas), air.presences(estimator))
-        return bk.elbo()(lambda: air.model(p, canvas), guide)
+        ink = []
+        guide = bk.estimators(lambda: air.guide(p, canvas, ink), air.presences(estimator))
+        return bk.elbo()(lambda: air.model(p, canvas, ink), guide)
 
     each = jax.vmap(bk.expectation(one), (0, None, 0))
     return lambda key, p, batch: jnp.mean(each(jax.random.split(key, len(batch)), p, batch))
