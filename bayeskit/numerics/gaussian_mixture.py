@@ -128,7 +128,9 @@ class GaussianMixture(eqx.Module):
         rest = jnp.eye(size, dtype=gain.dtype) - gain
         spread = rest @ first @ jnp.swapaxes(rest, -1, -2) + gain @ second @ jnp.swapaxes(gain, -1, -2)
         weights = self.log_weights[:, None] + other.log_weights + self._log_overlaps(other)
-        return GaussianMixture(weights.ravel(), means.reshape(-1, size), full_covariance(spread.reshape(-1, size, size)))
+        return GaussianMixture(
+            weights.ravel(), means.reshape(-1, size), full_covariance(spread.reshape(-1, size, size))
+        )
 
     def log_inner(self, other: GaussianMixture) -> Float[Array, ""]:
         r"""$\log \int p(x) q(x)\, dx = \log \sum_{jk} \alpha_j \beta_k N(m_j \mid n_k, C_j + D_k)$."""
@@ -160,7 +162,9 @@ class GaussianMixture(eqx.Module):
 
         def overlap(gap: Array, total: Array) -> Array:
             zero = jnp.zeros((1,), gap.dtype)
-            return GaussianMixture(zero, jnp.zeros_like(gap), Full(jnp.linalg.cholesky(total)[None])).log_density(gap)[0]
+            return GaussianMixture(zero, jnp.zeros_like(gap), Full(jnp.linalg.cholesky(total)[None])).log_density(gap)[
+                0
+            ]
 
         return jax.vmap(jax.vmap(overlap))(gap, total)
 

@@ -6,6 +6,7 @@ Points are rows; a batch of $n$ points against $K$ components is one matrix prod
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -36,8 +37,12 @@ class Covariance(eqx.Module):
         r"""$x^\top C_k x$."""
 
     @abc.abstractmethod
+    def distances_to(self, means: Float[Array, "k d"]) -> Callable[[Float[Array, "n d"]], Float[Array, "n k"]]:
+        r"""The function $x \mapsto (x - m_k)^\top C_k^{-1} (x - m_k)$, with all factorisations done once."""
+
     def mahalanobis(self, x: Float[Array, "n d"], means: Float[Array, "k d"]) -> Float[Array, "n k"]:
         r"""$(x - m_k)^\top C_k^{-1} (x - m_k)$."""
+        return self.distances_to(means)(x)
 
     @abc.abstractmethod
     def times(self, x: Float[Array, "n d"]) -> Float[Array, "n k d"]:
@@ -70,10 +75,10 @@ class Full(Covariance):
     def quadratic(self, x: Array) -> Array:
         return jnp.sum(jnp.einsum("nd,kde->nke", x, self.cholesky) ** 2, axis=-1)
 
-    def mahalanobis(self, x: Array, means: Array) -> Array:
+    def distances_to(self, means: Array) -> Callable[[Array], Array]:
         inverse = self._inverse_factor()
-        whitened = jnp.einsum("nd,ked->nke", x, inverse) - jnp.einsum("kd,ked->ke", means, inverse)
-        return jnp.sum(whitened**2, axis=-1)
+        centre = jnp.einsum("kd,ked->ke", means, inverse)
+        return lambda x: jnp.sum((jnp.einsum("nd,ked->nke", x, inverse) - centre) ** 2, axis=-1)
 
     def times(self, x: Array) -> Array:
         return jnp.einsum("nd,kde->nke", x, self.dense())
@@ -114,9 +119,9 @@ class Diagonal(Covariance):
     def quadratic(self, x: Array) -> Array:
         return x**2 @ self.variance.T
 
-    def mahalanobis(self, x: Array, means: Array) -> Array:
+    def distances_to(self, means: Array) -> Callable[[Array], Array]:
         root = 1 / jnp.sqrt(self.variance)
-        return jnp.sum((x[:, None] * root - means * root) ** 2, axis=-1)
+        return lambda x: jnp.sum((x[:, None] * root - means * root) ** 2, axis=-1)
 
     def times(self, x: Array) -> Array:
         return x[:, None] * self.variance
@@ -154,18 +159,22 @@ class LowRank(Covariance):
     def quadratic(self, x: Array) -> Array:
         return x**2 @ self.variance.T + jnp.sum(jnp.einsum("nd,kdr->nkr", x, self.factor) ** 2, axis=-1)
 
-    def mahalanobis(self, x: Array, means: Array) -> Array:
-        centred = x[:, None] - means
-        return jnp.sum(centred * self.solve(centred), axis=-1)
+    def distances_to(self, means: Array) -> Callable[[Array], Array]:
+        solve = self._solver()
+        return lambda x: jnp.sum((x[:, None] - means) * solve(x[:, None] - means), axis=-1)
 
     def times(self, x: Array) -> Array:
         inner = jnp.einsum("nd,kdr->nkr", x, self.factor)
         return x[:, None] * self.variance + jnp.einsum("nkr,kdr->nkd", inner, self.factor)
 
     def solve(self, v: Array) -> Array:
+        return self._solver()(v)
+
+    def _solver(self) -> Callable[[Array], Array]:
         scaled = self.factor / self.variance[..., None]
-        inner = jnp.linalg.solve(self._capacitance(), jnp.einsum("nkd,kdr->krn", v, scaled))
-        return v / self.variance - jnp.einsum("krn,kdr->nkd", inner, scaled)
+        root = jnp.linalg.cholesky(self._capacitance())
+        half = jnp.swapaxes(jax.scipy.linalg.solve_triangular(root, jnp.swapaxes(scaled, 1, 2), lower=True), 1, 2)
+        return lambda v: v / self.variance - jnp.einsum("nkr,kdr->nkd", jnp.einsum("nkd,kdr->nkr", v, half), half)
 
     def affine(self, scale: Array | float, shift: Array | float) -> LowRank:
         return LowRank(scale * self.variance + shift, jnp.sqrt(scale) * self.factor)

@@ -88,7 +88,10 @@ def moment_sums(
 
 
 def moments_of(
-    sums: tuple[Array, Array, Array], centre: Float[Array, " d"], prior: Moments | None = None, count: Array | float = 0.0
+    sums: tuple[Array, Array, Array],
+    centre: Float[Array, " d"],
+    prior: Moments | None = None,
+    count: Array | float = 0.0,
 ) -> Moments:
     r"""Moments of $k$ groups with soft memberships, from the sums of :func:`moment_sums` about ``centre``.
 

@@ -21,7 +21,9 @@ def covariance(kind, k, d, generator):
         root = generator.normal(size=(k, d, d))
         return full_covariance(jnp.asarray(root @ root.swapaxes(1, 2) + 0.3 * np.eye(d)))
     variance = jnp.asarray(generator.uniform(0.3, 1.5, size=(k, d)))
-    return Diagonal(variance) if kind == "diagonal" else LowRank(variance, jnp.asarray(generator.normal(size=(k, d, 2))))
+    return (
+        Diagonal(variance) if kind == "diagonal" else LowRank(variance, jnp.asarray(generator.normal(size=(k, d, 2))))
+    )
 
 
 def mixture(kind="full", k=3, d=4, seed=0):
