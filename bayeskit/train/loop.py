@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -20,7 +21,8 @@ __all__ = ["Trained", "minimise"]
 Parameters = TypeVar("Parameters")
 
 
-class Trained(NamedTuple, Generic[Parameters]):
+@dataclasses.dataclass(frozen=True)
+class Trained(Generic[Parameters]):
     """What came of an optimisation.
 
     Attributes:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayeskit._errors import DataError
-from bayeskit._typing import Array, Key
+from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.models.schrodinger_bridge.checks import as_key, finite, points
 from bayeskit.numerics.gaussian_mixture import GaussianMixture, mixture_moments
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
@@ -37,7 +37,8 @@ class Bridge(eqx.Module):
       c(x) = \sum_k \alpha_k \exp \frac{x^\top S_k x + 2 r_k^\top x}{2 \varepsilon},$$
 
     with $w_k(x)$ proportional to the terms of $c$, and the drift of the diffusion
-    $dX_t = g(X_t, t)\, dt + \sqrt\varepsilon\, dW_t$ that has this plan. Points are rows.
+    $dX_t = g(X_t, t)\, dt + \sqrt\varepsilon\, dW_t$ that has this plan. Points are rows: ``x0``, ``x1`` and ``x`` have
+    shape `(n, d)`.
 
     Attributes:
         epsilon: $\varepsilon$, the variance of the reference Wiener process at time one.
@@ -94,11 +95,11 @@ class Bridge(eqx.Module):
         r"""The logarithms of the terms of $c(x)$."""
         return self.log_alpha + (self.S.quadratic(x0) + 2 * x0 @ self.r.T) / (2 * self.epsilon)
 
-    def log_normaliser(self, x0: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def log_normaliser(self, x0: ArrayLike) -> Float[Array, " n"]:
         r"""$\log c(x)$."""
         return jax.nn.logsumexp(self.log_terms(self._points(x0, "x0")), axis=-1)
 
-    def log_density(self, x1: Float[Array, "n d"], x0: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def log_density(self, x1: ArrayLike, x0: ArrayLike) -> Float[Array, " n"]:
         r"""$\log \pi(x_1 \mid x_0)$, row by row.
 
         Raises:
@@ -113,23 +114,23 @@ class Bridge(eqx.Module):
         terms = -(jnp.sum(gap * self.S.solve(gap), axis=-1) / self.epsilon + constant) / 2
         return jax.nn.logsumexp(jax.nn.log_softmax(self.log_terms(x0), axis=-1) + terms, axis=-1)
 
-    def moments(self, x0: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
+    def moments(self, x0: ArrayLike) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
         r"""Mean and covariance of $\pi(\cdot \mid x_0)$."""
         x0 = self._points(x0, "x0")
         weights = jax.nn.softmax(self.log_terms(x0), axis=-1)
         return mixture_moments(weights, self.r + self.S.times(x0), self.epsilon * self.S.dense())
 
-    def mean(self, x0: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    def mean(self, x0: ArrayLike) -> Float[Array, "n d"]:
         r"""The conditional mean $E[x_1 \mid x_0]$ (the barycentric projection of the plan)."""
         x0 = self._points(x0, "x0")
         weights = jax.nn.softmax(self.log_terms(x0), axis=-1)
         return jnp.einsum("nk,nkd->nd", weights, self.r + self.S.times(x0))
 
-    def covariance(self, x0: Float[Array, "n d"]) -> Float[Array, "n d d"]:
+    def covariance(self, x0: ArrayLike) -> Float[Array, "n d d"]:
         r"""The conditional covariance of $x_1$ given $x_0$."""
         return self.moments(x0)[1]
 
-    def sample(self, x0: Float[Array, "n d"], *, key: Key) -> Float[Array, "n d"]:
+    def sample(self, x0: ArrayLike, *, key: Key) -> Float[Array, "n d"]:
         r"""One draw of $\pi(\cdot \mid x_0)$ for each row of ``x0``."""
         x0 = self._points(x0, "x0")
         choose, colour = jax.random.split(as_key(key))
@@ -144,7 +145,7 @@ class Bridge(eqx.Module):
         centre = jax.lax.scan(move, jnp.zeros_like(x0), items)[0]
         return centre + jnp.sqrt(self.epsilon) * self.S.noise(colour, component)
 
-    def sample_path(self, x0: Float[Array, "n d"], times: Sequence[float], *, key: Key) -> Float[Array, "n t d"]:
+    def sample_path(self, x0: ArrayLike, times: Sequence[float] | ArrayLike, *, key: Key) -> Float[Array, "n t d"]:
         r"""Paths of the bridge from ``x0``, at increasing times in $[0, 1]$.
 
         The end is drawn from the plan; between the ends a path is a Brownian bridge, at one time
@@ -173,7 +174,7 @@ class Bridge(eqx.Module):
         path = jax.lax.scan(step, (x0, jnp.zeros((), x0.dtype)), (jnp.asarray(grid, x0.dtype), keys))[1]
         return jnp.swapaxes(path, 0, 1)
 
-    def drift(self, x: Float[Array, "n d"], t: Array | float) -> Float[Array, "n d"]:
+    def drift(self, x: ArrayLike, t: Array | float) -> Float[Array, "n d"]:
         r"""$g(x, t) = (E[X_1 \mid X_t = x] - x) / (1 - t)$, without that division.
 
         With $G_k = (1 - t) I + t S_k$ the drift is $\sum_k w_k(x, t)\, G_k^{-1} ((S_k - I) x + r_k)$ with weights
@@ -195,7 +196,7 @@ class Bridge(eqx.Module):
         weights = jax.nn.softmax(self.log_alpha - inner.log_det() / 2 + exponent / (2 * self.epsilon), axis=-1)
         return jnp.einsum("nk,nkd->nd", weights, by_component)
 
-    def mass(self, x0: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def mass(self, x0: ArrayLike) -> Float[Array, " n"]:
         r"""By how much the mass at $x_0$ grows or shrinks: $C(x)^{\varepsilon / (\varepsilon + \tau)}$ with
         $C(x) = c(x) e^{-|x|^2 / 2\varepsilon}$; one for a balanced bridge.
         """
@@ -205,13 +206,14 @@ class Bridge(eqx.Module):
         log_c = self.log_normaliser(x0) - jnp.sum(x0**2, axis=-1) / (2 * self.epsilon)
         return jnp.exp(self.epsilon / (self.epsilon + self.tau) * log_c)
 
-    def transport_cost(self, x0: Float[Array, "n d"]) -> Estimate:
+    def transport_cost(self, x0: ArrayLike) -> Estimate:
         r"""$E\, \frac12 |x_1 - x_0|^2$ under the plan; exact in $x_1$, averaged over the rows of ``x0``."""
+        x0 = self._points(x0, "x0")
         mean, spread = self.moments(x0)
         cost = (jnp.sum((mean - x0) ** 2, axis=-1) + jnp.trace(spread, axis1=1, axis2=2)) / 2
         return _estimate(cost)
 
-    def energy(self, x0: Float[Array, "n d"], *, key: Key) -> Estimate:
+    def energy(self, x0: ArrayLike, *, key: Key) -> Estimate:
         r"""$\frac12 E \int_0^1 |g(X_t, t)|^2 dt = \varepsilon\, E\, \mathrm{KL}(\pi(\cdot \mid x_0)\, \|\,
         N(x_0, \varepsilon I))$, the entropic transport cost up to the entropy of the start; one draw a row.
         """

@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from bayeskit._errors import DataError
 from bayeskit._typing import Array, Key
-from bayeskit.numerics.gaussian_mixture_covariance import CovarianceKind
 
 __all__ = ["as_key", "check_learnable", "finite", "points"]
 
@@ -54,7 +53,7 @@ def finite(x: Array, name: str) -> Array:
     return x
 
 
-def check_learnable(x: Array, name: str, num_components: int, kind: CovarianceKind) -> None:
+def check_learnable(x: Array, name: str, num_components: int, kind: str) -> None:
     """Whether a sample determines a mixture.
 
     Raises:

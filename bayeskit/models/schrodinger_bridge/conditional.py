@@ -41,9 +41,7 @@ class BridgeConditional(dist.Distribution):
         ...     s = numpyro.sample("s", dist.LogNormal(0.0, 1.0).expand([2, 1]).to_event(2))
         ...     with numpyro.plate("point", len(x0)):
         ...         numpyro.sample("x1", bk.BridgeConditional(x0, 0.5, jnp.zeros(2), r, S_diag=s), obs=x1)
-        >>> bk.BridgeConditional(
-        ...     jnp.zeros((3, 1)), 0.5, jnp.zeros(1), jnp.zeros((1, 1)), S_diag=jnp.ones((1, 1))
-        ... ).mean
+        >>> bk.BridgeConditional(jnp.zeros((3, 1)), 0.5, jnp.zeros(1), jnp.zeros((1, 1)), S_diag=jnp.ones((1, 1))).mean
         Array([[0.],
                [0.],
                [0.]], dtype=...)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
 
 from bayeskit._typing import Array
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.moment_matching import Assessment, Blocks, assess, blocks, loss_of, overall
 from bayeskit.models.schrodinger_bridge.samples import Source
-from bayeskit.numerics.gaussian_mixture_covariance import CovarianceKind
 from bayeskit.numerics.gaussian_mixture_fit import Moments
 
 __all__ = ["Ends", "Settings"]
 
 
+@runtime_checkable
 class Settings(Protocol):
     """What the steps of a fit read of its settings."""
 
@@ -23,7 +25,7 @@ class Settings(Protocol):
     @property
     def epsilon(self) -> float: ...
     @property
-    def covariance(self) -> CovarianceKind: ...
+    def covariance(self) -> str: ...
     @property
     def tau(self) -> float | None: ...
     @property
@@ -72,6 +74,11 @@ class Ends(NamedTuple):
         held_out = (blocks(start.held_out, num), blocks(end.held_out, num)) if judges else None
         count = settings.prior_count / min(len(start.train), len(end.train))
         return cls(start, end, train, held_out, (overall(train[0], diagonal), overall(train[1], diagonal)), count)
+
+    def thinned(self, num: int, settings: Settings) -> Ends:
+        """The same with at most ``num`` training points of each sample, which stand in random order."""
+        first, second = (eqx.tree_at(lambda s: s.train, item, item.train[:num]) for item in (self.start, self.end))
+        return Ends.of(first, second, settings)
 
     def assess(self, bridge: Bridge) -> Assessment:
         """One pass over the training points."""

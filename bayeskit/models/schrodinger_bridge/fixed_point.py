@@ -14,15 +14,14 @@ from bayeskit._typing import Array
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
-from bayeskit.models.schrodinger_bridge.moment_matching import matched, towards
-from bayeskit.models.schrodinger_bridge.samples import Source
+from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
 from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
 
-__all__ = ["Found", "begin_from", "iterate", "k_means_start"]
+__all__ = ["Found", "begin_from", "iterate", "solve"]
 
-FOR_K_MEANS = 20_000
-"""Points that the k-means start looks at."""
-TRIAL_STEPS = 3
+FOR_START = 20_000
+"""Points of each sample that the start looks at."""
+TRIAL_STEPS = 5
 """Steps of each restart before the best goes on."""
 SMALLEST_STEP = 1e-3
 
@@ -36,27 +35,38 @@ class Found(NamedTuple):
     stopped: str
 
 
+def solve(settings: Settings, key: Array, ends: Ends, bar: ProgressBar) -> Found:
+    """The fixed point from k-means++: restarts and annealing on a part of the points, then all of them."""
+    few = ends.thinned(FOR_START, settings) if max(len(ends.start.train), len(ends.end.train)) > FOR_START else ends
+    starts = begin_from(settings, key, few)
+    if few is not ends:
+        starts = [iterate(settings, starts, few._replace(held_out=None), None).bridge]
+    return iterate(settings, starts, ends, bar)
+
+
 def begin_from(settings: Settings, key: Array, ends: Ends) -> list[Bridge]:
     """Bridges to start from: one a restart, or the one that annealing has led to."""
     factors = [*settings.annealing, 1.0]
     keys = jax.random.split(key, settings.num_restarts)
-    starts = [k_means_start(settings, own, ends.start, ends.end, settings.epsilon * factors[0]) for own in keys]
+    starts = [k_means_start(settings, own, ends, settings.epsilon * factors[0]) for own in keys]
     for factor in factors[1:]:
         found = iterate(settings, starts, ends._replace(held_out=None), None)
         now = ends.assess(found.bridge)  # what each component carries stays, the maps are those of the next ε
         epsilon = jnp.asarray(settings.epsilon * factor, now.bridge.r.dtype)
-        starts = [matched(now.start, now.end, now.bridge.log_alpha, epsilon, now.bridge.tau)]
+        goal = matched(now.start, now.end, now.bridge.log_alpha, epsilon, now.bridge.tau)
+        starts = [balanced(goal, ends.blocks[0], now.end.total / jnp.sum(now.end.total))]
     return starts
 
 
-def k_means_start(settings: Settings, key: Array, start: Source, end: Source, epsilon: float) -> Bridge:
+def k_means_start(settings: Settings, key: Array, ends: Ends, epsilon: float) -> Bridge:
     """Components that carry the whole first sample to each cluster of the second."""
-    x1 = end.train[:FOR_K_MEANS]
+    x1 = ends.end.train[:FOR_START]
     group = jax.jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
     member = jax.nn.one_hot(group, settings.num_components, dtype=x1.dtype)
     diagonal = settings.covariance == "diagonal"
     whole = [
-        weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal) for x in (start.train[:FOR_K_MEANS], x1)
+        weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal)
+        for x in (ends.start.train[:FOR_START], x1)
     ]
     # a cluster of few points has the covariance of all clusters together, not that of the sample around their centres
     apart = weighted_moments(member, x1, diagonal=diagonal)
@@ -66,8 +76,8 @@ def k_means_start(settings: Settings, key: Array, start: Source, end: Source, ep
     clusters = weighted_moments(member, x1, diagonal=diagonal, prior=prior, count=max(settings.prior_count, 1.0))
     first = Moments(*(jnp.repeat(leaf, settings.num_components, axis=0) for leaf in whole[0]))
     tau = None if settings.tau is None else jnp.asarray(settings.tau, x1.dtype)
-    log_alpha = jnp.log(jnp.maximum(share, 1 / len(x1)))
-    return matched(first, clusters, log_alpha, jnp.asarray(epsilon, x1.dtype), tau)
+    bridge = matched(first, clusters, jnp.log(share), jnp.asarray(epsilon, x1.dtype), tau)
+    return balanced(bridge, ends.blocks[0], share)
 
 
 def iterate(settings: Settings, bridges: list[Bridge], ends: Ends, bar: ProgressBar | None) -> Found:

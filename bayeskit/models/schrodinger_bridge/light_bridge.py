@@ -17,10 +17,10 @@ from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.checks import as_key, check_learnable
 from bayeskit.models.schrodinger_bridge.ends import Ends
-from bayeskit.models.schrodinger_bridge.fixed_point import Found, begin_from, iterate
+from bayeskit.models.schrodinger_bridge.fixed_point import Found, begin_from, iterate, solve
 from bayeskit.models.schrodinger_bridge.gradient import descend, low_rank
 from bayeskit.models.schrodinger_bridge.samples import Sampler, pooled_scale, sources
-from bayeskit.numerics.gaussian_mixture_covariance import CovarianceKind, Diagonal, Full, LowRank
+from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full, LowRank
 
 __all__ = ["BridgeFit", "LightBridge", "choose_num_components"]
 
@@ -66,7 +66,7 @@ class LightBridge:
             and express the result in the original units again; the constant is reported in :class:`BridgeFit`.
         num_samples: points drawn from each sampler, where samplers are given in place of arrays.
         num_steps: at most this many fixed-point steps.
-        num_restarts: k-means++ starts; after three steps the one with the lowest loss goes on.
+        num_restarts: k-means++ starts; after a few steps the one with the lowest loss goes on.
         annealing: factors of $\varepsilon$ to solve first, e.g. ``(10, 3)``; each solution starts the next.
         tolerance: the fixed point ends when a step lowers the loss by less than this.
         prior_count: shrinks the moments of each component to those of the sample, by a prior worth so many points.
@@ -98,7 +98,7 @@ class LightBridge:
 
     num_components: int
     epsilon: float
-    covariance: CovarianceKind = "full"
+    covariance: str = "full"
     rank: int = 2
     tau: float | None = None
     standardize: bool = False
@@ -106,7 +106,7 @@ class LightBridge:
     num_steps: int = 50
     num_restarts: int = 1
     annealing: Sequence[float] = ()
-    tolerance: float = 1e-6
+    tolerance: float = 1e-5
     prior_count: float = 1.0
     validation_fraction: float = 0.0
     patience: int = 5
@@ -121,16 +121,18 @@ class LightBridge:
         require(is_whole(self.num_steps) and self.num_steps >= 0, "num_steps", self.num_steps, "an integer, 0 or more")
         for name in ("epsilon", "learning_rate"):
             value = getattr(self, name)
-            require(is_number(value) and value > 0, name, value, "a positive number")
+            require(is_number(value) and bool(value > 0), name, value, "a positive number")
         require(
             self.tau is None or (is_number(self.tau) and self.tau > 0), "tau", self.tau, "a positive number, or None"
         )
         check_choice("covariance", self.covariance, ("full", "diagonal", "low_rank"))
         factors = all(is_number(factor) and factor > 1 for factor in self.annealing)
         require(factors, "annealing", self.annealing, "factors above one, the largest first")
-        require(is_number(self.prior_count) and self.prior_count >= 0, "prior_count", self.prior_count, "0 or more")
+        require(
+            is_number(self.prior_count) and bool(self.prior_count >= 0), "prior_count", self.prior_count, "0 or more"
+        )
         share = self.validation_fraction
-        require(is_number(share) and 0 <= share < 1, "validation_fraction", share, "at least 0 and below 1")
+        require(is_number(share) and bool(0 <= share < 1), "validation_fraction", share, "at least 0 and below 1")
         steps = self.num_gradient_steps
         require(steps is None or (is_whole(steps) and steps >= 0), "num_gradient_steps", steps, "an integer, or None")
 
@@ -199,14 +201,15 @@ class LightBridge:
         if gradient is None:
             gradient = 2000 if coupled or self.covariance == "low_rank" else 0
         with ProgressBar(gradient + (0 if coupled else self.num_steps), show) as bar:
-            if init is None:
-                starts = begin_from(self, of_start, ends)
+            start = None if init is None else _checked(init, self, ends.start.train, scale)
+            if coupled or isinstance(start, Bridge) and isinstance(start.S, LowRank):
+                first = start or begin_from(self, of_start, ends)[0]
+                found = Found(first, np.zeros(0), np.zeros(0), "no step was asked for")
+            elif start is not None:
+                found = iterate(self, [start], ends, bar)
             else:
-                starts = [_checked(init, self, ends.start.train, scale)]
-            found = Found(starts[0], np.zeros(0), np.zeros(0), "no step was asked for")
-            if not coupled and not isinstance(starts[0].S, LowRank):
-                found = iterate(self, starts, ends, bar)
-            if self.covariance == "low_rank":
+                found = solve(self, of_start, ends, bar)
+            if self.covariance == "low_rank" and not isinstance(found.bridge.S, LowRank):
                 found = found._replace(bridge=low_rank(found.bridge, self.rank))
             if gradient:
                 found = descend(self, found, ends, of_steps, gradient, bar, coupled)

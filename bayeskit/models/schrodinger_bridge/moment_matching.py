@@ -26,11 +26,23 @@ from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
 from bayeskit.numerics.gaussian_mixture_fit import Moments, moment_sums, moments_of
 
-__all__ = ["Assessment", "Blocks", "assess", "blocks", "gaussian_map", "loss_of", "matched", "overall", "towards"]
+__all__ = [
+    "Assessment",
+    "Blocks",
+    "assess",
+    "balanced",
+    "blocks",
+    "gaussian_map",
+    "loss_of",
+    "matched",
+    "overall",
+    "towards",
+]
 
 BLOCK_SIZE = 2**22
 """Numbers in the largest intermediate array of one block of points."""
-NEWTON_STEPS = 4
+NEWTON_STEPS = 3
+BALANCING_STEPS = 60
 
 
 class Blocks(eqx.Module):
@@ -97,6 +109,36 @@ def towards(now: Bridge, goal: Bridge, step: Array | float) -> Bridge:
     """The bridge a part of the way from one to another; its maps stay positive definite for steps up to one."""
     matrix = _matrix(now.S) + step * (_matrix(goal.S) - _matrix(now.S))
     return Bridge(now.epsilon, now.log_alpha, now.r + step * (goal.r - now.r), _form(matrix), now.tau)
+
+
+@eqx.filter_jit
+def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge:
+    r"""The bridge with the $\alpha$ for which its components carry given shares of the first sample.
+
+    With small ε the weights are nearly zero or one, and Newton's method has no slope to follow far from the answer. So the
+    terms are multiplied by a factor that rises to one, and each answer starts the next.
+    """
+    bare = eqx.tree_at(lambda b: b.log_alpha, bridge, jnp.zeros_like(bridge.log_alpha))
+    terms = jax.lax.map(bare.log_terms, start.x).reshape(-1, share.shape[0])
+    of_start = start.weight.ravel()
+    terms = terms - of_start @ terms
+    spread = jnp.sqrt(jnp.max(of_start @ (terms - jnp.mean(terms, axis=1, keepdims=True)) ** 2))
+    log_share = jnp.log(jnp.maximum(share, 1e-6))
+
+    def newton(carry: tuple[Array, Array], factor: Array) -> tuple[tuple[Array, Array], None]:
+        log_alpha, before = carry
+        log_alpha = log_alpha * factor / before
+        w = jax.nn.softmax(factor * terms + log_alpha, axis=-1)
+        carried = of_start @ w
+        curvature = jnp.diag(carried) - (w.T * of_start) @ w
+        step = jnp.linalg.solve(curvature + 1e-4 * jnp.eye(len(share), dtype=share.dtype), jnp.exp(log_share) - carried)
+        return (log_alpha + step * jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) + 1e-30)), factor), None
+
+    lowest = jnp.minimum(1.0, 1.0 / spread)
+    factors = jnp.exp(jnp.log(lowest) * jnp.linspace(1.0, 0.0, BALANCING_STEPS, dtype=share.dtype))
+    (log_alpha, _), _ = jax.lax.scan(newton, (log_share, lowest), factors)
+    log_alpha = log_alpha - of_start @ jax.lax.map(bare.log_terms, start.x).reshape(-1, share.shape[0])
+    return eqx.tree_at(lambda b: b.log_alpha, bridge, log_alpha)
 
 
 @eqx.filter_jit

@@ -23,7 +23,7 @@ class Source(eqx.Module):
     """One of the two samples, divided by ``scale``.
 
     Attributes:
-        train: the points to learn from.
+        train: the points to learn from, in random order.
         held_out: those to judge by, perhaps none.
         sampler: where fresh points come from, if not from ``train``.
         scale: what fresh points are divided by.
@@ -77,6 +77,6 @@ def _source(x: ArrayLike | Sampler, name: str, key: Array, num_samples: int, sha
     sampler = x if callable(x) else None
     checked = finite(points(x(of_points, num_samples) if callable(x) else x, name), name)
     kept = checked.shape[0] - round(share * checked.shape[0])
-    if kept < checked.shape[0]:
+    if sampler is None:  # rows may stand in an order that means something
         checked = checked[jax.random.permutation(of_order, checked.shape[0])]
     return Source(checked[:kept], checked[kept:], sampler)
