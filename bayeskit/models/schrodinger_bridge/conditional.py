@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
+from numpyro.distributions.util import lazy_property
 
 from bayeskit._errors import DataError
-from bayeskit._typing import Array
+from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full
 
@@ -61,13 +62,13 @@ class BridgeConditional(dist.Distribution):
 
     def __init__(
         self,
-        x0: Array,
-        epsilon: Array | float,
-        log_alpha: Array,
-        r: Array,
+        x0: ArrayLike,
+        epsilon: ArrayLike,
+        log_alpha: ArrayLike,
+        r: ArrayLike,
         *,
-        S_tril: Array | None = None,
-        S_diag: Array | None = None,
+        S_tril: ArrayLike | None = None,
+        S_diag: ArrayLike | None = None,
         validate_args: bool | None = None,
     ):
         given = S_tril if S_diag is None else S_diag
@@ -85,16 +86,28 @@ class BridgeConditional(dist.Distribution):
                 "x0, log_alpha, r and the maps must have shapes (n, d), (k,), (k, d) and (k, d, d) or (k, d); got "
                 f"{jnp.shape(x0)}, {jnp.shape(log_alpha)}, {jnp.shape(r)} and {jnp.shape(given)}"
             )
-        self.x0, self.epsilon, self.log_alpha, self.r = jnp.asarray(x0), epsilon, log_alpha, r
-        self.S_tril, self.S_diag = S_tril, S_diag
+        self.x0, self.epsilon, self.log_alpha, self.r = (jnp.asarray(item) for item in (x0, epsilon, log_alpha, r))
+        if S_tril is not None:
+            self.S_tril = jnp.asarray(S_tril)
+        else:
+            self.S_diag = jnp.asarray(S_diag)
         super().__init__(batch_shape=(jnp.shape(x0)[0],), event_shape=(size,), validate_args=validate_args)
 
     @property
     def bridge(self) -> Bridge:
         """The bridge of these parameters."""
-        if self.S_tril is not None:
-            return Bridge(jnp.asarray(self.epsilon), self.log_alpha, self.r, Full(self.S_tril))
-        return Bridge(jnp.asarray(self.epsilon), self.log_alpha, self.r, Diagonal(jnp.asarray(self.S_diag)))
+        maps = Diagonal(self.S_diag) if "S_diag" in self.__dict__ else Full(self.S_tril)
+        return Bridge(self.epsilon, self.log_alpha, self.r, maps)
+
+    @lazy_property  # type: ignore[untyped-decorator]
+    def S_tril(self) -> Array:
+        """Cholesky factors of the maps."""
+        return jax.vmap(jnp.diag)(jnp.sqrt(self.S_diag))
+
+    @lazy_property  # type: ignore[untyped-decorator]
+    def S_diag(self) -> Array:
+        """The diagonals of the maps."""
+        return jnp.sum(self.S_tril**2, axis=-1)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """One draw for each start."""
