@@ -69,7 +69,9 @@ class LightBridge:
         num_restarts: k-means++ starts; after a few steps the one with the lowest loss goes on.
         annealing: factors of $\varepsilon$ to solve first, e.g. ``(10, 3)``; each solution starts the next.
         tolerance: the fixed point ends when a step lowers the loss by less than this.
-        prior_count: shrinks the moments of each component to those of the sample, by a prior worth so many points.
+        prior_count: shrinks the covariances that a component carries to those of the sample, by a prior worth so many
+            points. The default keeps a component of few points positive definite and changes no other; more of it helps
+            full covariances where components have fewer points than dimensions.
         validation_fraction: of each sample, held out; the fit stops when the loss there has not fallen for ``patience``
             steps, and returns the best.
         patience: see there.
@@ -107,7 +109,7 @@ class LightBridge:
     num_restarts: int = 1
     annealing: Sequence[float] = ()
     tolerance: float = 1e-5
-    prior_count: float = 1.0
+    prior_count: float = 0.01
     validation_fraction: float = 0.0
     patience: int = 5
     num_gradient_steps: int | None = None
