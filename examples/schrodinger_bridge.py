@@ -44,8 +44,8 @@ def draw_paths(panel, paths, color="black"):
 # %% [markdown]
 # ## From a Gaussian to a mixture
 #
-# Paths for a small and a large $\varepsilon$, the variance of the Brownian motion: the smaller it is, the straighter the
-# paths and the more of where a particle goes is decided by where it starts.
+# Paths for a small and a large $\varepsilon$, the variance of the Brownian motion: the smaller it is, the straighter
+# the paths and the more of where a particle goes is decided by where it starts.
 
 # %%
 centres = 4.0 * np.stack([np.cos(np.arange(5) * 2 * np.pi / 5), np.sin(np.arange(5) * 2 * np.pi / 5)], axis=1)
@@ -107,9 +107,9 @@ figure.tight_layout()
 # %% [markdown]
 # ## A posterior over bridges
 #
-# The plan $\pi(x_1 \mid x_0)$ is a NumPyro distribution, so a bridge is a likelihood: priors on $\alpha$, $r$ and $S$ make
-# a posterior over bridges. Two groups of forty points each. Every draw of the posterior transports the same fresh points;
-# the band is what the posterior says of where they land, and the maximum-likelihood fit lies inside.
+# The plan $\pi(x_1 \mid x_0)$ is a NumPyro distribution, so a bridge is a likelihood: priors on $\alpha$, $r$ and
+# $S$ make a posterior over bridges. Two samples of forty points. Every draw of the posterior transports the same normal
+# distribution; the band is what the posterior says of where it lands, and the maximum-likelihood fit lies inside.
 
 # %%
 few0 = generator.normal(size=(40, 1))
@@ -182,9 +182,9 @@ figure.tight_layout()
 # %% [markdown]
 # ## Single cells
 #
-# Gene expression of cells on days 2, 3 and 4, in principal components. A bridge from day 2 to day 4 says where cells were
-# on day 3, which it has not seen. The environment variable `MSCI_FOLDER` names the folder with `day_2.npy`, `day_3.npy` and
-# `day_4.npy`; without it a synthetic differentiation with two branches stands in.
+# Gene expression of cells on days 2, 3 and 4, in principal components. A bridge from day 2 to day 4 says where cells
+# were on day 3, which it has not seen. The environment variable `MSCI_FOLDER` names the folder with `day_2.npy`,
+# `day_3.npy` and `day_4.npy`; without it a synthetic differentiation with two branches stands in.
 
 # %%
 folder = Path(os.environ.get("MSCI_FOLDER", "no such folder"))

@@ -1,4 +1,4 @@
-r"""Algebra of Gaussian mixtures $\sum_k \alpha_k N(m_k, C_k)$: densities, conditioning, products, noise, moments, draws.
+r"""Algebra of Gaussian mixtures $\sum_k \alpha_k N(m_k, C_k)$: densities, conditioning, products, moments, draws.
 
 Everything is closed form and works on logarithms, so that float32 suffices far into the tails.
 
@@ -146,8 +146,8 @@ class GaussianMixture(eqx.Module):
     ) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
         r"""Mean and covariance of $x$ given $a x + \sqrt{v}\, z = y$.
 
-        By component $m_k + a\, C_k (a^2 C_k + vI)^{-1} (y - a m_k)$ and $v\, C_k (a^2 C_k + vI)^{-1}$; then mixed with the
-        responsibilities of the noised mixture.
+        By component $m_k + a\, C_k (a^2 C_k + vI)^{-1} (y - a m_k)$ and $v\, C_k (a^2 C_k + vI)^{-1}$; then mixed with
+        the responsibilities of the noised mixture.
         """
         noised = self.noised(scale, variance)
         pull = noised.covariance.solve(y[:, None] - noised.means)

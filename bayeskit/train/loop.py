@@ -116,5 +116,6 @@ def _check(losses: np.ndarray, done: int) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
         raise TrainingError(
-            f"the loss is {losses[bad[0]]} at step {done + bad[0]}; try a smaller learning rate, another start, or float64"
+            f"the loss is {losses[bad[0]]} at step {done + bad[0]}; "
+            "try a smaller learning rate, another start, or float64"
         )

@@ -74,6 +74,6 @@ def check_learnable(x: Array, name: str, num_components: int, kind: str) -> None
     rank = int(np.sum(spectrum > 10 * x.shape[1] * resolution * spectrum[-1]))
     if rank < x.shape[1]:
         raise DataError(
-            f"the covariance of {name} is singular: its rank is {rank} in {x.shape[1]} dimensions ({x.shape[0]} points); "
-            "remove collinear coordinates, give more points, or use covariance='diagonal'"
+            f"the covariance of {name} is singular: its rank is {rank} in {x.shape[1]} dimensions "
+            f"({x.shape[0]} points); remove collinear coordinates, give more points, or use covariance='diagonal'"
         )

@@ -115,8 +115,8 @@ def iterate(settings: Settings, bridges: list[Bridge], ends: Ends, bar: Progress
 class Search:
     """Steps towards the matched bridge, as long as the loss falls.
 
-    The moments of what a component carries depend on all components: with small ε a full step can overshoot. A step that
-    does not lower the loss is not taken, and the next is half as long; after one that does, the next is longer.
+    The moments of what a component carries depend on all components: with small ε a full step can overshoot. A step
+    that does not lower the loss is not taken, and the next is half as long; after one that does, the next is longer.
     """
 
     def __init__(self, data: Ends, bridge: Bridge):

@@ -52,8 +52,8 @@ class LightBridge:
 
     The default fit is a fixed point: both samples are split softly among the components, each component becomes the
     Gaussian bridge between its two parts, and a line search keeps the loss $E \log c(x_0) - E \log v(x_1)$ falling. It
-    takes some tens of passes over the data, has no learning rate, and with one component it is exact after one. Low-rank
-    maps have no such step and are learned by stochastic gradients from a start that has.
+    takes some tens of passes over the data, has no learning rate, and with one component it is exact after one.
+    Low-rank maps have no such step and are learned by stochastic gradients from a start that has.
 
     Args:
         num_components: $K$.
@@ -169,8 +169,8 @@ class LightBridge:
     ) -> BridgeFit:
         """Fit to coupled points by bridge matching (LightSB-M): row $i$ of ``x0`` belongs to row $i$ of ``x1``.
 
-        The drift is regressed on the velocity of Brownian bridges between the coupled points. Whatever the coupling, the
-        minimum is the Schrödinger bridge between its two marginals. There are ``num_gradient_steps`` steps of Adam
+        The drift is regressed on the velocity of Brownian bridges between the coupled points. Whatever the coupling,
+        the minimum is the Schrödinger bridge between its two marginals. There are ``num_gradient_steps`` steps of Adam
         (2,000 for ``None``) with ``batch_size`` pairs each, and no fixed-point steps.
 
         Args:
@@ -204,7 +204,7 @@ class LightBridge:
             gradient = 2000 if coupled or self.covariance == "low_rank" else 0
         with ProgressBar(gradient + (0 if coupled else self.num_steps), show) as bar:
             start = None if init is None else _checked(init, self, ends.start.train, scale)
-            if coupled or isinstance(start, Bridge) and isinstance(start.S, LowRank):
+            if coupled or (start is not None and isinstance(start.S, LowRank)):
                 first = start or begin_from(self, of_start, ends)[0]
                 found = Found(first, np.zeros(0), np.zeros(0), "no step was asked for")
             elif start is not None:

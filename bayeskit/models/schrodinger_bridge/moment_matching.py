@@ -1,11 +1,11 @@
 r"""The fit of a bridge as a fixed point: each component is the Gaussian bridge between the parts that it carries.
 
 The gradient of $E \log c(x_0) - E \log v(x_1)$ with respect to the natural parameters of a component is zero exactly
-where $E[w_k(x_0)\, T(y) \mid y \sim \pi_k(\cdot \mid x_0)] = E[\gamma_k(x_1)\, T(x_1)]$ for $T(y) = (1, y, y y^\top)$, with
-the weights $w_k$ of the plan and the responsibilities $\gamma_k$ of the potential. With the weights held fixed this is
-the bridge between two Gaussians, whose solution is closed form (Janati, Muzellec, Peyré and Cuturi 2020; Bunne, Hsieh,
-Cuturi and Krause 2023). So one step computes weighted moments of both samples, and moves towards these solutions as far
-as the loss falls; the weights $\alpha$ then take Newton steps. With one component the first step is the answer.
+where $E[w_k(x_0)\, T(y) \mid y \sim \pi_k(\cdot \mid x_0)] = E[\gamma_k(x_1)\, T(x_1)]$ for $T(y) = (1, y, y y^\top)$,
+with the weights $w_k$ of the plan and the responsibilities $\gamma_k$ of the potential. With the weights held fixed
+this is the bridge between two Gaussians, whose solution is closed form (Janati, Muzellec, Peyré and Cuturi 2020; Bunne,
+Hsieh, Cuturi and Krause 2023). So one step computes weighted moments of both samples, and moves towards these solutions
+as far as the loss falls; the weights $\alpha$ then take Newton steps. With one component the first step is the answer.
 
 In the unbalanced problem the points count $C(x_0)^{\varepsilon / (\varepsilon + \tau)}$ and $e^{-g(x_1) / \tau}$.
 """
@@ -53,7 +53,7 @@ class Blocks(eqx.Module):
 
 
 class Assessment(NamedTuple):
-    """A bridge with its best $\\alpha$, its loss, and the moments of what each component carries at both ends."""
+    r"""A bridge with its best $\alpha$, its loss, and the moments of what each component carries at both ends."""
 
     bridge: Bridge
     loss: Array
@@ -79,7 +79,9 @@ def overall(sample: Blocks, diagonal: bool) -> Moments:
 
 
 def gaussian_map(start: Float[Array, "*k"], end: Float[Array, "*k"], epsilon: Array | float) -> Float[Array, "*k"]:
-    r"""The map of the bridge between Gaussians with covariances $A$ and $B$ of shape `(k, d, d)`, or variances `(k, d)`.
+    r"""The map of the bridge between Gaussians with covariances $A$ and $B$.
+
+    Both have shape `(k, d, d)`, or hold variances and have shape `(k, d)`.
 
     $S = A^{-1/2} ((A^{1/2} B A^{1/2} + \varepsilon^2 I / 4)^{1/2} - \varepsilon I / 2) A^{-1/2}$, which solves
     $S A S + \varepsilon S = B$.
@@ -115,8 +117,8 @@ def towards(now: Bridge, goal: Bridge, step: Array | float) -> Bridge:
 def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge:
     r"""The bridge with the $\alpha$ for which its components carry given shares of the first sample.
 
-    With small ε the weights are nearly zero or one, and Newton's method has no slope to follow far from the answer. So the
-    terms are multiplied by a factor that rises to one, and each answer starts the next.
+    With small ε the weights are nearly zero or one, and Newton's method has no slope to follow far from the answer. So
+    the terms are multiplied by a factor that rises to one, and each answer starts the next.
     """
     bare = eqx.tree_at(lambda b: b.log_alpha, bridge, jnp.zeros_like(bridge.log_alpha))
     terms = jax.lax.map(bare.log_terms, start.x).reshape(-1, share.shape[0])
@@ -145,7 +147,7 @@ def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge
 def assess(
     bridge: Bridge, start: Blocks, end: Blocks, priors: tuple[Moments, Moments], count: Array | float
 ) -> Assessment:
-    """Newton steps in $\\alpha$, then the loss and the moments.
+    r"""Newton steps in $\alpha$, then the loss and the moments.
 
     Args:
         bridge: whose maps and shifts are kept.

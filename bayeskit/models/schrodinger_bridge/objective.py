@@ -5,18 +5,18 @@ Burnaev 2024, proposition 3.1).
 
 Unbalanced: the marginals $p_0, p_1$ of the plan $\gamma$ are asked for by $\tau\, \mathrm{KL}(\gamma_0 \| p_0) + \tau\,
 \mathrm{KL}(\gamma_1 \| p_1)$ beside the cost $E \frac12 |x - y|^2$ and $\varepsilon\, \mathrm{KL}(\gamma \| p_0 \otimes
-\mathrm{Lebesgue})$. With $g(y) = \varepsilon \log v(y) + \frac12 |y|^2$ and $C(x) = c(x) e^{-|x|^2 / 2 \varepsilon}$ the
-potential at the start can be eliminated from the dual, which leaves the loss
+\mathrm{Lebesgue})$. With $g(y) = \varepsilon \log v(y) + \frac12 |y|^2$ and $C(x) = c(x) e^{-|x|^2 / 2 \varepsilon}$
+the potential at the start can be eliminated from the dual, which leaves the loss
 
 $$\frac{\varepsilon + \tau}\varepsilon E[C(x_0)^{\varepsilon / (\varepsilon + \tau)} - 1]
   + \frac\tau\varepsilon E[e^{-g(x_1) / \tau} - 1],$$
 
-whose limit for $\tau \to \infty$ is the balanced one. (ULightOT, Gazdieva, Asadulaev, Burnaev and Korotin 2024, measures
-the entropy against Lebesgue measure at both ends and so needs a second mixture, for the density of the start.)
+whose limit for $\tau \to \infty$ is the balanced one. (ULightOT, Gazdieva, Asadulaev, Burnaev and Korotin 2024,
+measures the entropy against Lebesgue measure at both ends and so needs a second mixture, for the density of the start.)
 
-Matching: $E\, \frac{1}{2 \varepsilon} \int_0^1 |g(x_t, t) - (x_1 - x_t) / (1 - t)|^2 dt$ for any coupling of the samples
-(Gushchin, Kholkin, Burnaev and Korotin 2024, "Light and Optimal Schrödinger Bridge Matching", theorem 3.1): it differs
-from the balanced loss by a constant, whatever the coupling.
+Matching: $E\, \frac{1}{2 \varepsilon} \int_0^1 |g(x_t, t) - (x_1 - x_t) / (1 - t)|^2 dt$ for any coupling of the
+samples (Gushchin, Kholkin, Burnaev and Korotin 2024, "Light and Optimal Schrödinger Bridge Matching", theorem 3.1): it
+differs from the balanced loss by a constant, whatever the coupling.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def masses(bridge: Bridge, log_c: Array, log_v: Array) -> tuple[Array, Array]:
 
 
 def objective(bridge: Bridge, log_c: Array, log_v: Array, of_start: Array, of_end: Array) -> Float[Array, ""]:
-    r"""The loss from $\log C(x_0)$ and $g(x_1) / \varepsilon$ (balanced: from $\log c$ and $\log v$) and point weights."""
+    r"""The loss from $\log C(x_0)$ and $g(x_1) / \varepsilon$ (balanced: $\log c$ and $\log v$) and point weights."""
     if bridge.tau is None:
         return jnp.sum(of_start * log_c) - jnp.sum(of_end * log_v)
     at_start, at_end = rates(bridge)
