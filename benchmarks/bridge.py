@@ -3,13 +3,13 @@
     python benchmarks/bridge.py [--dimensions 2 16 64 128] [--epsilon 0.1 1 10] [--seed 0]
 
 The pairs: P0 = N(0, I); the potential a mixture of five Gaussians with means on the sphere of radius 5 and rotated
-covariances with eigenvalues from .3 to 1.5; its exact map makes the plan, and P1 is where the plan leads. The fit sees
-independent points of P0 and P1 and has as many components as the potential. Error: 100 times the mean over 1,000 draws
-of x0 of the squared Bures-Wasserstein distance (halved) between the moments of the true and the fitted conditional law
-of x1, over half of the total variance of P1. float32; the error itself is computed in float64 from closed forms.
-"paper" is the LightSB column of Korotin, Gushchin and Burnaev (2024), whose pairs are other draws of the same kind. The fit
-stops when a step lowers the loss by less than 1e-5 nats per point, when its line search finds no lower loss, or after
-`--steps` steps; its seconds include compilation.
+covariances with eigenvalues from .3 to 1.5; its exact map makes the plan, and P1 is where the plan leads. The fit
+sees independent points of P0 and P1 and has as many components as the potential. Error: 100 times the mean over 1,000
+draws of x0 of the squared Bures-Wasserstein distance (halved) between the moments of the true and the fitted
+conditional law of x1, over half of the total variance of P1. float32; the error itself is computed in float64 from
+closed forms. "paper" is the LightSB column of Korotin, Gushchin and Burnaev (2024), whose pairs are other draws of
+the same kind. The fit stops when a step lowers the loss by less than 1e-5 nats per point, when its line search finds
+no lower loss, or after `--steps` steps; its seconds include compilation.
 """
 
 from __future__ import annotations

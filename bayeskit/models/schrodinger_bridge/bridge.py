@@ -53,9 +53,7 @@ class Bridge(eqx.Module):
         >>> import jax.numpy as jnp
         >>> import bayeskit as bk
         >>> from bayeskit.numerics.gaussian_mixture_covariance import Diagonal
-        >>> bridge = bk.Bridge(
-        ...     jnp.array(0.5), jnp.zeros(2), jnp.array([[-1.0], [1.0]]), Diagonal(jnp.full((2, 1), 0.4))
-        ... )
+        >>> bridge = bk.Bridge(0.5, jnp.zeros(2), jnp.array([[-1.0], [1.0]]), Diagonal(jnp.full((2, 1), 0.4)))
         >>> x0 = jnp.array([[-2.0], [0.0], [2.0]])
         >>> bridge.sample(x0, key=0).shape, bridge.sample_path(x0, [0.0, 0.5, 1.0], key=0).shape
         ((3, 1), (3, 3, 1))
@@ -63,7 +61,7 @@ class Bridge(eqx.Module):
         Array(True, dtype=bool)
     """
 
-    epsilon: Array
+    epsilon: Array = eqx.field(converter=jnp.asarray)
     log_alpha: Float[Array, " k"]
     r: Float[Array, "k d"]
     S: Covariance

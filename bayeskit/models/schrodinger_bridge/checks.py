@@ -10,7 +10,7 @@ from jaxtyping import Float
 from bayeskit._errors import DataError
 from bayeskit._typing import Array, Key
 
-__all__ = ["as_key", "check_learnable", "finite", "points"]
+__all__ = ["as_key", "check_learnable", "check_precision", "finite", "points"]
 
 
 ENOUGH = 20_000
@@ -76,4 +76,19 @@ def check_learnable(x: Array, name: str, num_components: int, kind: str) -> None
         raise DataError(
             f"the covariance of {name} is singular: its rank is {rank} in {x.shape[1]} dimensions "
             f"({x.shape[0]} points); remove collinear coordinates, give more points, or use covariance='diagonal'"
+        )
+
+
+def check_precision(x: Array, name: str, epsilon: float) -> None:
+    r"""Whether exponents $|x|^2 / 2\varepsilon$ can be told apart in the precision of the points.
+
+    Raises:
+        DataError: their rounding error is above a twentieth.
+    """
+    largest = float(jnp.max(jnp.sum(x**2, axis=-1)))
+    if largest / (2 * epsilon) * float(jnp.finfo(x.dtype).eps) > 0.05:
+        raise DataError(
+            f"{name} has points so far from the origin (|x|² up to {largest:.3g}) that exponents |x|²/2ε with "
+            f"ε = {epsilon:.3g} are lost in {x.dtype}; subtract one vector from both samples, use a larger epsilon, or "
+            "64-bit numbers"
         )

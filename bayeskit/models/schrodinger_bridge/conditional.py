@@ -21,9 +21,9 @@ class BridgeConditional(dist.Distribution):
 
     It is $\sum_k w_k(x_0) N(r_k + S_k x_0, \varepsilon S_k)$, see :class:`bayeskit.Bridge`.
 
-    As a likelihood it depends on the pairing of the points only through $x_0^\top x_1 / \varepsilon$, which is free of
-    the parameters: $\sum_i \log \pi(x_{1i} \mid x_{0i})
-    = \mathrm{const} + \sum_i \log v(x_{1i}) - \sum_i \log c(x_{0i})$. So a posterior over bridges needs two samples of the same size, coupled or not.
+    As a likelihood it depends on the pairing of the points only through $x_0^\top x_1 / \varepsilon$, which is
+    free of the parameters: $\sum_i \log \pi(x_{1i} \mid x_{0i}) = \mathrm{const} + \sum_i \log v(x_{1i}) - \sum_i
+    \log c(x_{0i})$. So a posterior over bridges needs two samples of the same size, coupled or not.
 
     Args:
         x0: starts, shape `(n, d)`; the batch shape is `(n,)`.

@@ -15,7 +15,7 @@ from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.inference.method import check_choice, is_number, is_whole, require
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
-from bayeskit.models.schrodinger_bridge.checks import as_key, check_learnable
+from bayeskit.models.schrodinger_bridge.checks import as_key, check_learnable, check_precision
 from bayeskit.models.schrodinger_bridge.ends import Ends
 from bayeskit.models.schrodinger_bridge.fixed_point import Found, begin_from, iterate, solve
 from bayeskit.models.schrodinger_bridge.gradient import descend, low_rank
@@ -158,8 +158,8 @@ class LightBridge:
             progress: show a progress bar.
 
         Raises:
-            DataError: NaN, different dimensions, fewer points than components, an empty sample, a constant coordinate
-                or a singular covariance.
+            DataError: NaN, different dimensions, fewer points than components, an empty sample, a constant coordinate,
+                a singular covariance, or points too far from the origin for the precision of the numbers.
             TrainingError: the loss of the gradient steps is not finite.
         """
         return self._run(x0, x1, key, init, progress, coupled=False)
@@ -198,6 +198,12 @@ class LightBridge:
         for item, name in zip(data, ("x0", "x1"), strict=True):
             check_learnable(item.train, name, self.num_components, self.covariance)
         scale = pooled_scale(*data) if self.standardize else 1.0
+        for item, name in zip(data, ("x0", "x1"), strict=True):
+            check_precision(item.train / scale, name, self.epsilon)
+        if self.covariance == "low_rank" and self.rank >= data[0].train.shape[1]:
+            raise DataError(
+                f"rank = {self.rank} is not low in {data[0].train.shape[1]} dimensions; use covariance='full'"
+            )
         ends = Ends.of(data[0].divided(scale), data[1].divided(scale), self)
         gradient = self.num_gradient_steps
         if gradient is None:

@@ -217,6 +217,21 @@ def test_bad_samples_are_named(x0, x1, message):
         bk.LightBridge(5, 1.0).fit(x0, x1, key=0)
 
 
+def test_points_far_from_the_origin_are_refused_in_single_precision_only():
+    x0, x1 = normal(200) + 1e3, two_clusters(200) + 1e3
+    settings = bk.LightBridge(2, 0.1)
+    with jax.enable_x64(False), pytest.raises(bk.DataError, match="x0 has points so far from the origin"):
+        settings.fit(x0.astype(np.float32), x1.astype(np.float32), key=0)
+    near = settings.fit(x0 - 1e3, x1 - 1e3, key=0).bridge
+    far = settings.fit(x0, x1, key=0).bridge
+    np.testing.assert_allclose(far.mean(x0) - 1e3, near.mean(x0 - 1e3), atol=1e-3)
+
+
+def test_a_rank_that_is_not_low_is_named():
+    with pytest.raises(bk.DataError, match="rank = 2 is not low in 2 dimensions"):
+        bk.LightBridge(1, 1.0, covariance="low_rank", rank=2).fit(normal(50), normal(50), key=0)
+
+
 def test_bad_couplings_and_starts_are_named():
     settings = bk.LightBridge(1, 1.0)
     with pytest.raises(bk.DataError, match="a coupling pairs rows"):
