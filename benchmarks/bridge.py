@@ -78,12 +78,13 @@ def unexplained(fitted: bk.Bridge, true: bk.Bridge, num: int) -> float:
         x0 = jax.random.normal(jax.random.key(98), (20_000, true.r.shape[1]), jnp.float64)
         return jnp.sum(jnp.var(true.sample(x0, key=97), axis=0))
 
-    def gap(x0: jax.Array) -> jax.Array:
+    def gap(fitted: bk.Bridge, true: bk.Bridge, x0: jax.Array) -> jax.Array:
         (mean, spread), (other, other_spread) = fitted.moments(x0[None]), true.moments(x0[None])
         return jnp.sum((mean - other) ** 2) / 2 + bures(spread[0], other_spread[0])
 
     x0 = jax.random.normal(jax.random.key(99), (num, true.r.shape[1]), jnp.float64)
-    gaps = jax.jit(lambda x0: jax.lax.map(gap, x0, batch_size=50))(x0)
+    every = jax.jit(lambda fitted, true, x0: jax.lax.map(lambda row: gap(fitted, true, row), x0, batch_size=50))
+    gaps = every(fitted, true, x0)
     return float(100 * jnp.mean(gaps) / (total_variance() / 2))
 
 

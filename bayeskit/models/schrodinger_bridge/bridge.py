@@ -84,6 +84,15 @@ class Bridge(eqx.Module):
         log_alpha = mixture.log_weights - (wide.log_det() + jnp.sum(mixture.means * whitened, axis=-1)) / 2
         return cls(jnp.asarray(epsilon, mixture.means.dtype), log_alpha, epsilon * whitened, maps)
 
+    def translated(self, a: Float[Array, " d"], b: Float[Array, " d"]) -> Bridge:
+        r"""The bridge of the same points after $a$ is added to the starts and $b$ to the ends.
+
+        $r_k + b - S_k a$ and $\log \alpha_k + (a^\top S_k a - 2 r_k^\top a - |a|^2) / 2 \varepsilon$.
+        """
+        constant = self.S.quadratic(a[None])[0] - 2 * self.r @ a - jnp.sum(a**2)
+        log_alpha = self.log_alpha + constant / (2 * self.epsilon)
+        return Bridge(self.epsilon, log_alpha, self.r + b - self.S.times(a[None])[0], self.S, self.tau)
+
     @property
     def potential(self) -> GaussianMixture:
         r"""The adjusted potential $v$."""

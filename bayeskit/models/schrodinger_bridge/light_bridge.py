@@ -204,12 +204,13 @@ class LightBridge:
             raise DataError(
                 f"rank = {self.rank} is not low in {data[0].train.shape[1]} dimensions; use covariance='full'"
             )
-        ends = Ends.of(data[0].divided(scale), data[1].divided(scale), self)
+        origins = _origins(data[0].train, data[1].train, common=self.tau is not None)
+        ends = Ends.of(data[0].seen_from(origins[0], scale), data[1].seen_from(origins[1], scale), self)
         gradient = self.num_gradient_steps
         if gradient is None:
             gradient = 2000 if coupled or self.covariance == "low_rank" else 0
         with ProgressBar(gradient + (0 if coupled else self.num_steps), show) as bar:
-            start = None if init is None else _checked(init, self, ends.start.train, scale)
+            start = None if init is None else _checked(init, self, ends.start.train, origins, scale)
             if coupled or (start is not None and isinstance(start.S, LowRank)):
                 first = start or begin_from(self, of_start, ends)[0]
                 found = Found(first, np.zeros(0), np.zeros(0), "no step was asked for")
@@ -222,7 +223,7 @@ class LightBridge:
             if gradient:
                 found = descend(self, found, ends, of_steps, gradient, bar, coupled)
         record = found.losses, found.held_out, scale, time.perf_counter() - begin, found.stopped
-        return BridgeFit(_in_units(found.bridge, scale), *record)
+        return BridgeFit(_in_units(found.bridge, scale).translated(*origins), *record)
 
 
 def choose_num_components(
@@ -267,13 +268,21 @@ def choose_num_components(
     return dataclasses.replace(settings, num_components=min(losses, key=lambda num: losses[num])), losses
 
 
+def _origins(x0: Array, x1: Array, common: bool) -> tuple[Array, Array]:
+    """Where the coordinates of the fit begin: at the means, as exponents grow as squares. Mass needs a common one."""
+    if common:
+        both = (jnp.mean(x0, axis=0) + jnp.mean(x1, axis=0)) / 2
+        return both, both
+    return jnp.mean(x0, axis=0), jnp.mean(x1, axis=0)
+
+
 def _in_units(bridge: Bridge, scale: float) -> Bridge:
     """The bridge between points multiplied by a constant."""
     tau = None if bridge.tau is None else bridge.tau * scale**2
     return Bridge(bridge.epsilon * scale**2, bridge.log_alpha, bridge.r * scale, bridge.S, tau)
 
 
-def _checked(init: Bridge, settings: LightBridge, x0: Array, scale: float) -> Bridge:
+def _checked(init: Bridge, settings: LightBridge, x0: Array, origins: tuple[Array, Array], scale: float) -> Bridge:
     """A bridge to start from, with the ε and the τ of the fit, in its units."""
     form = {Full: "full", Diagonal: "diagonal", LowRank: "low_rank"}.get(type(init.S))
     shape = settings.num_components, x0.shape[1]
@@ -283,6 +292,6 @@ def _checked(init: Bridge, settings: LightBridge, x0: Array, scale: float) -> Br
             f"{shape[0]} in {shape[1]} with covariance={settings.covariance!r}"
         )
     tau = None if settings.tau is None else jnp.asarray(settings.tau, x0.dtype)
-    maps = jax.tree.map(lambda leaf: leaf.astype(x0.dtype), init.S)
-    log_alpha, r = init.log_alpha.astype(x0.dtype), (init.r / scale).astype(x0.dtype)
+    near = _in_units(init.translated(-origins[0], -origins[1]), 1 / scale)
+    log_alpha, r, maps = jax.tree.map(lambda leaf: leaf.astype(x0.dtype), (near.log_alpha, near.r, near.S))
     return Bridge(jnp.asarray(settings.epsilon, x0.dtype), log_alpha, r, maps, tau)

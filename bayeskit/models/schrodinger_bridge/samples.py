@@ -20,28 +20,31 @@ Sampler: TypeAlias = Callable[[Array, int], Array]
 
 
 class Source(eqx.Module):
-    """One of the two samples, divided by ``scale``.
+    """One of the two samples, less ``centre`` and divided by ``scale``.
 
     Attributes:
         train: the points to learn from, in random order.
         held_out: those to judge by, perhaps none.
         sampler: where fresh points come from, if not from ``train``.
-        scale: what fresh points are divided by.
+        centre: what is subtracted from fresh points.
+        scale: what they are then divided by.
     """
 
     train: Float[Array, "n d"]
     held_out: Float[Array, "m d"]
     sampler: Sampler | None = eqx.field(static=True)
+    centre: Array | float = 0.0
     scale: float = 1.0
 
-    def divided(self, scale: float) -> Source:
-        """The same sample in other units."""
-        return Source(self.train / scale, self.held_out / scale, self.sampler, scale)
+    def seen_from(self, centre: Float[Array, " d"], scale: float) -> Source:
+        """The same sample from another origin and in other units."""
+        train, held_out = ((item - centre) / scale for item in (self.train, self.held_out))
+        return Source(train, held_out, self.sampler, centre, scale)
 
     def draw(self, key: Array, num: int) -> Float[Array, "b d"]:
         """A minibatch: fresh points, or points of the sample with replacement."""
         if self.sampler is not None:
-            return self.sampler(key, num).astype(self.train.dtype) / self.scale
+            return (self.sampler(key, num).astype(self.train.dtype) - self.centre) / self.scale
         return self.train[jax.random.randint(key, (num,), 0, self.train.shape[0])]
 
 

@@ -205,6 +205,18 @@ def test_matching_has_the_gradient_of_the_loss_for_any_coupling(kind):
             assert np.abs(z).max() < 4.5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_translation(kind):
+    """Plan and drift move with the points; mass does when both ends move alike."""
+    b, x0 = bridge(kind), normal(6)
+    x1, a, c = b.sample(x0, key=1), jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
+    moved = b.translated(a, c)
+    np.testing.assert_allclose(moved.log_density(x1 + c, x0 + a), b.log_density(x1, x0), rtol=1e-9)
+    np.testing.assert_allclose(moved.drift(x0 + a + 0.4 * (c - a), 0.4), b.drift(x0, 0.4) + c - a, rtol=1e-8, atol=1e-9)
+    free = bk.Bridge(b.epsilon, b.log_alpha, b.r, b.S, jnp.asarray(2.0))
+    np.testing.assert_allclose(free.translated(a, a).mass(x0 + a), free.mass(x0), rtol=1e-9)
+
+
 def test_small_epsilon_in_float32():
     """Exponents of some thousands: densities, moments and drift stay finite and right."""
     exact = bk.Bridge.from_potential(potential(), 1e-3)

@@ -79,20 +79,20 @@ def test_conditional_means_are_those_of_sinkhorn_on_a_grid(epsilon):
 
 def test_unbalanced_fit_is_generalised_sinkhorn_on_a_grid():
     """Masses and conditional means; the reference measure of the entropy is P0 x Lebesgue, as documented."""
-    epsilon, tau, num = 0.5, 2.0, 800
+    epsilon, tau, num = 0.5, 2.0, 400
     x0, x1 = quantiles(num)
-    y = np.linspace(-7.0, 7.0, 1401)
+    y = np.linspace(-7.0, 7.0, 701)
     width = y[1] - y[0]
     log_q = np.log(0.4 * norm.pdf(y, -2.0, 0.5) + 0.6 * norm.pdf(y, 1.5, 0.8))
     cost, damp, g = (x0 - y) ** 2 / 2, epsilon * tau / (epsilon + tau), np.zeros(y.size)
-    for _ in range(300):
+    for _ in range(100):
         log_c = logsumexp((g - cost) / epsilon, axis=1) + np.log(width)
         f = -damp * log_c
         g = damp * (log_q - logsumexp((f[:, None] - cost) / epsilon, axis=0) + np.log(num))
     plan = np.exp((f[:, None] + g - cost) / epsilon) * width
     settings = bk.LightBridge(12, epsilon, tau=tau, num_steps=400, tolerance=1e-9, prior_count=0.1)
     bridge = settings.fit(x0, x1, key=0).bridge
-    middle = slice(20, -20)  # the outermost points carry little mass, and the mixture little shape there
+    middle = slice(10, -10)  # the outermost points carry little mass, and the mixture little shape there
     np.testing.assert_allclose(bridge.mass(x0)[middle], plan.sum(1)[middle], rtol=0.02)
     np.testing.assert_allclose(bridge.mean(x0)[middle, 0], (plan @ y / plan.sum(1))[middle], atol=2e-2)
 
@@ -224,7 +224,7 @@ def test_points_far_from_the_origin_are_refused_in_single_precision_only():
         settings.fit(x0.astype(np.float32), x1.astype(np.float32), key=0)
     near = settings.fit(x0 - 1e3, x1 - 1e3, key=0).bridge
     far = settings.fit(x0, x1, key=0).bridge
-    np.testing.assert_allclose(far.mean(x0) - 1e3, near.mean(x0 - 1e3), atol=1e-3)
+    np.testing.assert_allclose(far.mean(x0) - 1e3, near.mean(x0 - 1e3), atol=1e-5)
 
 
 def test_a_rank_that_is_not_low_is_named():
