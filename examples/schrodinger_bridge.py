@@ -31,7 +31,7 @@ import numpyro.distributions as dist
 import bayeskit as bk
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-POINTS = 1000 if SMALL else 5000
+POINTS = 500 if SMALL else 5000
 generator = np.random.default_rng(0)
 
 
@@ -157,7 +157,7 @@ def marginal_density(share, low, gap, s):
     return weight @ jnp.exp(bridge.log_density(ends, starts)).reshape(len(fresh), len(line))
 
 
-def band(fit, num=150):
+def band(fit, num=20 if SMALL else 150):
     values = [fit[f"posterior/{name}"].values for name in ("share", "low", "gap", "s")]
     flat = [jnp.asarray(v.reshape(-1, *v.shape[2:])) for v in values]
     pick = np.linspace(0, len(flat[0]) - 1, num).astype(int)
