@@ -21,6 +21,7 @@ _EXPORTS = {
     "ModelError": "bayeskit._errors",
     "SamplingError": "bayeskit._errors",
     "StorageError": "bayeskit._errors",
+    "TrainingError": "bayeskit._errors",
     # programs and targets
     "Program": "bayeskit.program",
     "bind": "bayeskit.program",
@@ -88,6 +89,10 @@ _EXPORTS = {
     "infer": "bayeskit.inference",
     "predict": "bayeskit.inference",
     "resume": "bayeskit.inference",
+    # model families
+    "Bridge": "bayeskit.models.schrodinger_bridge",
+    "BridgeConditional": "bayeskit.models.schrodinger_bridge",
+    "LightBridge": "bayeskit.models.schrodinger_bridge",
     # storage
     "load": "bayeskit.storage",
     "read_data": "bayeskit.storage",
@@ -128,6 +133,7 @@ if TYPE_CHECKING:
         ModelError,
         SamplingError,
         StorageError,
+        TrainingError,
     )
     from bayeskit.diagnostics import Finding, Verdict, check, compare, importance_resample, loo, report, summary
     from bayeskit.inference import HMC, MCLMC, MEADS, NUTS, ChEES, infer, predict, resume
@@ -173,6 +179,7 @@ if TYPE_CHECKING:
         wake_guide,
         wake_model,
     )
+    from bayeskit.models.schrodinger_bridge import Bridge, BridgeConditional, LightBridge
     from bayeskit.program import (
         LogWeight,
         Program,

@@ -33,6 +33,10 @@ class SamplingError(BayeskitError, RuntimeError):
     """The sampler left the region of finite density and cannot go on."""
 
 
+class TrainingError(BayeskitError, RuntimeError):
+    """An optimisation reached a loss that is not finite."""
+
+
 class Interrupted(BayeskitError):
     """The run was stopped by hand.
 

@@ -1,0 +1,148 @@
+"""The fixed-point fit: a start from k-means++, restarts, annealing, the line search and early stop."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._errors import DataError
+from bayeskit._typing import Array
+from bayeskit.inference.progress import ProgressBar
+from bayeskit.models.schrodinger_bridge.bridge import Bridge
+from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
+from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
+from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
+
+__all__ = ["Found", "begin_from", "iterate", "solve"]
+
+FOR_START = 20_000
+"""Points of each sample that the start looks at."""
+TRIAL_STEPS = 5
+"""Steps of each restart before the best goes on."""
+SMALLEST_STEP = 1e-3
+
+
+class Found(NamedTuple):
+    """A bridge, the losses on the way, and why the way ended there."""
+
+    bridge: Bridge
+    losses: np.ndarray
+    held_out: np.ndarray
+    stopped: str
+
+
+def solve(settings: Settings, key: Array, ends: Ends, bar: ProgressBar) -> Found:
+    """The fixed point from k-means++: restarts and annealing on a part of the points, then all of them."""
+    few = ends.thinned(FOR_START, settings) if max(len(ends.start.train), len(ends.end.train)) > FOR_START else ends
+    starts = begin_from(settings, key, few)
+    if few is not ends:
+        starts = [iterate(settings, starts, few._replace(held_out=None), None).bridge]
+    return iterate(settings, starts, ends, bar)
+
+
+def begin_from(settings: Settings, key: Array, ends: Ends) -> list[Bridge]:
+    """Bridges to start from: one a restart, or the one that annealing has led to."""
+    factors = [*settings.annealing, 1.0]
+    keys = jax.random.split(key, settings.num_restarts)
+    starts = [k_means_start(settings, own, ends, settings.epsilon * factors[0]) for own in keys]
+    for factor in factors[1:]:
+        found = iterate(settings, starts, ends._replace(held_out=None), None)
+        now = ends.assess(found.bridge)  # what each component carries stays, the maps are those of the next ε
+        epsilon = jnp.asarray(settings.epsilon * factor, now.bridge.r.dtype)
+        goal = matched(now.start, now.end, now.bridge.log_alpha, epsilon, now.bridge.tau)
+        starts = [balanced(goal, ends.blocks[0], now.end.total / jnp.sum(now.end.total))]
+    return starts
+
+
+def k_means_start(settings: Settings, key: Array, ends: Ends, epsilon: float) -> Bridge:
+    """Components that carry the whole first sample to each cluster of the second."""
+    x1 = ends.end.train[:FOR_START]
+    group = jax.jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
+    member = jax.nn.one_hot(group, settings.num_components, dtype=x1.dtype)
+    diagonal = settings.covariance == "diagonal"
+    whole = [
+        weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal)
+        for x in (ends.start.train[:FOR_START], x1)
+    ]
+    # a cluster of few points has the covariance of all clusters together, not that of the sample around their centres
+    apart = weighted_moments(member, x1, diagonal=diagonal)
+    share = apart.total / jnp.sum(apart.total)
+    within = jnp.tensordot(share, apart.covariance, axes=1)[None]
+    prior = Moments(jnp.ones(1, x1.dtype), whole[1].mean, within)
+    clusters = weighted_moments(member, x1, diagonal=diagonal, prior=prior, count=max(settings.prior_count, 1.0))
+    first = Moments(*(jnp.repeat(leaf, settings.num_components, axis=0) for leaf in whole[0]))
+    tau = None if settings.tau is None else jnp.asarray(settings.tau, x1.dtype)
+    bridge = matched(first, clusters, jnp.log(share), jnp.asarray(epsilon, x1.dtype), tau)
+    return balanced(bridge, ends.blocks[0], share)
+
+
+def iterate(settings: Settings, bridges: list[Bridge], ends: Ends, bar: ProgressBar | None) -> Found:
+    """Fixed-point steps from the best of several starts.
+
+    Raises:
+        DataError: a start has no finite loss, so a covariance must be singular.
+    """
+    searches = [Search(ends, bridge) for bridge in bridges]
+    if len(searches) > 1:
+        for search in searches:
+            for _ in range(min(TRIAL_STEPS, settings.num_steps)):
+                search.step()
+    search = min(searches, key=lambda search: search.loss)
+    looks = [float(ends.judge(search.now.bridge))] if ends.held_out else []
+    best, since, stopped = search.now.bridge, 0, "the number of steps is used up"
+    while len(search.losses) <= settings.num_steps:
+        before = search.loss
+        taken = search.step()
+        if bar is not None:
+            bar.update("fixed point", len(search.losses) - 1)
+        if ends.held_out and taken:
+            looks.append(float(ends.judge(search.now.bridge)))
+            better = looks[-1] < min(looks[:-1])
+            best, since = (search.now.bridge, 0) if better else (best, since + 1)
+        if since >= settings.patience:
+            stopped = "the held-out loss no longer falls"
+            break
+        if search.step_size < SMALLEST_STEP or (taken and before - search.loss < settings.tolerance):
+            stopped = "the loss no longer falls"
+            break
+    return Found(best if ends.held_out else search.now.bridge, np.array(search.losses), np.array(looks), stopped)
+
+
+class Search:
+    """Steps towards the matched bridge, as long as the loss falls.
+
+    The moments of what a component carries depend on all components: with small ε a full step can overshoot. A step
+    that does not lower the loss is not taken, and the next is half as long; after one that does, the next is longer.
+    """
+
+    def __init__(self, data: Ends, bridge: Bridge):
+        self.data, self.step_size = data, 1.0
+        self.now = data.assess(bridge)
+        self.losses = [float(self.now.loss)]
+        if not math.isfinite(self.loss):
+            raise DataError(
+                "the loss of the first bridge is not finite: a covariance is singular, or epsilon is too small for the "
+                "scale of the data; standardize, use covariance='diagonal', or raise prior_count or epsilon"
+            )
+
+    @property
+    def loss(self) -> float:
+        """The loss of the bridge so far."""
+        return float(self.now.loss)
+
+    def step(self) -> bool:
+        """Try a step; says whether it was taken."""
+        now = self.now
+        goal = matched(now.start, now.end, now.bridge.log_alpha, now.bridge.epsilon, now.bridge.tau)
+        trial = self.data.assess(towards(now.bridge, goal, self.step_size))
+        taken = float(trial.loss) <= self.loss  # false for NaN
+        if taken:
+            self.now, self.step_size = trial, min(1.0, 1.3 * self.step_size)
+        else:
+            self.step_size *= 0.5
+        self.losses.append(self.loss)
+        return taken

@@ -1,0 +1,1 @@
+"""Array mathematics with no idea of models."""
