@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jax.extend import core
 
-__all__ = ["Label", "Labels", "dependence"]
+__all__ = ["Label", "Labels", "dependence", "join"]
 
 Label = dict[int, int]
 """Axes of a choice, and the axes of an array that they are aligned with; those that are missing are mixed."""
@@ -22,6 +22,7 @@ Label = dict[int, int]
 Labels = dict[int, Label]
 """By the number of the choice; choices that are missing have no influence."""
 
+K = TypeVar("K")
 Rule = Callable[[Any, list[Labels]], list[Labels]]
 
 _ARITHMETIC = """abs add add_any atan2 ceil clamp conj convert_element_type copy copy_p div exp exp2 expm1 floor imag
@@ -59,9 +60,9 @@ def _look(known: Mapping[Any, Labels], atom: Any) -> Labels:
     return {} if isinstance(atom, core.Literal) else known.get(atom, {})
 
 
-def join(labels: Sequence[Labels]) -> Labels:
+def join(labels: Sequence[Mapping[K, Label]]) -> dict[K, Label]:
     """What depends on all of these: an alignment lasts where all that depend on a choice share it."""
-    out: Labels = {}
+    out: dict[K, Label] = {}
     for one in labels:
         for choice, label in one.items():
             have = out.get(choice)

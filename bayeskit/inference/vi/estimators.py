@@ -30,6 +30,7 @@ from numpyro.distributions import Distribution
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.inference.vi.baselines import FittedBaseline, elementwise
+from bayeskit.inference.vi.implicit import implicit
 from bayeskit.inference.vi.validity import (
     as_mixture,
     check_enumerable,
@@ -60,9 +61,7 @@ class Pathwise(Estimator):
         mixture = as_mixture(distribution)
         if mixture is None:
             return jnp.asarray(distribution.rsample(key))
-        value = jax.lax.stop_gradient(mixture.sample(key))
-        share = mixture.cdf(value)  # implicit: the quantile of a draw stays the same while parameters move
-        return value - (share - jax.lax.stop_gradient(share)) / jax.lax.stop_gradient(jnp.exp(mixture.log_prob(value)))
+        return implicit(jax.lax.stop_gradient(mixture.sample(key)), mixture)
 
     def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
         del key, distribution, value

@@ -61,7 +61,9 @@ def antithetic(structure: Structure, overrides: Overrides, address: str, executi
     sign = jnp.where(value != other, 1.0 - 2.0 * other, 0.0)
     share = 0.5 * sign * jax.nn.sigmoid(jnp.abs(logits))
     if "taken" in record:
-        share = jnp.where(record["taken"].reshape(*record["taken"].shape, *[1] * len(choice.shape)), share, 0.0)
+        share = jnp.where(
+            record["taken"].reshape(*record["taken"].shape, *[1] * (len(shape) - record["taken"].ndim)), share, 0.0
+        )
     steps = jax.lax.stop_gradient(share) * (logits - jax.lax.stop_gradient(logits))
     depends = [*_forgotten(structure, address, execution), logits]
     numbers: list[Array] = []
@@ -136,10 +138,17 @@ def _forgotten(structure: Structure, address: str, execution: Execution) -> list
     for other, record in execution.records.items():
         if isinstance(choices[other].estimator, Enumeration):
             continue
-        forgotten += [record[name] for name in ("log_q", "parameters") if name in record]
+        forgotten += [record[name] for name in ("log_q", "parameters", "logits") if name in record]
+        forgotten += _numbers_of(record.get("distribution"))
         if "probabilities" in record and not (other == address and alone):
             forgotten.append(record["probabilities"])
     return forgotten
+
+
+def _numbers_of(distribution: Any) -> list[Array]:
+    """What a distribution that a custom estimator draws from is made of."""
+    leaves = map(jnp.asarray, jax.tree.leaves(distribution))
+    return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
 @jax.custom_jvp

@@ -1,8 +1,8 @@
 r"""Find pathwise choices that reach the result through a step, where their gradient misses a jump.
 
 For $x \sim N(\mu, 1)$ the derivative of $P(x > 0)$ is not zero, but that of `x > 0` is. A look at the program, as JAX
-has traced it, tells: a value that goes through a comparison, a rounding or an `argmax`, and from there into the
-result, is named.
+has traced it, tells: a value that goes through a comparison, a rounding, a remainder or an `argmax`, and from there
+into the result, is named; in loops (`scan`) and branches too. A `while` loop is not looked into.
 
 A comparison that chooses between two terms of which one depends on the choice itself is let pass, since most of these
 join continuously (`where(x > 0, x, 0)`, and the guards inside of densities). So is one that chooses infinity, as
@@ -22,6 +22,7 @@ __all__ = ["steps"]
 
 _STEPS = frozenset({"gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "sign", "argmax", "argmin"})
 _STEPS |= {"is_finite", "reduce_and", "reduce_or"}
+_OWN_DERIVATIVE = frozenset({"custom_jvp_call", "custom_vjp_call"})
 _CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
 _CALLS |= {"remat", "remat2", "checkpoint"}
 Sites = frozenset[str]
@@ -41,11 +42,12 @@ def steps(program: core.ClosedJaxpr, sites: list[str | None]) -> Sites:
 
     Arguments without a name are let pass.
     """
-    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site} if site else ())) for site in sites])
+    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site} if site else ())) for site in sites], loops=True)
     return frozenset().union(*(tags.step for tags in outputs))
 
 
-def _run(jaxpr: Any, arguments: list[Tags]) -> list[Tags]:
+def _run(jaxpr: Any, arguments: list[Tags], *, loops: bool) -> list[Tags]:
+    """`loops`: look into scans; not in functions with a derivative of their own, whose loops are numerics."""
     known: dict[Any, Tags] = dict(zip(jaxpr.invars, arguments, strict=True))
 
     def look(atom: Any) -> Tags:
@@ -55,12 +57,12 @@ def _run(jaxpr: Any, arguments: list[Tags]) -> list[Tags]:
 
     for equation in jaxpr.eqns:
         tags = [look(atom) for atom in equation.invars]
-        for variable, out in zip(equation.outvars, _through(equation, tags), strict=True):
+        for variable, out in zip(equation.outvars, _through(equation, tags, loops=loops), strict=True):
             known[variable] = out
     return [look(atom) for atom in jaxpr.outvars]
 
 
-def _through(equation: Any, tags: list[Tags]) -> list[Tags]:
+def _through(equation: Any, tags: list[Tags], *, loops: bool) -> list[Tags]:
     """Tags of what an operation returns."""
     name, number = equation.primitive.name, len(equation.outvars)
     if name in _CALLS:
@@ -68,7 +70,12 @@ def _through(equation: Any, tags: list[Tags]) -> list[Tags]:
         if inner is not None:
             jaxpr = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
             if len(jaxpr.invars) == len(tags):
-                return _run(jaxpr, tags)
+                return _run(jaxpr, tags, loops=loops and name not in _OWN_DERIVATIVE)
+    if name == "scan" and loops:
+        return _scan(equation, tags)
+    if name == "cond":
+        branches = [_run(branch.jaxpr, tags[1:], loops=loops) for branch in equation.params["branches"]]
+        return [_union([tags[0], *each]) for each in zip(*branches, strict=True)]
     if name == "select_n":
         chosen = _union(tags[1:])
         if any(tag.infinite for tag in tags[1:]):
@@ -79,9 +86,24 @@ def _through(equation: Any, tags: list[Tags]) -> list[Tags]:
         return [tags[0]] * number
     if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
         return [Tags()] * number
-    if name in _STEPS or (name == "convert_element_type" and not _is_real(equation.outvars[0])):
-        return [Tags(NONE, everything.smooth | everything.step)] * number
-    return [everything] * number
+    jumps = Tags(NONE, everything.smooth | everything.step)
+    if name in _STEPS:
+        return [jumps] * number
+    if name == "rem":
+        return [Tags(everything.smooth, jumps.step)]
+    return [everything if _is_real(out) else jumps for out in equation.outvars]  # ranks and other whole numbers
+
+
+def _scan(equation: Any, tags: list[Tags]) -> list[Tags]:
+    """What is carried is looked at again until nothing changes."""
+    constants, carries = equation.params["num_consts"], equation.params["num_carry"]
+    fixed, carry, each = tags[:constants], tags[constants : constants + carries], tags[constants + carries :]
+    while True:
+        outs = _run(equation.params["jaxpr"].jaxpr, [*fixed, *carry, *each], loops=True)
+        after = [_union([old, new]) for old, new in zip(carry, outs[:carries], strict=True)]
+        if after == [_union([tag]) for tag in carry]:
+            return [*after, *outs[carries:]]
+        carry = after
 
 
 def _asks_whether_finite(atoms: Any) -> bool:

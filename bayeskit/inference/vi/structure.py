@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from bayeskit._typing import Array
-from bayeskit.inference.vi.dependence import Label, Labels, dependence
+from bayeskit.inference.vi.dependence import Label, Labels, dependence, join
 from bayeskit.inference.vi.estimators import Pathwise
 from bayeskit.inference.vi.terms import Term, terms
 from bayeskit.program.execution import Choice, Override, Record
@@ -48,7 +48,7 @@ class Structure:
         tree: of the result.
         leaves: of every leaf of the result, the labels of its parts.
         shapes: of the leaves.
-        scores: of every choice that leaves a log density, how that depends on other choices.
+        scores: of every choice that leaves a log density, how that and its baseline depend on other choices.
         choices: by address.
     """
 
@@ -127,7 +127,11 @@ def trace(run: Run, choices: Mapping[str, Choice]) -> Structure:
     ]
     execute = _executor(closed, found, parts, default, shaped[1])
     record_atoms = jax.tree.unflatten(jax.tree.structure(shaped[1]), jaxpr.outvars[len(results) :])
-    scores = {a: named(record["log_q"]) for a, record in record_atoms.items() if "log_q" in record}
+    scores = {
+        a: join([named(record[name]) for name in ("log_q", "baseline") if name in record])
+        for a, record in record_atoms.items()
+        if "log_q" in record
+    }
     return Structure(execute, tree, parts, [shape.shape for shape in results], scores, choices)
 
 

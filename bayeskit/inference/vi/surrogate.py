@@ -107,7 +107,8 @@ def _misfit(structure: Structure, execution: Execution, address: str, zero: Arra
     missed = cost(structure, execution, parts, address, tuple(range(zero.ndim)))
     signed = execution.records[address]["fitted"]
     baseline = execution.records[address]["baseline"]
-    error = jax.lax.stop_gradient(baseline - missed.reshape(missed.shape[: zero.ndim]))
+    weight = _weight(structure, execution, structure.scores[address], zero.ndim)  # what is missed has its own
+    error = jax.lax.stop_gradient(baseline * weight - missed.reshape(missed.shape[: zero.ndim]))
     return jnp.sum(error * (signed - jax.lax.stop_gradient(signed)))
 
 

@@ -20,6 +20,10 @@ __all__ = ["Term", "terms"]
 _SAME_ELEMENTS = frozenset({"reshape", "squeeze", "transpose", "copy", "rev", "reduce_sum"})
 
 
+MAX_TERMS = 1000
+"""What is used twice is made of twice as many terms; past this number, what is left is not taken apart."""
+
+
 class Term(NamedTuple):
     """`sign` times the product of the scalars `factors` over that of `divisors`, times the sum of `array`."""
 
@@ -36,7 +40,7 @@ def terms(jaxpr: Any, result: Any, labels: Mapping[Any, Labels]) -> list[Term]:
     while todo:
         term = todo.pop()
         below = _below(term, producers, labels)
-        if below is None:
+        if below is None or len(found) + len(todo) >= MAX_TERMS:
             found.append(term)
         else:
             todo += below
