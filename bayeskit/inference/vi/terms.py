@@ -36,7 +36,8 @@ class Term(NamedTuple):
 def terms(jaxpr: Any, result: Any, labels: Mapping[Any, Labels]) -> list[Term]:
     """The terms of a scalar result, an atom of a jaxpr whose variables have `labels`."""
     producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
-    found, todo = [], [Term(result)]
+    found: list[Term] = []
+    todo = [Term(result)]
     while todo:
         term = todo.pop()
         below = _below(term, producers, labels)
