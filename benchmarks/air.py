@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -88,8 +87,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
-    # the presence of an object depends on the place of the one before through a draw, whose estimator accounts for it
-    warnings.filterwarnings("ignore", message="(?s).*through a step")
     seen, unseen = digits()
     train = jnp.asarray(canvases(seen, TRAIN, seed=1)[0])
     test, counts = canvases(unseen, TEST, seed=2)

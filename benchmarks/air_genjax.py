@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -86,7 +85,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
-    warnings.filterwarnings("ignore", message="(?s).*through a step")  # see air.py
     batch = jnp.asarray(canvases(digits()[0], BATCH, seed=1)[0])
     print(f"{'presences':16}{'bayeskit ms':>13}{'GenJAX ms':>12}{'ratio':>8}{'compile s':>11}{'GenJAX':>9}")
     for name in FLIPS:

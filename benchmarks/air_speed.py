@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,7 +164,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--check", action="store_true", help="compare gradients instead of times")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", message="(?s).*through a step")  # see air.py
     batch = jnp.asarray(canvases(digits()[0], BATCH, seed=1)[0])
     if not options.check:
         print(f"{'presences':16}{'bayeskit ms':>13}{'by hand ms':>12}{'ratio':>8}{'compile s':>11}{'by hand':>9}")

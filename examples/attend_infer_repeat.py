@@ -24,7 +24,6 @@
 import inspect
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import jax
@@ -41,9 +40,6 @@ STEPS, BATCH = (200, 32) if SMALL else (3000, 64)
 ROOT = Path.cwd() if Path("benchmarks").is_dir() else Path.cwd().parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import air_programs as air
-
-# the presence of an object depends on the place of the one before through a draw, whose estimator accounts for it
-warnings.filterwarnings("ignore", message="(?s).*through a step")
 
 seen, unseen = air.digits()
 train, _ = air.canvases(seen, 10_000, seed=1)

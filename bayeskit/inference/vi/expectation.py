@@ -132,7 +132,7 @@ class _Estimate:
         execution = self._structure.execute(overrides)
         for address, choice in self._structure.choices.items():
             if isinstance(choice.estimator, MeasureValued) and address not in done:
-                terms.append(phantoms(self._structure, overrides, address, execution.records[address]))
+                terms.append(phantoms(self._structure, overrides, address, execution))
                 done |= {address}
             if isinstance(choice.estimator, DisARM) and address not in done:
                 terms.append(antithetic(self._structure, overrides, address, execution))
@@ -204,7 +204,8 @@ class _Estimate:
         for address, choice in structure.choices.items():
             if isinstance(choice.estimator, MeasureValued):
                 record = records[address]
-                values = record["plus"].shape[len(choice.stack)] * 2 if "plus" in record else len(choice.support or ())
+                finite = len(choice.support or ()) - 1  # the value that is drawn is executed anyway
+                values = record["plus"].shape[len(choice.stack)] * 2 if "plus" in record else finite
                 counts[address] = values * structure.mixed(address)
                 more += counts[address]
         if number * more > self._max_lanes:

@@ -28,6 +28,8 @@ from bayeskit.target.start import pull_back
 __all__ = ["LaplaceApproximation"]
 
 NEWTON_STEPS = 100
+DECREMENT = 1e-2
+"""Twice the rise that another Newton step would bring, at most, in nats."""
 SITE = "unconstrained"
 
 
@@ -104,7 +106,10 @@ class LaplaceApproximation(WeightedProgram):
 
     def _normal(self) -> dist.MultivariateNormal:
         mode = find_mode(self._log_joint, jnp.zeros(sum(map(math.prod, self._shapes.values()))))
-        return dist.MultivariateNormal(mode, precision_matrix=-jax.hessian(self._log_joint)(mode))
+        slope, precision = jax.grad(self._log_joint)(mode), -jax.hessian(self._log_joint)(mode)
+        # at a kink, or where the search has failed, gradients would pass a mode that is none
+        is_mode = jax.lax.stop_gradient(jnp.abs(slope @ jnp.linalg.solve(precision, slope))) < DECREMENT
+        return dist.MultivariateNormal(jnp.where(is_mode, mode, jnp.nan), precision_matrix=precision)
 
 
 def find_mode(log_density: Callable[[Array], Array], start: Array) -> Array:

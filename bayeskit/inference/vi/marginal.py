@@ -102,7 +102,8 @@ def laplace(num_particles: int = 1) -> Laplace:
 
     For :func:`marginal` it is that of the hidden choices given the kept ones, and :func:`importance` does the rest; for
     :func:`normalize` it is that of the posterior, and :func:`sir` does the rest. Bounds stay bounds, whatever the shape
-    of the posterior. The mode is sought by Newton's method from the image of zero, at every use.
+    of the posterior. The mode is sought by Newton's method from the image of zero, at every use; where none is found
+    that is smooth (at a kink, say) the density is not a number.
 
     Args:
         num_particles: :math:`K`.

@@ -18,20 +18,24 @@ from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators import Enumeration
 from bayeskit.inference.vi.structure import Execution, Overrides, Structure, shape_of
 from bayeskit.inference.vi.surrogate import cost, weighted
-from bayeskit.program.execution import Choice, Override, Record
+from bayeskit.program.execution import Choice, Override
 
 __all__ = ["antithetic", "phantoms"]
 
 
-def phantoms(structure: Structure, overrides: Overrides, address: str, record: Record) -> Any:
+def phantoms(structure: Structure, overrides: Overrides, address: str, execution: Execution) -> Any:
     """The term of one measure-valued choice; a pytree like the result."""
-    choice = structure.choices[address]
+    choice, record = structure.choices[address], execution.records[address]
     shape = shape_of(choice)
     if "probabilities" in record:
+        # the value that was drawn has been executed already
         support = jnp.asarray(choice.support, choice.dtype)
-        values = jnp.broadcast_to(support.reshape(-1, *[1] * len(shape)), (support.size, *shape))
-        numbers = _numbers(structure, overrides, address, values)
-        probabilities = _values_first(record["probabilities"], choice)
+        drawn = jnp.argmax(record["value"][..., None] == support, axis=-1)
+        order = (drawn + jnp.arange(support.size).reshape(-1, *[1] * len(shape))) % support.size
+        numbers = _numbers(structure, overrides, address, support[order[1:]])
+        here = _as_phantom(structure, execution, address)
+        numbers = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), here, numbers)
+        probabilities = jnp.take_along_axis(_values_first(record["probabilities"], choice), order, axis=0)
         weights = probabilities - jax.lax.stop_gradient(probabilities)
     else:
         plus, minus = (
@@ -96,6 +100,14 @@ def _numbers(structure: Structure, overrides: Overrides, address: str, values: A
 
     leaves = jax.vmap(lambda value: jax.vmap(phantom, (0, None))(masks, value))(values)
     return jax.tree.unflatten(structure.tree, leaves)
+
+
+def _as_phantom(structure: Structure, execution: Execution, address: str) -> Any:
+    """What an execution that has taken place costs, shape `(turns, at once, *leaf)`: the same at every turn."""
+    depends = _forgotten(structure, address, execution)
+    turns = structure.mixed(address)
+    leaves = [_forward_only(number, depends) for number in _leaves(structure, execution, address)]
+    return jax.tree.unflatten(structure.tree, [jnp.broadcast_to(leaf, (turns, *leaf.shape)) for leaf in leaves])
 
 
 def _leaves(structure: Structure, execution: Execution, address: str) -> list[Array]:

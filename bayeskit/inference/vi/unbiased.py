@@ -28,7 +28,7 @@ TERMS = 32
 """The longest series; Poisson(8) exceeds it with probability 3e-11."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unbiased:
     """See :func:`unbiased`."""
 
@@ -103,6 +103,14 @@ class Unbiased:
 
     def __float__(self) -> float:
         raise _biased("a number made from an estimate")
+
+    def __bool__(self) -> bool:
+        raise _biased("a decision by an estimate")
+
+    def __eq__(self, other: object) -> bool:
+        raise _biased("a comparison with an estimate")
+
+    __hash__ = object.__hash__
 
     def log(self) -> Unbiased:
         """Raises: no unbiased estimate is known."""

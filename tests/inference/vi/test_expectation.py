@@ -757,13 +757,13 @@ def test_too_many_lanes_are_refused_by_name():
     def mixed():
         drawn, _ = bk.draw(
             lambda: (
-                sample("a", coins.expand([5]), bk.measure_valued()),
+                sample("a", coins.expand([10]), bk.measure_valued()),
                 sample("b", coins.expand([9]), bk.enumeration()),
             )
         )
         return 1.0 * jnp.sum(drawn["a"]) * jnp.sum(drawn["b"])
 
-    with pytest.raises(bk.ModelError, match=r"5632 times.*'b' \(enumerated, shape \(9,\), 512\), 'a'.*\(5,\), 10\)"):
+    with pytest.raises(bk.ModelError, match=r"5632 times.*'b' \(enumerated, shape \(9,\), 512\), 'a'.*\(10,\), 10\)"):
         bk.expectation(mixed)(0)
 
 

@@ -302,3 +302,16 @@ def test_laplace_needs_continuous_sites_with_a_known_density():
         bk.normalize(hidden(2), bk.laplace())
     with pytest.raises(bk.ModelError, match="no latent site left"):
         bk.expectation(lambda: bk.draw(bk.marginal(joint, ["x", "u"], bk.laplace())))(0)
+
+
+def test_laplace_at_a_kink_is_not_a_number():
+    """The density has no derivative at its mode, where a gradient would be wrong."""
+
+    def kinked(loc):
+        x = numpyro.sample("x", dist.Laplace(loc, 1.0))
+        numpyro.sample("k", dist.Normal(x, 2.0))
+
+    def f(loc):
+        return bk.log_density(bk.marginal(lambda: kinked(loc), ["k"], bk.laplace()), {"k": jnp.array(0.4)}).value
+
+    assert jnp.isnan(jax.jit(bk.expectation(f))(0, 0.3))

@@ -213,9 +213,11 @@ def test_arithmetic_on_estimates(estimate, name):
         (lambda u: u**0.5, r"the power 0\.5"),
         (lambda u: 2.0**u, "a power"),
         (lambda u: float(u), "a number made"),
+        (lambda u: 1.0 if u else 0.0, "a decision"),
+        (lambda u: u == 0.3, "a comparison"),
         (lambda u: np.sqrt(np.asarray(u)), "a function"),
     ],
-    ids=["log", "reciprocal", "quotient", "inverse", "root", "exponent", "float", "numpy"],
+    ids=["log", "reciprocal", "quotient", "inverse", "root", "exponent", "float", "if", "equal", "numpy"],
 )
 def test_what_would_be_biased_raises(f, what):
     with pytest.raises(bk.ModelError, match=f"{what}.* would be biased"):
