@@ -11,6 +11,8 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n 2
+# a library behind XLA makes some sums of products wrong on CPUs (bayeskit/numerics/miscompilation.py)
+export XLA_FLAGS ?= --xla_cpu_experimental_ynn_fusion_type=
 
 .PHONY: demo test slow smoke lint format types contracts docs serve examples bench check clean python
 .DEFAULT_GOAL := help

@@ -4,6 +4,7 @@
   asks for it with ``jax.enable_x64(False)``.
 * compiled programs are kept in ``.cache/jax`` of the repository: the second run of the tests hardly compiles.
 * the array shapes in bayeskit's signatures are checked at every call (jaxtyping with beartype).
+* XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.numerics.miscompilation`).
 * XLA's multi-threaded Eigen loops are off: several programs at once can exhaust its thread pool and wait forever.
 """
 
@@ -16,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 flags = os.environ.get("XLA_FLAGS", "")
 if "xla_cpu_multi_thread_eigen" not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+    flags = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+if "ynn_fusion" not in flags:
+    flags += " --xla_cpu_experimental_ynn_fusion_type="
+os.environ["XLA_FLAGS"] = flags
 os.environ.setdefault("PJRT_NPROC", "16")  # factorisations wait on XLA's workers: more workers than waiting programs
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

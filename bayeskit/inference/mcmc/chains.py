@@ -30,6 +30,7 @@ from bayeskit._typing import Array, Values
 from bayeskit.inference.mcmc.run_ahead import run_ahead
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations, is_available
 from bayeskit.inference.method import Draws, Method
+from bayeskit.numerics.miscompilation import safe_options
 from bayeskit.target import Target
 
 CONSTRAINED_AT_ONCE = 32
@@ -156,8 +157,8 @@ def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], tar
 
 @cache
 def _single(function: Any) -> Any:
-    options = dict(COMPILER_OPTIONS) if is_available() else None
-    return jax.jit(function, static_argnums=0, compiler_options=options)
+    options: dict[str, Any] = dict(COMPILER_OPTIONS) if is_available() else {}
+    return jax.jit(function, static_argnums=0, compiler_options={**options, **safe_options()} or None)
 
 
 @cache
@@ -165,7 +166,7 @@ def _vectorized(function: Any) -> Any:
     def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
         return jax.vmap(lambda *one: function(method, target, *one))(*stacked)
 
-    return jax.jit(run, static_argnums=0)
+    return jax.jit(run, static_argnums=0, compiler_options=safe_options() or None)
 
 
 @cache
@@ -180,7 +181,7 @@ def _sharded(function: Any, num_devices: int) -> Any:
         specs = (PartitionSpec(), *[spec] * len(stacked))
         return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=spec, check_vma=False)(target, *stacked)
 
-    compiled = jax.jit(run, static_argnums=0)
+    compiled = jax.jit(run, static_argnums=0, compiler_options=safe_options() or None)
 
     def place(method: ChainMethod, target: Target, *stacked: Any) -> Any:
         return compiled(method, target, *jax.device_put(stacked, NamedSharding(mesh, spec)))

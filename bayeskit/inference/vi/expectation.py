@@ -32,6 +32,7 @@ from bayeskit.inference.vi.steps import steps
 from bayeskit.inference.vi.structure import Overrides, Structure, shape_of, trace, untraced
 from bayeskit.inference.vi.surrogate import total
 from bayeskit.inference.vi.unbiased import Unbiased
+from bayeskit.numerics.miscompilation import warn_if_faulty
 from bayeskit.program.execution import Choice, Level, Override, Record, as_key, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
 
@@ -78,6 +79,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
                 "an expectation inside the function of another one would reuse its key, and a log or a quotient of it "
                 "would be biased; bayeskit.unbiased(f, ...) is for that: it needs no key, and tells what stays unbiased"
             )
+        warn_if_faulty()
         return _Estimate(lambda: f(*args, **kwargs), as_key(key, "an expectation"), max_lanes).total()
 
     return estimate

@@ -18,6 +18,7 @@ from bayeskit.inference.vi.guides import Guide, Parameters
 from bayeskit.inference.vi.objectives import Objective
 from bayeskit.inference.vi.optimizers import transformation
 from bayeskit.inference.vi.windows import Windows
+from bayeskit.numerics.miscompilation import kept_away
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
@@ -63,7 +64,8 @@ class Optimisation:
 
         def loss(parameters: Parameters) -> Array:
             model, guide = self.guide.programs(parameters, with_parameters(rows, parameters.get(MODEL, {})))
-            return -number_of(expectation(lambda: objective(model, guide))(key))
+            with kept_away():
+                return -number_of(expectation(lambda: objective(model, guide))(key))
 
         value, gradient = jax.value_and_grad(loss)(fit.parameters)
         norm = optax.tree.norm(gradient)

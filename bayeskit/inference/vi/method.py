@@ -38,6 +38,7 @@ from bayeskit.inference.vi.objectives import (
 from bayeskit.inference.vi.optimizers import LEARNING_RATES
 from bayeskit.inference.vi.settings import describe, revive
 from bayeskit.inference.vi.windows import WINDOWS
+from bayeskit.numerics.miscompilation import kept_away
 from bayeskit.program import Program, draw, log_density
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
@@ -277,8 +278,9 @@ class VI(ChainMethod):
             model, _ = self._family.programs(fit.average, target)
             return number_of(expectation(lambda: log_density(model, choices))(key))
 
-        choices, log_q = expectation(drawn)(key)
-        log_joint = over_all_rows(target, scored)
+        with kept_away():
+            choices, log_q = expectation(drawn)(key)
+            log_joint = over_all_rows(target, scored)
         position = self._family.position(choices, target)
         lp = over_all_rows(target, lambda target: target.log_density(target.unravel(position)))
         stats = {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
