@@ -144,7 +144,7 @@ options = settings(
 
 
 @seed(7)
-@settings(options, max_examples=6)
+@settings(options, max_examples=4)
 @given(programs, st.booleans(), st.sampled_from([1, 3]))
 def test_plates_against_their_sum(program, together, particles):
     check(program, together, particles)

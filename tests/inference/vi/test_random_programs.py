@@ -251,7 +251,7 @@ def run(part, number):
 
 @pytest.mark.parametrize("part", range(2))
 def test_random_programs(part):
-    run(part, 5)
+    run(part, 3)
 
 
 @pytest.mark.slow
