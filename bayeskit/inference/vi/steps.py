@@ -21,7 +21,7 @@ from jax.extend import core
 __all__ = ["steps"]
 
 _STEPS = frozenset({"gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "sign", "argmax", "argmin"})
-_STEPS |= {"is_finite", "reduce_and", "reduce_or"}
+_STEPS |= {"reduce_and", "reduce_or"}
 _OWN_DERIVATIVE = frozenset({"custom_jvp_call", "custom_vjp_call"})
 _CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
 _CALLS |= {"remat", "remat2", "checkpoint"}
@@ -30,11 +30,14 @@ NONE: Sites = frozenset()
 
 
 class Tags(NamedTuple):
-    """Choices that a value depends on smoothly, and through a step; whether it is a constant that is infinite."""
+    """Choices that a value depends on smoothly, and through a step; whether it is a constant that is infinite, or asks
+    whether something is finite.
+    """
 
     smooth: Sites = NONE
     step: Sites = NONE
     infinite: bool = False
+    finite: bool = False
 
 
 def steps(program: core.ClosedJaxpr, sites: list[str | None]) -> Sites:
@@ -77,10 +80,14 @@ def _through(equation: Any, tags: list[Tags], *, loops: bool) -> list[Tags]:
         branches = [_run(branch.jaxpr, tags[1:], loops=loops) for branch in equation.params["branches"]]
         return [_union([tags[0], *each]) for each in zip(*branches, strict=True)]
     if name == "select_n":
+        if tags[0].finite:
+            return [tags[2]]  # the other term is for numbers that are not finite
         chosen = _union(tags[1:])
         if any(tag.infinite for tag in tags[1:]):
             return [chosen]
         return [Tags(chosen.smooth, chosen.step | (tags[0].step - chosen.smooth))]
+    if name == "is_finite":
+        return [Tags(finite=True)]
     everything = _union(tags)
     if name in ("broadcast_in_dim", "reshape") and tags[0].infinite:
         return [tags[0]] * number

@@ -57,6 +57,16 @@ def bounded_guide(m):
     numpyro.sample("s", dist.LogNormal(m, 1.0))
 
 
+def odds():
+    u = numpyro.sample("u", dist.Normal(0.0, 1.0))
+    numpyro.sample("b", dist.Bernoulli(logits=u))
+
+
+def odds_guide(m):
+    u = numpyro.sample("u", dist.Normal(m, 1.0))
+    numpyro.sample("b", dist.Bernoulli(logits=jnp.where(m > 0, u, -20.0)), infer={"estimator": bk.enumeration()})
+
+
 SMOOTH = {
     "score": lambda m: jnp.where(normal(m, bk.score()) > 0, 1.0, 0.0),
     "relu": lambda m: jax.nn.relu(normal(m)),
@@ -71,6 +81,7 @@ SMOOTH = {
     "bounded support": lambda m: bk.elbo()(bounded, lambda: bounded_guide(m)),
     "resampling": lambda m: bk.elbo()(model, bk.normalize(model, bk.sir(3, lambda: guide(m)))),
     "laplace": lambda m: bk.elbo()(bounded, bk.normalize(bounded, bk.laplace(2))) + 0.0 * m,
+    "odds of a later choice": lambda m: bk.elbo()(odds, lambda: odds_guide(m)),
     "data in the comparison": lambda m: normal(m) * jnp.where(jnp.array(2.0) > 1.0, 1.0, 0.0),
 }
 
