@@ -1,0 +1,23 @@
+"""Infinitely wide networks as Gaussian processes, and scale mixtures of them."""
+
+from bayeskit.models.nngp.activations import absolute as abs
+from bayeskit.models.nngp.activations import erf, gelu, identity, leaky_relu, rbf, relu, sin
+from bayeskit.models.nngp.layers import Dense, LayerNorm
+from bayeskit.models.nngp.network import Kernels, Network, fully_connected, serial
+
+__all__ = [
+    "Dense",
+    "Kernels",
+    "LayerNorm",
+    "Network",
+    "abs",
+    "erf",
+    "fully_connected",
+    "gelu",
+    "identity",
+    "leaky_relu",
+    "rbf",
+    "relu",
+    "serial",
+    "sin",
+]
