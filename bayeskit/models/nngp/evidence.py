@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from bayeskit.models.nngp.scale_mixture import ScaleMixture
 
 from bayeskit._errors import DataError, MethodError, TrainingError
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.inference.progress import ProgressBar
+from bayeskit.models.nngp.scale_mixture import ScaleMixture
 
 __all__ = ["EvidenceFit", "maximise_evidence"]
 
