@@ -30,7 +30,8 @@ class EvidenceFit:
         mixture: built from the best parameters.
         parameters: the best parameters, float64.
         log_marginal_likelihood: the evidence at them.
-        converged: whether the gradient vanished, up to the ends of the range, before `max_steps`.
+        converged: whether, before `max_steps`, the gradient vanished (up to the ends of the range) or a step gained less
+            than 1e-8 nats per observation.
         at_ends: names of the parameters that lie at an end of their range, where the evidence still rises outwards.
         restarts: the evidence that each start led to, shape `(num_restarts,)`.
         num_evaluations: of the evidence and its gradient, over all starts.
@@ -82,9 +83,9 @@ def maximise_evidence(
     r"""Maximise $\log p(y \mid x, \theta)$ over positive hyperparameters $\theta$ (type II maximum likelihood).
 
     L-BFGS on $\log \theta$, in float64, with exact gradients. Parameters stay between `start / factor` and
-    `start * factor`: an evidence may rise for ever (a noise variance towards zero where rows are repeated, a scale prior
-    towards a point), and what ends at an end of its range is named in the result and in a warning. Where the covariance
-    is not positive definite the evidence counts as minus infinity.
+    `start * factor`: an evidence may rise for ever (a noise variance towards zero where rows are repeated, a scale
+    prior towards a point), and what ends at an end of its range is named in the result and in a warning. Where the
+    covariance is not positive definite the evidence counts as minus infinity.
 
     Args:
         build: maps parameters by name to a `ScaleMixture`; called under `jax.jit`.
@@ -171,7 +172,7 @@ def _descend(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": max_steps, "ftol": 1e-10, "gtol": 1e-6},
+        options={"maxiter": max_steps, "ftol": 1e-8, "gtol": 1e-6},
         callback=lambda _: bar.update("evidence", next(count)),
     )
 

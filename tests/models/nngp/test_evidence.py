@@ -34,7 +34,7 @@ START = {"weight_std": np.array([1.0, 1.0]), "bias_std": 1.0, "noise": 0.1}
 
 @pytest.mark.parametrize("double", [True, False])
 def test_the_best_scale_of_a_gaussian_process_is_its_mean_square(double):
-    r"""The maximum of the evidence over the scale is $q / n$, with evidence $-\tfrac n2 (1 + \log 2\pi q / n) - ...$."""
+    r"""The maximum of the evidence over the scale is $q / n$, at which the exponent is $-n / 2$."""
     with jax.enable_x64(double):
         fit = nngp.maximise_evidence(scaled, {"scale": 3.0}, X, Y)
         again = float(fit.mixture.log_marginal_likelihood(X, Y))
