@@ -30,8 +30,8 @@ class EvidenceFit:
         mixture: built from the best parameters.
         parameters: the best parameters, float64.
         log_marginal_likelihood: the evidence at them.
-        converged: whether, before `max_steps`, the gradient vanished (up to the ends of the range) or a step gained less
-            than 1e-8 nats per observation.
+        converged: whether, within `max_steps`, the gradient vanished (not at the ends of the range) or a step gained
+            less than 1e-8 nats per observation.
         at_ends: names of the parameters that lie at an end of their range, where the evidence still rises outwards.
         restarts: the evidence that each start led to, shape `(num_restarts,)`.
         num_evaluations: of the evidence and its gradient, over all starts.
