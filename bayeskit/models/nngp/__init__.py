@@ -11,7 +11,7 @@ from bayeskit.models.nngp.layers import Dense, LayerNorm
 from bayeskit.models.nngp.mixture_posterior import MixturePosterior
 from bayeskit.models.nngp.mixture_predictive import NormalScaleMixture, ScaleNodesMixture
 from bayeskit.models.nngp.mixture_prior import ScaleMixturePrior
-from bayeskit.models.nngp.network import Kernels, Network, NtkKernel, fully_connected, serial
+from bayeskit.models.nngp.network import Kernels, Network, NtkKernel
 from bayeskit.models.nngp.scale_mixture import ScaleMixture
 from bayeskit.models.nngp.scale_posterior import QuadratureScale
 from bayeskit.models.nngp.serial import fully_connected, residual, serial
