@@ -15,6 +15,7 @@ import pytest
 import tinygp
 from numpyro import handlers
 from numpyro.distributions import constraints
+from numpyro.infer.util import log_density
 
 import bayeskit as bk
 from bayeskit import distributions
@@ -57,7 +58,7 @@ CASES = {
     "single predictions, noise outside": lambda: mixture(BURR, "outside").condition(X, Y).predict_each(NEW),
 }
 by_name = pytest.mark.parametrize("name", CASES)
-DRAWS = 4000
+DRAWS = 1000
 
 
 def is_positive(law):
@@ -139,5 +140,4 @@ def test_it_is_a_site_of_a_model(name):
         numpyro.sample("x", law, obs=value)
 
     drawn = handlers.trace(handlers.seed(model, 0)).get_trace()["x"]["value"]
-    target = bk.Target(bk.bind(model, {"value": np.asarray(drawn)}))
-    np.testing.assert_allclose(target.log_density({}), law.log_prob(drawn).sum(), rtol=1e-9)
+    np.testing.assert_allclose(log_density(model, (drawn,), {}, {})[0], law.log_prob(drawn).sum(), rtol=1e-9)
