@@ -23,6 +23,7 @@ __all__ = [
     "ScaleGrid",
     "ScalePrior",
     "as_scale_prior",
+    "at_largest",
     "log_integrand",
     "moment_grid",
     "on_grid",
@@ -64,7 +65,16 @@ class ScaleGrid(NamedTuple):
     @property
     def mode(self) -> Float[Array, ""]:
         """The scale with the largest integrand."""
-        return self.scales[jnp.argmax(self.log_joint)]
+        return at_largest(self.log_joint, self.scales)
+
+
+def at_largest(values: Float[Array, " m"], scales: Float[Array, " m"]) -> Float[Array, ""]:
+    """The scale with the largest value, NaN if a value is NaN.
+
+    Not by `argmax`: JAX lowers that with constants in the default precision, and fails where it is not float64.
+    """
+    largest = jnp.max(values)
+    return jnp.where(jnp.isnan(largest), jnp.nan, jnp.max(jnp.where(values == largest, scales, -jnp.inf)))
 
 
 def as_scale_prior(scale_prior: object) -> ScalePrior:

@@ -53,8 +53,8 @@ class QuadratureScale(dist.Distribution):
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """By inversion."""
-        draws = _draw(self.scale_prior, self.likelihood, self.grid, key, sample_shape)
-        return jax.lax.stop_gradient(to_default(draws))
+        mass = jax.random.uniform(key, sample_shape, minval=jnp.finfo(float).tiny)
+        return jax.lax.stop_gradient(self.icdf(mass))
 
     def cdf(self, value: ArrayLike) -> Array:
         """The probability below."""
@@ -98,14 +98,6 @@ def _moments(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) 
 def _table(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) -> PiecewiseDensity:
     nodes = grid.grid.nodes
     return PiecewiseDensity.of(lambda t: log_integrand(prior, likelihood, t) - grid.log_evidence, nodes[0], nodes[-1])
-
-
-@in_double
-def _draw(
-    prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid, key: Array, shape: tuple[int, ...]
-) -> Array:
-    mass = jax.random.uniform(key, shape, minval=jnp.finfo(float).tiny)
-    return onto_line(prior)(_table(prior, likelihood, grid).icdf(mass.reshape(-1))).reshape(shape)
 
 
 @in_double
