@@ -13,7 +13,7 @@ __all__ = ["inputs", "new_inputs", "responses"]
 
 
 def inputs(x: object, name: str = "x") -> Array:
-    """Inputs with the points along the first axis, in float64.
+    """Inputs with the points along the first axis.
 
     Raises:
         DataError: not an array of real numbers, empty, or not finite (seen only outside of compiled functions).
@@ -21,7 +21,7 @@ def inputs(x: object, name: str = "x") -> Array:
     array = _real(x, name)
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{name} must have shape (points, ...) and hold at least one point, got shape {array.shape}")
-    return _finite_double(array, name)
+    return _finite(array, name)
 
 
 def new_inputs(x_new: object, x: Array) -> Array:
@@ -39,7 +39,7 @@ def new_inputs(x_new: object, x: Array) -> Array:
 
 
 def responses(y: object, x: Array, name: str = "y") -> Array:
-    """One real response a point, in float64.
+    """One real response a point.
 
     Raises:
         DataError: whole numbers (labels), another shape than `(points,)`, or not finite.
@@ -52,7 +52,7 @@ def responses(y: object, x: Array, name: str = "y") -> Array:
         )
     if array.shape != (x.shape[0],):
         raise DataError(f"{name} must have shape ({x.shape[0]},), one response a point of x, got {array.shape}")
-    return _finite_double(array, name)
+    return _finite(array, name)
 
 
 def _real(values: object, name: str) -> Array | np.ndarray:
@@ -65,12 +65,14 @@ def _real(values: object, name: str) -> Array | np.ndarray:
     return array
 
 
-def _finite_double(array: Array | np.ndarray, name: str) -> Array:
+def _finite(array: Array | np.ndarray, name: str) -> Array:
     if not isinstance(array, jax.core.Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(array, float)).reshape(array.shape[0], -1).all(axis=1))
         if bad.size:
             raise DataError(
                 f"{name} has NaN or infinity in {bad.size} points, the first is point {bad[0]}; remove them"
             )
-    with jax.enable_x64(True):  # a float64 array stays one where float32 is the default
+    if isinstance(array, jax.Array):
+        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # float64 where float32 is the default, and never traced
         return jnp.asarray(array, jnp.float64)

@@ -70,12 +70,12 @@ class QuadratureScale(dist.Distribution):
 
     @property
     def mean(self) -> Array:
-        """Infinite where the tail makes it so."""
+        """Infinite where the tail makes it so, NaN where the tail falls too slowly to tell."""
         return to_default(_moments(self.scale_prior, self.likelihood, self.grid)[0])
 
     @property
     def variance(self) -> Array:
-        """Infinite where the tail makes it so."""
+        """Infinite where the tail makes it so, NaN where the tail falls too slowly to tell."""
         return to_default(_moments(self.scale_prior, self.likelihood, self.grid)[1])
 
 
@@ -88,11 +88,11 @@ def _log_density(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGr
 def _moments(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) -> tuple[Array, Array]:
     mean = jnp.exp(moment_grid(prior, likelihood, 1).log_evidence - grid.log_evidence)
     second = moment_grid(prior, likelihood, 2)
-    exists = second.grid.ends_above & jnp.isfinite(mean)
+    exists = jnp.isfinite(second.log_evidence) & jnp.isfinite(mean)
     # around the mean, as a difference of two large moments would cancel
     around = jnp.exp(second.log_weights) * (1 - jnp.where(exists, mean, 0.0) / second.scales) ** 2
     variance = jnp.sum(around) * jnp.exp(second.log_evidence - grid.log_evidence)
-    return mean, jnp.where(exists, variance, jnp.inf)
+    return mean, jnp.where(exists, variance, jnp.exp(second.log_evidence))
 
 
 def _table(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) -> PiecewiseDensity:

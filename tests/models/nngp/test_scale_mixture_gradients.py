@@ -45,7 +45,10 @@ POINT = jnp.array([0.8, 1.3, 0.05, 1.4, 0.9])
 
 
 @pytest.mark.parametrize("noise", ["inside", "outside"])
-@pytest.mark.parametrize("prior", list(PRIORS))
+@pytest.mark.parametrize(
+    "prior",
+    ["closed", "burr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("integral", "log-normal", "fixed"))],
+)
 def test_gradients_are_finite_differences(prior, noise):
     value = jax.jit(lambda p: evidence(prior, noise, p))
     slope = jax.grad(value)(POINT)
@@ -59,7 +62,7 @@ def test_gradients_are_finite_differences(prior, noise):
     assert float(at_y[4]) == pytest.approx(float(difference / 2e-5), rel=1e-6)
 
 
-@pytest.mark.parametrize("noise", ["inside", "outside"])
+@pytest.mark.parametrize("noise", [pytest.param("inside", marks=pytest.mark.slow), "outside"])
 def test_second_derivatives(noise):
     slope = jax.grad(lambda p: evidence("burr", noise, p))
     bend = jax.hessian(lambda p: evidence("burr", noise, p))(POINT)
@@ -89,7 +92,7 @@ def test_equal_eigenvalues_have_a_finite_gradient():
 
 
 @pytest.mark.parametrize("noise", ["inside", "outside"])
-@pytest.mark.parametrize("prior", ["closed", "burr", "fixed"])
+@pytest.mark.parametrize("prior", [pytest.param("closed", marks=pytest.mark.slow), "burr"])
 def test_single_precision_outside(prior, noise):
     value, slope = (rule(lambda p: evidence(prior, noise, p))(POINT) for rule in (jax.jit, jax.grad))
     with jax.enable_x64(False):
@@ -102,6 +105,7 @@ def test_single_precision_outside(prior, noise):
     np.testing.assert_allclose(single[1], slope, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_predictions_in_single_precision():
     for prior in (dist.InverseGamma(2.0, 2.0), dist.HalfCauchy(1.0), 1.0):
         for noise in ("inside", "outside"):
@@ -143,22 +147,25 @@ def test_not_positive_definite_is_nan_under_a_trace():
             assert jnp.isfinite(value(0.01))
 
 
-@pytest.mark.parametrize("x64", [True, False])
-def test_nuts_over_hyperparameters(x64):
+@pytest.fixture
+def single_precision():
+    """For all threads: chains run in threads of their own, which do not see `jax.enable_x64`."""
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.slow
+def test_nuts_over_hyperparameters_in_single_precision(single_precision):
     def model(x, y):
         length = numpyro.sample("length", dist.LogNormal(0.0, 0.5))
         tau = numpyro.sample("tau", dist.LogNormal(-3.0, 0.5))
         mixture = nngp.ScaleMixture(matern(length), dist.HalfCauchy(1.0), noise="outside", noise_variance=tau)
         numpyro.sample("y", mixture.prior(x), obs=y)
 
-    with jax.enable_x64(x64):
-        post = bk.infer(
-            model,
-            {"x": X, "y": Y},
-            bk.NUTS(num_chains=1, num_warmup=100, num_draws=100),
-            key=0,
-            progress=False,
-        )
+    method = bk.NUTS(num_chains=1, num_warmup=100, num_draws=100)
+    post = bk.infer(model, {"x": X, "y": Y}, method, key=0, progress=False)
+    assert post.posterior["length"].dtype == np.float32
     assert np.isfinite(post.posterior["length"].to_numpy()).all()
     assert int(post.sample_stats["diverging"].sum()) <= 2
 
