@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,9 @@ from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_distances,
 from bayeskit.models.nngp.layers import Layer
 from bayeskit.models.nngp.residual import Residual
 from bayeskit.models.nngp.state import Pairs, covariance
-from bayeskit.numerics.miscompilation import safe_options
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["Kernels", "Network", "NtkKernel"]
-
-T = TypeVar("T")
 
 
 class Kernels(NamedTuple):
@@ -100,7 +97,7 @@ class Network(Kernel):
     def variance(self, x: ArrayLike) -> Array:
         """The diagonal of ``nngp(x)``, shape `(n,)`; errors as those of `nngp`."""
         inputs = self._inputs(x, "x")
-        found = _compiled(_traced(self, inputs), _variances)(self, inputs)
+        found = _compiled_variances(self, inputs)
         _check_known(self, found)
         return found
 
@@ -141,7 +138,7 @@ class Network(Kernel):
         second = first if x2 is None else self._inputs(x2, "x2")
         check_alike(first, second)
         rows = block_rows(first.shape[0], second.shape[0], _values_per_pair(self, first.shape), block_size)
-        found = _compiled(_traced(self, first, second), _blocks, 3)(self, first, second, (with_ntk, rows))
+        found = _compiled_blocks(self, first, second, (with_ntk, rows))
         _check_known(self, found)
         return found
 
@@ -212,11 +209,8 @@ def _traced(*arguments: object) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
 
 
-@cache
-def _compiled(traced: bool, function: Callable[..., T], static: int | None = None) -> Callable[..., T]:
-    """Compiled, with XLA's faulty part off; a program around it has its own options, and takes none inside."""
-    options = None if traced else safe_options() or None
-    return jax.jit(function, static_argnums=() if static is None else static, compiler_options=options)
+_compiled_blocks = safe_jit(_blocks, static_argnums=3)
+_compiled_variances = safe_jit(_variances)
 
 
 def _parts(layers: Sequence[Layer]) -> Iterator[Layer]:
