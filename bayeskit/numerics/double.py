@@ -73,7 +73,9 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
 
 def _may_vary(leaf: Any) -> bool:
     """What can have a derivative: a constant in float64 has none that single precision could hold."""
-    return eqx.is_inexact_array(leaf) and (isinstance(leaf, jax.core.Tracer) or leaf.dtype != jnp.float64)
+    if not isinstance(leaf, jax.Array) or not eqx.is_inexact_array(leaf):
+        return False
+    return isinstance(leaf, jax.core.Tracer) or leaf.dtype != jnp.float64
 
 
 def _with_own_backward_pass(compiled: Callable[[object, object], R], dynamic: object, static: object) -> R:
