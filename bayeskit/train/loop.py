@@ -15,6 +15,7 @@ import optax
 
 from bayeskit._errors import TrainingError
 from bayeskit._typing import Array
+from bayeskit.numerics.miscompilation import safe_options
 
 __all__ = ["Trained", "minimise"]
 
@@ -86,8 +87,11 @@ def minimise(
         updates, state = optimizer.update(gradient, state, free)
         return (optax.apply_updates(free, updates), state), value
 
-    advance = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))
-    judge = None if held_out is None else jax.jit(lambda free: held_out(eqx.combine(free, fixed)))
+    options = safe_options() or None
+    advance = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys), compiler_options=options)
+    judge = None
+    if held_out is not None:
+        judge = jax.jit(lambda free: held_out(eqx.combine(free, fixed)), compiler_options=options)
     carry, losses, looks = (
         (free, optimizer.init(free)),
         [np.zeros(0)],

@@ -1,0 +1,6 @@
+"""Kernels of infinitely wide networks, and scale mixtures of Gaussian processes."""
+
+from bayeskit.models.nngp.classifier import SparseClassifier
+from bayeskit.models.nngp.fitted_classifier import FittedClassifier
+
+__all__ = ["FittedClassifier", "SparseClassifier"]
