@@ -70,13 +70,13 @@ def inputs(x: object, name: str, like: np.ndarray | None = None) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def at_points(kernel: Any, points: np.ndarray) -> InducingPoints:
+def at_points(kernel: Any, points: np.ndarray, name: str = "inducing") -> InducingPoints:
     """Inducing points that are given.
 
     Raises:
         DataError: the kernel matrix there is singular.
     """
-    return InducingPoints(kernel, points, factor(kernel, points, "inducing"))
+    return InducingPoints(kernel, points, factor(kernel, points, name))
 
 
 def chosen_points(kernel: Any, x: np.ndarray, number: int) -> InducingPoints:
