@@ -17,7 +17,7 @@ from bayeskit._typing import ArrayLike
 from bayeskit.inference.method import is_whole, require
 from bayeskit.models.nngp.class_labels import class_labels
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs
-from bayeskit.models.nngp.scale_law import check_scale
+from bayeskit.models.nngp.classifier_scale import check_scale
 from bayeskit.models.nngp.softmax import expected_softmax
 from bayeskit.models.nngp.sparse import ScalePrior
 

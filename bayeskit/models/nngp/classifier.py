@@ -19,7 +19,7 @@ from bayeskit.inference.vi import expectation
 from bayeskit.models.nngp.class_labels import check_classes, class_labels
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier, bound_by_quadrature
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, chosen_points, inputs
-from bayeskit.models.nngp.scale_law import check_scale, typical_scale
+from bayeskit.models.nngp.classifier_scale import check_scale, typical_scale
 from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide, bound
 from bayeskit.numerics.miscompilation import kept_away
 from bayeskit.train import minimise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +19,8 @@ from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide
 
 __all__ = ["FittedClassifier", "bound_by_quadrature"]
 
-SCALE_NODES = 15
-"""Gauss-Hermite nodes over the logarithm of the scale."""
+SCALE_NODES = 30
+"""Gauss-Hermite nodes over the logarithm of the scale, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class FittedClassifier:
     def predict_proba(self, x: ArrayLike) -> Float[np.ndarray, "n classes"]:
         r"""Probabilities of the classes: $E_q\, \mathrm{softmax}(f(x))$.
 
-        By quadrature over $\sigma^2$ (15 nodes of Gauss and Hermite over its logarithm) and over $f(x)$ (to a relative
+        By quadrature over $\sigma^2$ (Gauss and Hermite's rule for its logarithm) and over $f(x)$ (to a relative
         error of $10^{-5}$ in each probability, however small).
 
         Args:
@@ -115,5 +116,6 @@ def scale_rule(guide: SparseGuide, prior: ScalePrior) -> tuple[np.ndarray, np.nd
     """Nodes and weights for expectations over the law of the scale."""
     if not isinstance(prior, dist.Distribution):
         return np.array([float(prior)]), np.ones(1)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(SCALE_NODES)
-    return np.exp(float(guide.scale_loc) + np.exp(float(guide.log_scale_sd)) * nodes), weights / weights.sum()
+    sd = float(np.exp(guide.log_scale_sd))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(min(3 + math.ceil(12 * sd), SCALE_NODES))
+    return np.exp(float(guide.scale_loc) + sd * nodes), weights / weights.sum()
