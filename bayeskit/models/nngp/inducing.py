@@ -24,6 +24,8 @@ __all__ = ["InducingPoints", "at_points", "chosen_points", "factor", "inputs"]
 
 BLOCK = 1024
 """Rows of the kernel at a time."""
+ROUNDING = 1e-6
+"""Of a conditional variance, as a share of the variances."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ class InducingPoints:
             cross, prior = matrix(self.kernel, x[rows], self.points), diagonal(self.kernel, x[rows])
             weights[rows] = scipy.linalg.solve_triangular(self.factor, cross.T, lower=True).T
             left[rows] = prior - np.sum(weights[rows] ** 2, axis=1)
-        return weights, np.maximum(left, 0.0)  # the rounding error of a difference; nothing else makes it negative
+            check_definite(left[rows], prior)
+        return weights, np.maximum(left, 0.0)  # what is below zero is rounding
 
 
 def inputs(x: object, name: str, like: np.ndarray | None = None) -> np.ndarray:
@@ -91,11 +94,12 @@ def chosen_points(kernel: Any, x: np.ndarray, number: int) -> InducingPoints:
     """
     if number > len(x):
         raise DataError(f"inducing = {number} is more than the {len(x)} inputs; at most so many can be chosen")
-    left = diagonal(kernel, x)
-    least = resolution(left)
+    variances = diagonal(kernel, x)
+    left, least = variances.copy(), resolution(variances)
     weights, pivots = np.zeros((len(x), number)), np.zeros(number, int)
     for step in range(number):
         pivot = int(np.argmax(left))
+        check_definite(np.delete(left, pivots[:step]), variances)
         if left[pivot] <= least:
             raise DataError(
                 f"inducing = {number} points cannot be told apart: the kernel has {step} different directions at these "
@@ -127,6 +131,20 @@ def factor(kernel: Any, points: np.ndarray, name: str) -> np.ndarray:
             "for so smooth a kernel; remove some, choose fewer inducing points, or add a kernel of noise"
         )
     return lower
+
+
+def check_definite(left: np.ndarray, variances: np.ndarray) -> None:
+    """Refuse a function that is no kernel.
+
+    Raises:
+        DataError: a conditional variance is negative, by more than rounding.
+    """
+    if left.size and left.min() < -ROUNDING * np.max(variances):
+        raise DataError(
+            "the kernel is not positive semidefinite: a variance given the inducing points is "
+            f"{left.min():.3g}. tinygp's Matern kernels need distance=tinygp.kernels.L2Distance() in more "
+            "than one dimension"
+        )
 
 
 def matrix(kernel: Any, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
