@@ -1,0 +1,221 @@
+r"""Activations whose duals $E[\phi(u) \phi(v)]$ are known in closed form.
+
+An activation says two things of a Gaussian pair with variances $a$, $b$ and squared distance $\delta = a + b - 2c$: the variance
+$E[\phi(u)^2]$ and the squared distance $E[(\phi(u) - \phi(v))^2]$ of what comes out. The factor of the tangent kernel is the derivative
+of the latter by $\delta$ (Price's theorem).
+"""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bayeskit._typing import Array, ArrayLike
+from bayeskit.models.nngp.composition import Signal
+from bayeskit.models.nngp.layers import Layer, parameter
+from bayeskit.models.nngp.state import Pairs, Side, at_least, of_pixels, spread
+from bayeskit.numerics.arc_cosine import arc_cosine
+
+__all__ = ["Elementwise", "absolute", "erf", "gelu", "identity", "leaky_relu", "rbf", "relu", "sin"]
+
+
+class Elementwise(Layer):
+    """A function of each feature by itself."""
+
+    @abc.abstractmethod
+    def variance(self, a: Array) -> Array:
+        r"""$E[\phi(u)^2]$."""
+
+    @abc.abstractmethod
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        r"""$E[(\phi(u) - \phi(v))^2]$; the arguments broadcast."""
+
+    def signal(self, signal: Signal) -> Signal:
+        """Features that are Gaussian no more."""
+        known = signal.required_gaussian(repr(self))
+        return Signal(known.image, gaussian=False, wide=True, fresh=False)
+
+    def side(self, side: Side) -> Side:
+        """Variances."""
+        within = None if side.within is None else self.distance(*of_pixels(side), side.within)
+        return Side(self.variance(side.variance), within)
+
+    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+        """Moments."""
+        first, second = spread(a, b)
+        if pairs.ntk is None:
+            return self.side(a), self.side(b), Pairs(self.distance(first, second, pairs.delta))
+        delta, factor = jax.jvp(
+            lambda delta: self.distance(first, second, delta), (pairs.delta,), (jnp.ones_like(pairs.delta),)
+        )
+        return self.side(a), self.side(b), Pairs(delta, factor * pairs.ntk)
+
+
+def _from_covariance(delta: Array, va: Array, vb: Array, covariance: Array) -> Array:
+    """The distance of the outputs by a difference, which is exactly zero for equal inputs and never negative."""
+    distance = va + vb - 2 * covariance
+    value = jnp.where(delta <= 0, 0, jnp.maximum(distance, 0))
+    return distance + jax.lax.stop_gradient(value - distance)
+
+
+def _gram_determinant(a: Array, b: Array, delta: Array) -> Array:
+    r"""$ab - c^2$, by differences."""
+    return (delta * (2 * (a + b) - delta) - (a - b) ** 2) / 4
+
+
+class Identity(Elementwise):
+    """A linear network."""
+
+    def variance(self, a: Array) -> Array:
+        """Unchanged."""
+        return a
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """Unchanged."""
+        return delta
+
+    def __repr__(self) -> str:
+        return "identity"
+
+
+class PiecewiseLinear(Elementwise):
+    r"""$\phi(x) = s_- \min(x, 0) + s_+ \max(x, 0)$: $\delta' = \frac12 (s_-^2 + s_+^2) \delta - \frac1\pi (s_+ - s_-)^2 Q$."""
+
+    @abc.abstractmethod
+    def slopes(self) -> tuple[Array | float, Array | float]:
+        """Those left and right of zero."""
+
+    def variance(self, a: Array) -> Array:
+        """Half of either slope."""
+        left, right = self.slopes()
+        return (left**2 + right**2) / 2 * a
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """By the arc-cosine function."""
+        left, right = self.slopes()
+        return (left**2 + right**2) / 2 * delta - (right - left) ** 2 / jnp.pi * arc_cosine(a, b, delta)
+
+
+class Relu(PiecewiseLinear):
+    r"""$\max(x, 0)$."""
+
+    def slopes(self) -> tuple[float, float]:
+        """Nought and one."""
+        return 0.0, 1.0
+
+    def __repr__(self) -> str:
+        return "relu"
+
+
+class Absolute(PiecewiseLinear):
+    r"""$|x|$."""
+
+    def slopes(self) -> tuple[float, float]:
+        """Minus and plus one."""
+        return -1.0, 1.0
+
+    def __repr__(self) -> str:
+        return "abs"
+
+
+class LeakyRelu(PiecewiseLinear):
+    r"""$\max(x, 0) + s \min(x, 0)$."""
+
+    slope: Array
+
+    def slopes(self) -> tuple[Array, float]:
+        """The given one and one."""
+        return self.slope, 1.0
+
+    def __repr__(self) -> str:
+        return "leaky_relu"
+
+
+class Erf(Elementwise):
+    r"""$K' = \frac2\pi \arcsin \frac{2c}{\sqrt{(1 + 2a)(1 + 2b)}}$."""
+
+    def variance(self, a: Array) -> Array:
+        """The arcsine as an arctangent, whose derivative stays finite for large variances."""
+        return 2 / jnp.pi * jnp.arctan2(2 * a, jnp.sqrt(1 + 4 * a))
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """From the covariance."""
+        rest = at_least(1 + 2 * (a + b) + 4 * _gram_determinant(a, b, delta), 1)
+        covariance = 2 / jnp.pi * jnp.arctan2(a + b - delta, jnp.sqrt(rest))
+        return _from_covariance(delta, self.variance(a), self.variance(b), covariance)
+
+    def __repr__(self) -> str:
+        return "erf"
+
+
+class Gelu(Elementwise):
+    r"""$x \Phi(x)$: $K' = (ab + c^2 (\frac1{1+a} + \frac1{1+b} - 1)) E[\phi\phi] + c E[\Phi\Phi]$."""
+
+    def variance(self, a: Array) -> Array:
+        """With equal arguments."""
+        root = jnp.sqrt(1 + 2 * a)
+        return a**2 / (jnp.pi * (1 + a) * root) + a * (0.25 + jnp.arctan2(a, root) / (2 * jnp.pi))
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """From the covariance; Stein's lemma four times."""
+        c = (a + b - delta) / 2
+        determinant = _gram_determinant(a, b, delta)
+        root = jnp.sqrt(at_least(1 + a + b + determinant, 1))
+        both = 0.25 + jnp.arctan2(c, root) / (2 * jnp.pi)
+        density = (determinant + c**2 * (1 / (1 + a) + 1 / (1 + b))) / (2 * jnp.pi * root)
+        return _from_covariance(delta, self.variance(a), self.variance(b), density + c * both)
+
+    def __repr__(self) -> str:
+        return "gelu"
+
+
+class Sin(Elementwise):
+    r"""$K' = e^{-(a + b)/2} \sinh c$."""
+
+    def variance(self, a: Array) -> Array:
+        r"""$(1 - e^{-2a}) / 2$."""
+        return -jnp.expm1(-2 * a) / 2
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """Without a cancellation, and no exponential of a positive number."""
+        mirrored = jnp.exp(-at_least(a + b - delta / 2, 0))
+        return -jnp.expm1(-delta / 2) * (1 + mirrored) - (jnp.exp(-a) - jnp.exp(-b)) ** 2 / 2
+
+    def __repr__(self) -> str:
+        return "sin"
+
+
+class Rbf(Elementwise):
+    r"""$\sqrt2 \sin(\sqrt{2 \gamma} x + \pi/4)$: $K' = e^{-\gamma \delta}$."""
+
+    gamma: Array = eqx.field()
+
+    def variance(self, a: Array) -> Array:
+        """One."""
+        return jnp.ones_like(a)
+
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
+        """Without a cancellation."""
+        return -2 * jnp.expm1(-self.gamma * delta)
+
+    def __repr__(self) -> str:
+        return "rbf"
+
+
+relu = Relu()
+absolute = Absolute()
+identity = Identity()
+erf = Erf()
+gelu = Gelu()
+sin = Sin()
+
+
+def leaky_relu(slope: ArrayLike = 0.01) -> LeakyRelu:
+    return LeakyRelu(jnp.asarray(slope))
+
+
+def rbf(gamma: ArrayLike = 1.0) -> Rbf:
+    return Rbf(parameter(gamma, "gamma of rbf", positive=True))

@@ -1,0 +1,71 @@
+"""What inputs may be, and their moments before the first layer."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._errors import DataError
+from bayeskit._typing import Array
+from bayeskit.models.nngp.state import Side
+
+__all__ = ["as_inputs", "check_alike", "first_side", "squared_distances"]
+
+
+def as_inputs(x: object, name: str) -> Array:
+    """Rows of numbers, or images.
+
+    Raises:
+        DataError: of another number of axes, empty, not real, or with NaN or infinity (not seen inside of a compiled
+            function).
+    """
+    array = jnp.asarray(x)
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise DataError(f"{name} must hold real numbers, got {array.dtype}")
+    if array.ndim not in (2, 4):
+        raise DataError(
+            f"{name} must have shape (n, features), or (n, height, width, channels) for images, got {array.shape}; one "
+            "vector is x[None], and numbers are x[:, None]"
+        )
+    if 0 in array.shape:
+        raise DataError(f"{name} is empty: its shape is {array.shape}")
+    if not isinstance(array, jax.core.Tracer):
+        bad = np.flatnonzero(~np.isfinite(np.asarray(array)).reshape(array.shape[0], -1).all(axis=1))
+        if bad.size:
+            raise DataError(f"{name} has NaN or infinity in {bad.size} rows, the first is row {bad[0]}; remove them")
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def check_alike(x1: Array, x2: Array) -> None:
+    """Whether rows can be compared.
+
+    Raises:
+        DataError: they are of different shapes.
+    """
+    if x1.shape[1:] != x2.shape[1:]:
+        raise DataError(f"the rows of x1 have shape {x1.shape[1:]} and those of x2 {x2.shape[1:]}; they must agree")
+
+
+@jax.custom_jvp
+def squared_distances(x: Array, y: Array) -> Array:
+    """Sums of squared differences of the rows: exactly zero for equal ones, and no (n, m, d) array."""
+
+    def add(total: Array, columns: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + (columns[0][:, None] - columns[1][None]) ** 2, None
+
+    zero = jnp.zeros((x.shape[0], y.shape[0]), jnp.result_type(x, y))
+    return jax.lax.scan(add, zero, (x.T, y.T))[0]
+
+
+@squared_distances.defjvp
+def _squared_distances_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """By matrix products, in either mode."""
+    (x, y), (dx, dy) = primals, tangents
+    own = jnp.sum(x * dx, axis=1)[:, None] + jnp.sum(y * dy, axis=1)[None]
+    return squared_distances(x, y), 2 * (own - dx @ y.T - x @ dy.T)
+
+
+def first_side(x: Array) -> Side:
+    r"""$x^\top x / d$."""
+    return Side(jnp.mean(x**2, axis=-1))

@@ -1,0 +1,158 @@
+"""The interface of a layer, and the layers that keep a Gaussian process Gaussian: `Dense` and `LayerNorm`."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Array, ArrayLike
+from bayeskit.models.nngp.composition import Signal
+from bayeskit.models.nngp.state import Pairs, Side, covariance, of_pixels, spread
+
+__all__ = ["Dense", "Layer", "LayerNorm", "parameter"]
+
+
+def parameter(value: ArrayLike, name: str, *, positive: bool = False) -> Array:
+    """A scalar hyperparameter.
+
+    Raises:
+        ModelError: not a scalar, NaN, infinite, or negative (not seen inside of a compiled function).
+    """
+    array = jnp.asarray(value)
+    if array.ndim != 0:
+        raise ModelError(f"{name} must be one number, got an array of shape {array.shape}")
+    if not isinstance(array, jax.core.Tracer):
+        number = float(np.asarray(array))
+        if not np.isfinite(number) or number < 0 or (positive and number == 0):
+            raise ModelError(f"{name} must be {'positive' if positive else 'at least zero'} and finite, got {number}")
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+class Layer(eqx.Module):
+    """Maps the moments of its inputs to those of its outputs.
+
+    Attributes:
+        needs_all_pairs: whether the layer reads covariances between different pixels.
+    """
+
+    needs_all_pairs: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def signal(self, signal: Signal) -> Signal:
+        """What comes out, in kind.
+
+        Raises:
+            ModelError: the layer has no kernel after what comes in.
+        """
+
+    @abc.abstractmethod
+    def side(self, side: Side) -> Side:
+        """The variances that come out."""
+
+    @abc.abstractmethod
+    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+        """The moments that come out."""
+
+
+class Dense(Layer):
+    r"""A fully connected layer, with weights $N(0, \sigma_w^2 / \text{fan-in})$ and biases $N(0, \sigma_b^2)$.
+
+    $K' = \sigma_w^2 K + \sigma_b^2$ and $\Theta' = K' + \sigma_w^2 \Theta$.
+
+    Args:
+        weight_std: $\sigma_w \ge 0$.
+        bias_std: $\sigma_b \ge 0$.
+
+    Raises:
+        ModelError: negative, NaN or not a scalar.
+
+    Sources: Lee et al. (2018), "Deep Neural Networks as Gaussian Processes"; Jacot, Gabriel and Hongler (2018), "Neural
+    Tangent Kernel", theorem 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.models import nngp
+        >>> linear = nngp.serial(nngp.Dense(2.0, 1.0))
+        >>> np.asarray(linear.nngp(np.array([[1.0, 1.0], [1.0, -1.0]]))).tolist()
+        [[5.0, 1.0], [1.0, 5.0]]
+    """
+
+    weight_std: Array
+    bias_std: Array
+
+    def __init__(self, weight_std: ArrayLike = 1.0, bias_std: ArrayLike = 0.0):
+        self.weight_std = parameter(weight_std, "weight_std of Dense")
+        self.bias_std = parameter(bias_std, "bias_std of Dense")
+
+    def signal(self, signal: Signal) -> Signal:
+        """Fresh Gaussian features."""
+        if signal.image:
+            raise ModelError(
+                "Dense got images (n, height, width, channels); put Flatten() or GlobalPool() before it, or use Conv"
+            )
+        return Signal(image=False, gaussian=True, wide=True, fresh=True)
+
+    def side(self, side: Side) -> Side:
+        """Variances."""
+        return Side(self.weight_std**2 * side.variance + self.bias_std**2)
+
+    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+        """Moments."""
+        a, b = self.side(a), self.side(b)
+        delta = self.weight_std**2 * pairs.delta
+        if pairs.ntk is None:
+            return a, b, Pairs(delta)
+        return a, b, Pairs(delta, covariance(a, b, delta) + self.weight_std**2 * pairs.ntk)
+
+
+class LayerNorm(Layer):
+    r"""Layer normalisation over the features (of a pixel, in images), without learned scale and offset.
+
+    The mean over infinitely many Gaussian features is zero and their variance $K_{11}$, so
+    $K'_{12} = K_{12} / \sqrt{(K_{11} + \epsilon) (K_{22} + \epsilon)}$, and $\Theta$ is scaled alike.
+
+    Args:
+        epsilon: what is added to the variance; positive.
+
+    Raises:
+        ModelError: an impossible ``epsilon``.
+
+    Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
+    """
+
+    epsilon: float = eqx.field(static=True)
+
+    def __init__(self, epsilon: float = 1e-6):
+        if not (np.isfinite(epsilon) and epsilon > 0):
+            raise ModelError(f"epsilon of LayerNorm must be positive and finite, got {epsilon}")
+        self.epsilon = float(epsilon)
+
+    def signal(self, signal: Signal) -> Signal:
+        """Gaussian, as what comes in."""
+        return signal.required_gaussian("LayerNorm")
+
+    def _inverse(self, variance: Array) -> Array:
+        return jax.lax.rsqrt(variance + self.epsilon)
+
+    def _distance(self, v1: Array, v2: Array, delta: Array) -> Array:
+        """By the differences of the factors, which vanish for equal variances."""
+        first, second = self._inverse(v1), self._inverse(v2)
+        return first * second * delta + (first - second) * (first * v1 - second * v2)
+
+    def side(self, side: Side) -> Side:
+        """Variances."""
+        within = None if side.within is None else self._distance(*of_pixels(side), side.within)
+        return Side(side.variance / (side.variance + self.epsilon), within)
+
+    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+        """Moments."""
+        first, second = spread(a, b)
+        delta = self._distance(first, second, pairs.delta)
+        ntk = None if pairs.ntk is None else self._inverse(first) * self._inverse(second) * pairs.ntk
+        return self.side(a), self.side(b), Pairs(delta, ntk)
