@@ -6,7 +6,9 @@ from bayeskit.models.nngp.classification import ClassificationModel, classificat
 from bayeskit.models.nngp.classifier import SparseClassifier
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier
 from bayeskit.models.nngp.layers import Dense, LayerNorm
+from bayeskit.models.nngp.mixture_posterior import MixturePosterior
 from bayeskit.models.nngp.network import Kernels, Network, fully_connected, serial
+from bayeskit.models.nngp.scale_mixture import ScaleMixture
 
 __all__ = [
     "ClassificationModel",
@@ -14,7 +16,9 @@ __all__ = [
     "FittedClassifier",
     "Kernels",
     "LayerNorm",
+    "MixturePosterior",
     "Network",
+    "ScaleMixture",
     "SparseClassifier",
     "abs",
     "classification_model",
