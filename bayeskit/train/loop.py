@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -40,12 +40,13 @@ class Trained(Generic[Parameters]):
 
 
 def minimise(
-    loss: Callable[[Parameters, Array], Array],
+    loss: Callable[..., Array],
     parameters: Parameters,
     *,
     key: Array,
     optimizer: optax.GradientTransformation,
     num_steps: int,
+    data: Any = None,
     held_out: Callable[[Parameters], Array] | None = None,
     block: int = 100,
     patience: int = 5,
@@ -61,6 +62,8 @@ def minimise(
         key: a JAX key.
         optimizer: from optax.
         num_steps: at most this many steps.
+        data: a pytree of arrays that the loss takes as its third argument. They are arguments of the compiled program, so
+            that large arrays are not constants in it.
         held_out: a loss on data of its own. The best parameters by it are returned.
         block: steps between two looks at it.
         patience: looks without a new best after which the optimisation stops.
@@ -81,14 +84,18 @@ def minimise(
     """
     free, fixed = eqx.partition(parameters, eqx.is_inexact_array)
 
-    def step(carry: tuple[object, object], key: Array) -> tuple[tuple[object, object], Array]:
+    def step(carry: tuple[object, object], key: Array, data: Any) -> tuple[tuple[object, object], Array]:
         free, state = carry
-        value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), key))(free)
+        given = (key,) if data is None else (key, data)
+        value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), *given))(free)
         updates, state = optimizer.update(gradient, state, free)
         return (optax.apply_updates(free, updates), state), value
 
     options = safe_options() or None
-    advance = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys), compiler_options=options)
+    advance = jax.jit(
+        lambda carry, keys, data: jax.lax.scan(lambda carry, key: step(carry, key, data), carry, keys),
+        compiler_options=options,
+    )
     judge = None
     if held_out is not None:
         judge = jax.jit(lambda free: held_out(eqx.combine(free, fixed)), compiler_options=options)
@@ -100,7 +107,7 @@ def minimise(
     best, since, done = free, 0, 0
     while done < num_steps and since < patience:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(done, min(done + block, num_steps)))
-        carry, values = advance(carry, keys)
+        carry, values = advance(carry, keys, data)
         losses.append(np.asarray(values))
         _check(losses[-1], done)
         done += len(keys)

@@ -13,11 +13,11 @@ import numpyro.distributions as dist
 from jaxtyping import Float
 
 from bayeskit._errors import DataError
-from bayeskit._typing import ArrayLike
+from bayeskit._typing import Array, ArrayLike
 from bayeskit.inference.method import is_whole, require
 from bayeskit.models.nngp.class_labels import class_labels
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs
-from bayeskit.models.nngp.classifier_scale import check_scale
+from bayeskit.models.nngp.classifier_scale import as_scale
 from bayeskit.models.nngp.softmax import expected_softmax
 from bayeskit.models.nngp.sparse import ScalePrior
 
@@ -45,25 +45,31 @@ class ClassificationModel:
     def __name__(self) -> str:
         return "classification_model"
 
-    def __call__(self, labels: Any = None) -> None:
-        """The NumPyro statements: sites ``scale``, ``whitened``, ``f`` and the observed ``labels``."""
+    def __call__(self, factor: Array, labels: Any = None) -> None:
+        """The NumPyro statements: sites ``scale``, ``whitened``, ``f`` and the observed ``labels``.
+
+        The factor $L$ is an argument, not a constant of the compiled program: with large constants the CPU compiler of JAX
+        0.10 can abort the process.
+        """
         if isinstance(self.scale_prior, dist.Distribution):
             scale = numpyro.sample("scale", self.scale_prior)
         else:
             scale = jnp.asarray(self.scale_prior, float)
-        lower = jnp.asarray(self.points.factor, float)
-        white = numpyro.sample("whitened", dist.Normal(0.0, 1.0).expand([len(lower), self.num_classes]).to_event(2))
-        f = numpyro.deterministic("f", jnp.sqrt(scale) * (lower @ white))
-        with numpyro.plate("row", len(lower)):
+        white = numpyro.sample("whitened", dist.Normal(0.0, 1.0).expand([len(factor), self.num_classes]).to_event(2))
+        f = numpyro.deterministic("f", jnp.sqrt(scale) * (factor @ white))
+        with numpyro.plate("row", len(factor)):
             numpyro.sample("labels", dist.Categorical(logits=f), obs=labels)
 
-    def data(self, labels: ArrayLike) -> dict[str, np.ndarray]:
-        """The labels as data of :func:`bayeskit.infer`.
+    def data(self, labels: ArrayLike | None) -> dict[str, Any]:
+        """The data of :func:`bayeskit.infer`, or of :func:`bayeskit.predict` without labels.
 
         Raises:
-            DataError: not integers from 0, or not one for each input.
+            DataError: labels that are not integers from 0, or not one for each input.
         """
-        return {"labels": class_labels(labels, "labels", len(self.points.points), self.num_classes)}
+        given = labels
+        if labels is not None:
+            given = class_labels(labels, "labels", len(self.points.points), self.num_classes)
+        return {"factor": self.points.factor, "labels": given}
 
     def predict_proba(self, post: xr.DataTree | Mapping[str, Any], x: ArrayLike) -> Float[np.ndarray, "n classes"]:
         """Probabilities of the classes at new inputs: the mean over the draws, given each of which it is by quadrature.
@@ -90,11 +96,13 @@ class ClassificationModel:
         return rows.reshape(mean.shape).mean(axis=0)
 
 
-def classification_model(kernel: Any, scale_prior: ScalePrior, x: ArrayLike, *, num_classes: int) -> ClassificationModel:
+def classification_model(
+    kernel: Any, scale_prior: ScalePrior, x: ArrayLike, *, num_classes: int
+) -> ClassificationModel:
     r"""The model of :class:`SparseClassifier` without its approximation, as a NumPyro model of the labels.
 
     Its latent sites are $\sigma^2$ (``scale``) and standard normal numbers $w$ (``whitened``, shape `(n, c)`), from which
-    $f = \sigma L w$ with $K = L L^\top$. For MCMC where $n$ is small, as the referee of the variational approximation.
+    $f = \sigma L w$ with $K = L L^\top$; its arguments are what :meth:`ClassificationModel.data` makes of the labels. For MCMC where $n$ is small, as the referee of the variational approximation.
 
     Args:
         kernel: a tinygp kernel.
@@ -104,7 +112,8 @@ def classification_model(kernel: Any, scale_prior: ScalePrior, x: ArrayLike, *, 
 
     Raises:
         DataError: inputs that are not finite; a kernel matrix that is singular.
-        MethodError: a setting that is impossible.
+        MethodError: an impossible number of classes.
+        ModelError: a law of the scale that is none.
 
     Example:
         >>> import numpy as np, numpyro.distributions as dist
@@ -118,6 +127,6 @@ def classification_model(kernel: Any, scale_prior: ScalePrior, x: ArrayLike, *, 
         >>> model.predict_proba(post, [1.5])[0, 1] > 0.5
         True
     """
-    check_scale(scale_prior)
+    prior = as_scale(scale_prior)
     require(is_whole(num_classes) and num_classes >= 2, "num_classes", num_classes, "an integer of at least 2")
-    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), scale_prior, num_classes)
+    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), prior, num_classes)

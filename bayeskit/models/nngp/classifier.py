@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from bayeskit.inference.vi import expectation
 from bayeskit.models.nngp.class_labels import check_classes, class_labels
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier, bound_by_quadrature
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, chosen_points, inputs
-from bayeskit.models.nngp.classifier_scale import check_scale, typical_scale
+from bayeskit.models.nngp.classifier_scale import as_scale, start_of_scale
 from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide, bound
 from bayeskit.numerics.miscompilation import kept_away
 from bayeskit.train import minimise
@@ -57,6 +56,7 @@ class SparseClassifier:
 
     Raises:
         MethodError: a setting that is impossible.
+        ModelError: a law of the scale that is none.
         DataError: inducing points that are not finite.
 
     Example:
@@ -82,7 +82,7 @@ class SparseClassifier:
 
     def __post_init__(self) -> None:
         require(callable(self.kernel), "kernel", self.kernel, "a tinygp kernel")
-        check_scale(self.scale_prior)
+        object.__setattr__(self, "scale_prior", as_scale(self.scale_prior))
         if isinstance(self.inducing, int | float | str):
             whole = is_whole(self.inducing) and self.inducing >= 1
             require(whole, "inducing", self.inducing, "a positive integer, or an array of inputs")
@@ -124,7 +124,6 @@ class SparseClassifier:
         at = inputs(x, "x")
         y = class_labels(labels, "labels", len(at), self.num_classes)
         check_classes(y)
-        classes = self.num_classes or int(y.max()) + 1
         size = min(256, len(at)) if batch_size is None else batch_size
         for name, value in (("num_steps", num_steps), ("num_particles", num_particles)):
             require(is_whole(value) and value >= 1, name, value, "a positive integer")
@@ -132,26 +131,26 @@ class SparseClassifier:
         require(is_number(learning_rate) and learning_rate > 0, "learning_rate", learning_rate, "a positive number")
         points = self._points(at)
         data = Rows(*(jnp.asarray(part, float) for part in points.project(at)), jnp.asarray(y))
-        optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
-        objective = expectation(functools.partial(bound, batch_size=size, num_particles=num_particles))
-
-        def loss(guide: SparseGuide, key: Array) -> Array:
-            with kept_away():
-                return -objective(key, guide, self.scale_prior, data) / len(at)
-
+        classes = self.num_classes or int(y.max()) + 1
         with ProgressBar(num_steps, progress) as bar:
             trained = minimise(
-                loss,
-                SparseGuide.start(classes, len(points.points), math.log(typical_scale(self.scale_prior))),
+                functools.partial(self._loss, batch_size=size, num_particles=num_particles),
+                SparseGuide.start(classes, len(points.points), *start_of_scale(self.scale_prior)),
                 key=jax.random.key(key) if isinstance(key, int | np.integer) else jnp.asarray(key),
-                optimizer=optimizer,
+                optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps)),
                 num_steps=num_steps,
+                data=data,
                 block=BLOCK,
                 report=lambda done, mean: bar.update("fitting", done),
             )
-        guide = trained.parameters
-        final = bound_by_quadrature(guide, self.scale_prior, data)
-        return FittedClassifier(points, self.scale_prior, guide, -trained.losses * len(at), final)
+        final = bound_by_quadrature(trained.parameters, self.scale_prior, data)
+        return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)
+
+    def _loss(self, guide: SparseGuide, key: Array, data: Rows, *, batch_size: int, num_particles: int) -> Array:
+        """What is minimised: minus the bound, for a row."""
+        with kept_away():
+            estimate = expectation(bound)(key, guide, self.scale_prior, data, batch_size, num_particles)
+        return -estimate / len(data.labels)
 
     def _points(self, x: np.ndarray) -> InducingPoints:
         if isinstance(self.inducing, int):

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
-from bayeskit._errors import MethodError
-from bayeskit.inference.method import is_number, require
+from bayeskit._errors import ModelError
+from bayeskit.models.nngp.scale_law import as_scale_prior
 
-__all__ = ["check_scale", "typical_scale"]
+__all__ = ["as_scale", "start_of_scale"]
+
+WIDEST = 0.4
+"""At the start; a wide law of the scale makes the first gradients noisy."""
 
 
-def check_scale(prior: object) -> None:
-    """A distribution of one positive number, or a positive number.
+def as_scale(scale_prior: object) -> dist.Distribution | float:
+    """The law of one positive number, any of which it may be; or a positive number.
 
     Raises:
-        MethodError: neither.
+        ModelError: neither.
     """
-    if not isinstance(prior, dist.Distribution):
-        positive = is_number(prior) and prior > 0
-        return require(positive, "scale_prior", prior, "a NumPyro distribution on the positive numbers, or such a number")
-    if prior.batch_shape or prior.event_shape:
-        raise MethodError(
-            f"scale_prior must be the law of one number, got batch shape {prior.batch_shape} and event shape "
-            f"{prior.event_shape}"
-        )
-    support = prior.support
-    above_zero = getattr(support, "lower_bound", None) is not None and getattr(support, "upper_bound", None) is None
-    if support not in (constraints.positive, constraints.nonnegative) and not (
-        above_zero and bool(np.all(np.asarray(support.lower_bound) == 0))
-    ):
-        raise MethodError(
-            f"scale_prior must have all positive numbers as support, got {type(prior).__name__} with {support}: the "
-            "guide of the scale is log-normal"
-        )
-    return None
-
-
-def typical_scale(prior: dist.Distribution | float) -> float:
-    """A scale to start from: the median, of a thousand draws."""
+    prior = as_scale_prior(scale_prior)
     if not isinstance(prior, dist.Distribution):
         return float(prior)
-    return float(np.median(np.asarray(prior.sample(jax.random.key(0), (1001,)))))
+    support = prior.support
+    from_zero = np.all(np.asarray(getattr(support, "lower_bound", 1.0)) == 0) and not hasattr(support, "upper_bound")
+    if support not in (constraints.positive, constraints.nonnegative) and not from_zero:
+        raise ModelError(
+            f"scale_prior must have all positive numbers as its support, which is that of the guide; got "
+            f"{type(prior).__name__} with {support}"
+        )
+    return prior
+
+
+def start_of_scale(prior: dist.Distribution | float) -> tuple[float, float]:
+    """Mean and standard deviation of the log of the scale to start from: those of the prior, but no wider than needed.
+
+    The prior's are its median and the spread of its middle half, of a thousand draws.
+    """
+    if not isinstance(prior, dist.Distribution):
+        return math.log(prior), WIDEST
+    draws = np.log(np.asarray(prior.sample(jax.random.key(0), (1001,)), np.float64))
+    low, middle, high = np.quantile(draws, [0.25, 0.5, 0.75])
+    return float(middle), float(np.minimum((high - low) / 1.35, WIDEST))

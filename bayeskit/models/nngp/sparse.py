@@ -14,6 +14,7 @@ $$f_{ic} \mid \sigma^2 \sim N\bigl(\sigma^r a_i^\top \mu_c, \; \sigma^2 (k_{ii} 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -59,12 +60,12 @@ class SparseGuide(eqx.Module):
     log_scale_sd: Array
 
     @classmethod
-    def start(cls, classes: int, points: int, log_scale: float) -> SparseGuide:
-        """The prior given the scale."""
+    def start(cls, classes: int, points: int, scale_loc: float, scale_sd: float) -> SparseGuide:
+        """The prior given the scale, whose log has this mean and standard deviation."""
         mean = jnp.zeros((classes, points))
         number = jnp.zeros(())
         lower = jnp.zeros((classes, points, points))
-        return cls(mean, mean, lower, number, number + log_scale, number - 1.0)
+        return cls(mean, mean, lower, number, number + scale_loc, number + math.log(scale_sd))
 
     @property
     def scale(self) -> dist.LogNormal:
