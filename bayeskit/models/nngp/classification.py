@@ -16,10 +16,9 @@ from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.inference.method import is_whole, require
 from bayeskit.models.nngp.class_labels import class_labels
-from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs
 from bayeskit.models.nngp.classifier_scale import as_scale
+from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs
 from bayeskit.models.nngp.softmax import expected_softmax
-from bayeskit.models.nngp.sparse import ScalePrior
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +37,7 @@ class ClassificationModel:
     """
 
     points: InducingPoints
-    scale_prior: ScalePrior
+    scale_prior: dist.Distribution | float
     num_classes: int
 
     @property
@@ -48,8 +47,8 @@ class ClassificationModel:
     def __call__(self, factor: Array, labels: Any = None) -> None:
         """The NumPyro statements: sites ``scale``, ``whitened``, ``f`` and the observed ``labels``.
 
-        The factor $L$ is an argument, not a constant of the compiled program: with large constants the CPU compiler of JAX
-        0.10 can abort the process.
+        The factor $L$ is an argument, not a constant of the compiled program: with large constants the CPU compiler of
+        JAX 0.10 can abort the process.
         """
         if isinstance(self.scale_prior, dist.Distribution):
             scale = numpyro.sample("scale", self.scale_prior)
@@ -97,12 +96,13 @@ class ClassificationModel:
 
 
 def classification_model(
-    kernel: Any, scale_prior: ScalePrior, x: ArrayLike, *, num_classes: int
+    kernel: Any, scale_prior: dist.Distribution | float, x: ArrayLike, *, num_classes: int
 ) -> ClassificationModel:
     r"""The model of :class:`SparseClassifier` without its approximation, as a NumPyro model of the labels.
 
-    Its latent sites are $\sigma^2$ (``scale``) and standard normal numbers $w$ (``whitened``, shape `(n, c)`), from which
-    $f = \sigma L w$ with $K = L L^\top$; its arguments are what :meth:`ClassificationModel.data` makes of the labels. For MCMC where $n$ is small, as the referee of the variational approximation.
+    Its latent sites are $\sigma^2$ (``scale``) and standard normal numbers $w$ (``whitened``, shape `(n, c)`), from
+    which $f = \sigma L w$ with $K = L L^\top$; its arguments are what :meth:`ClassificationModel.data` makes of the
+    labels. For MCMC where $n$ is small, as the referee of the variational approximation.
 
     Args:
         kernel: a tinygp kernel.

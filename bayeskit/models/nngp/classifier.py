@@ -16,9 +16,9 @@ from bayeskit.inference.method import is_number, is_whole, require
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.inference.vi import expectation
 from bayeskit.models.nngp.class_labels import check_classes, class_labels
+from bayeskit.models.nngp.classifier_scale import as_scale, start_of_scale
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier, bound_by_quadrature
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, chosen_points, inputs
-from bayeskit.models.nngp.classifier_scale import as_scale, start_of_scale
 from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide, bound
 from bayeskit.numerics.miscompilation import kept_away
 from bayeskit.train import minimise
@@ -36,9 +36,9 @@ class SparseClassifier:
     $$y_i \sim \mathrm{Categorical}(\mathrm{softmax}(f_1(x_i), \dots, f_C(x_i)))$$
 
     One scale is shared by all classes; where $H$ is inverse gamma the functions are jointly a Student-t process, and
-    where $\sigma^2$ is a number, Gaussian processes. The posterior is approximated by $q(\sigma^2)\, q(u \mid \sigma^2)$ at
-    inducing values $u$: a log-normal law of the scale, and normal laws with full covariances whose spread is
-    proportional to $\sigma$ and whose mean to a power of it, which is learned. They maximise the bound
+    where $\sigma^2$ is a number, Gaussian processes. The posterior is approximated by $q(\sigma^2)\, q(u \mid
+    \sigma^2)$ at inducing values $u$: a log-normal law of the scale, and normal laws with full covariances whose spread
+    is proportional to $\sigma$ and whose mean to a power of it, which is learned. They maximise the bound
 
     $$E_q \Bigl[\sum_i \log p(y_i \mid f(x_i)) - \mathrm{KL}(q(u \mid \sigma^2) \,\|\, p(u \mid \sigma^2))\Bigr]
       - \mathrm{KL}(q(\sigma^2) \,\|\, H) \le \log p(y),$$
@@ -48,7 +48,8 @@ class SparseClassifier:
 
     Args:
         kernel: any tinygp kernel: an infinitely wide network, one of tinygp's, or what these add up to.
-        scale_prior: $H$, a NumPyro distribution on the positive numbers; or a positive number.
+        scale_prior: $H$, a NumPyro distribution on the positive numbers; or a positive number; or ``None`` for the
+            number that maximises the bound (Gaussian processes whose scale is fitted).
         inducing: their number, chosen from the data where most variance is left (pivoted Cholesky), which needs no more
             than the kernel and finds no input twice; or the points, shape `(m, ...)`. The number of inputs gives all of
             them, and then nothing is lost but what the normal law loses.
@@ -82,7 +83,8 @@ class SparseClassifier:
 
     def __post_init__(self) -> None:
         require(callable(self.kernel), "kernel", self.kernel, "a tinygp kernel")
-        object.__setattr__(self, "scale_prior", as_scale(self.scale_prior))
+        if self.scale_prior is not None:
+            object.__setattr__(self, "scale_prior", as_scale(self.scale_prior))
         if isinstance(self.inducing, int | float | str):
             whole = is_whole(self.inducing) and self.inducing >= 1
             require(whole, "inducing", self.inducing, "a positive integer, or an array of inputs")
@@ -130,7 +132,8 @@ class SparseClassifier:
         require(is_whole(size) and 1 <= size <= len(at), "batch_size", size, f"an integer from 1 to {len(at)}")
         require(is_number(learning_rate) and learning_rate > 0, "learning_rate", learning_rate, "a positive number")
         points = self._points(at)
-        data = Rows(*(jnp.asarray(part, float) for part in points.project(at)), jnp.asarray(y))
+        weights, left = points.project(at)
+        data = Rows(jnp.asarray(weights, float), jnp.asarray(left, float), jnp.asarray(y))
         classes = self.num_classes or int(y.max()) + 1
         with ProgressBar(num_steps, progress) as bar:
             trained = minimise(
@@ -141,7 +144,7 @@ class SparseClassifier:
                 num_steps=num_steps,
                 data=data,
                 block=BLOCK,
-                report=lambda done, mean: bar.update("fitting", done),
+                report=lambda done, _: bar.update("fitting", done),
             )
         final = bound_by_quadrature(trained.parameters, self.scale_prior, data)
         return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)

@@ -19,7 +19,7 @@ WIDEST = 0.4
 
 
 def as_scale(scale_prior: object) -> dist.Distribution | float:
-    """The law of one positive number, any of which it may be; or a positive number.
+    """The law of one positive number, which may be any of them; or a positive number.
 
     Raises:
         ModelError: neither.
@@ -37,13 +37,13 @@ def as_scale(scale_prior: object) -> dist.Distribution | float:
     return prior
 
 
-def start_of_scale(prior: dist.Distribution | float) -> tuple[float, float]:
+def start_of_scale(prior: dist.Distribution | float | None) -> tuple[float, float]:
     """Mean and standard deviation of the log of the scale to start from: those of the prior, but no wider than needed.
 
     The prior's are its median and the spread of its middle half, of a thousand draws.
     """
     if not isinstance(prior, dist.Distribution):
-        return math.log(prior), WIDEST
+        return 0.0 if prior is None else math.log(prior), WIDEST
     draws = np.log(np.asarray(prior.sample(jax.random.key(0), (1001,)), np.float64))
     low, middle, high = np.quantile(draws, [0.25, 0.5, 0.75])
     return float(middle), float(np.minimum((high - low) / 1.35, WIDEST))

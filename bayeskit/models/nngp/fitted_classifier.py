@@ -10,7 +10,6 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
-from bayeskit._errors import DataError
 from bayeskit._typing import ArrayLike
 from bayeskit.models.nngp.class_labels import class_labels
 from bayeskit.models.nngp.inducing import InducingPoints, inputs
@@ -43,16 +42,16 @@ class FittedClassifier:
 
     @property
     def scale(self) -> dist.Distribution:
-        r"""The law of $\sigma^2$ given the labels: log-normal, or all at the number that was given."""
-        if not isinstance(self.scale_prior, dist.Distribution):
-            return dist.Delta(jnp.asarray(self.scale_prior, float))
-        return self.guide.scale
+        r"""The law of $\sigma^2$ given the labels: log-normal, or all at the number that was given or found."""
+        if isinstance(self.scale_prior, dist.Distribution):
+            return self.guide.scale
+        return dist.Delta(jnp.asarray(scale_rule(self.guide, self.scale_prior)[0][0], float))
 
     def predict_proba(self, x: ArrayLike) -> Float[np.ndarray, "n classes"]:
         r"""Probabilities of the classes: $E_q\, \mathrm{softmax}(f(x))$.
 
-        By quadrature over $\sigma^2$ (Gauss and Hermite's rule for its logarithm) and over $f(x)$ (to a relative
-        error of $10^{-5}$ in each probability, however small).
+        By quadrature over $\sigma^2$ (Gauss and Hermite's rule for its logarithm) and over $f(x)$ (to
+        a relative error of $10^{-5}$ and an absolute one of $10^{-8}$).
 
         Args:
             x: inputs, shape `(n, ...)`.
@@ -115,7 +114,7 @@ def at_scale(guide: SparseGuide, scale: float, mean: np.ndarray, variance: np.nd
 def scale_rule(guide: SparseGuide, prior: ScalePrior) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights for expectations over the law of the scale."""
     if not isinstance(prior, dist.Distribution):
-        return np.array([float(prior)]), np.ones(1)
+        return np.array([float(jnp.exp(guide.scale_loc)) if prior is None else prior]), np.ones(1)
     sd = float(np.exp(guide.log_scale_sd))
     nodes, weights = np.polynomial.hermite_e.hermegauss(min(3 + math.ceil(12 * sd), SCALE_NODES))
     return np.exp(float(guide.scale_loc) + sd * nodes), weights / weights.sum()

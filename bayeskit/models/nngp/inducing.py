@@ -127,8 +127,8 @@ def factor(kernel: Any, points: np.ndarray, name: str) -> np.ndarray:
     pivots = np.diag(lower) ** 2
     if not np.all(pivots > resolution(np.diag(covariance))):
         raise DataError(
-            f"the kernel matrix of {name} is singular as far as 64-bit numbers can tell: inputs are equal, or too close "
-            "for so smooth a kernel; remove some, choose fewer inducing points, or add a kernel of noise"
+            f"the kernel matrix of {name} is singular as far as 64-bit numbers can tell: inputs are equal, or too "
+            "close for so smooth a kernel; remove some, choose fewer inducing points, or add a kernel of noise"
         )
     return lower
 

@@ -1,5 +1,7 @@
 """Quadrature of the softmax, inducing points, and the bound, each against an independent computation."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,8 @@ def test_two_classes_are_a_logistic_integral(mean, variance):
     law = scipy.stats.norm(mean, sd)
     edges = np.linspace(mean - 12 * sd, max(mean + 12 * sd, mean + 2 * variance), 60)
     parts = [
-        scipy.integrate.quad(lambda d: law.pdf(d) * scipy.special.expit(d), a, b)[0] for a, b in zip(edges, edges[1:])
+        scipy.integrate.quad(lambda d: law.pdf(d) * scipy.special.expit(d), a, b)[0]
+        for a, b in itertools.pairwise(edges)
     ]
     found = expected_softmax(np.array([[mean + 1.0, 1.0]]), np.array([[0.75 * variance, 0.25 * variance]]))
     np.testing.assert_allclose(found[0, 0], sum(parts), rtol=1e-5)
@@ -83,7 +86,7 @@ def test_pivots_take_no_input_twice_and_leave_less_than_the_first_inputs():
     points = chosen_points(KERNEL, twice, 6)
     assert len(np.unique(points.points, axis=0)) == 6
     assert points.project(twice)[1].sum() < at_points(KERNEL, X[:6]).project(twice)[1].sum()
-    with pytest.raises(DataError, match="12 different directions.*inducing=12"):
+    with pytest.raises(DataError, match=r"12 different directions.*inducing=12"):
         chosen_points(KERNEL, twice, 13)
 
 
