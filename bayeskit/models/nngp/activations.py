@@ -1,8 +1,8 @@
 r"""Activations whose duals $E[\phi(u) \phi(v)]$ are known in closed form.
 
-An activation says two things of a Gaussian pair with variances $a$, $b$ and squared distance $\delta = a + b - 2c$: the variance
-$E[\phi(u)^2]$ and the squared distance $E[(\phi(u) - \phi(v))^2]$ of what comes out. The factor of the tangent kernel is the derivative
-of the latter by $\delta$ (Price's theorem).
+An activation says two things of a Gaussian pair with variances $a$, $b$ and squared distance $\delta = a + b - 2c$: the
+variance $E[\phi(u)^2]$ and the squared distance $E[(\phi(u) - \phi(v))^2]$ of what comes out. The factor of the tangent kernel is
+the derivative of the latter by $\delta$ (Price's theorem).
 """
 
 from __future__ import annotations
@@ -67,7 +67,11 @@ def _gram_determinant(a: Array, b: Array, delta: Array) -> Array:
 
 
 class Identity(Elementwise):
-    """A linear network."""
+    """A linear network; as a branch of a residual block, the skip connection."""
+
+    def signal(self, signal: Signal) -> Signal:
+        """The same."""
+        return signal
 
     def variance(self, a: Array) -> Array:
         """Unchanged."""
@@ -214,8 +218,39 @@ sin = Sin()
 
 
 def leaky_relu(slope: ArrayLike = 0.01) -> LeakyRelu:
-    return LeakyRelu(jnp.asarray(slope))
+    r"""$\max(x, 0) + s \min(x, 0)$.
+
+    Args:
+        slope: $s$, any finite number, left of zero.
+
+    Raises:
+        ModelError: not a finite number.
+
+    Example:
+        >>> from bayeskit.models import nngp
+        >>> float(nngp.leaky_relu(-1.0).variance(2.0)), float(nngp.abs.variance(2.0))
+        (2.0, 2.0)
+    """
+    return LeakyRelu(parameter(slope, "slope of leaky_relu", least=None))
 
 
 def rbf(gamma: ArrayLike = 1.0) -> Rbf:
+    r"""Random Fourier features $\sqrt2 \sin(\sqrt{2 \gamma} x + \pi/4)$: the kernel $e^{-\gamma \delta}$.
+
+    Args:
+        gamma: $\gamma > 0$.
+
+    Raises:
+        ModelError: not a positive number.
+
+    Source: Rahimi and Recht (2007), "Random Features for Large-Scale Kernel Machines".
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.models import nngp
+        >>> network = nngp.serial(nngp.Dense(), nngp.rbf(0.5))
+        >>> x = np.array([[0.0], [1.0]])
+        >>> np.asarray(network.nngp(x)).round(4).tolist()
+        [[1.0, 0.6065], [0.6065, 1.0]]
+    """
     return Rbf(parameter(gamma, "gamma of rbf", positive=True))

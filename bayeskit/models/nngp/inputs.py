@@ -10,7 +10,10 @@ from bayeskit._errors import DataError
 from bayeskit._typing import Array
 from bayeskit.models.nngp.state import Side
 
-__all__ = ["as_inputs", "check_alike", "first_side", "squared_distances"]
+__all__ = ["as_inputs", "check_alike", "first_distances", "first_side", "squared_distances"]
+
+UNROLL = 16
+"""Columns that are added in one pass over the pairs."""
 
 
 def as_inputs(x: object, name: str) -> Array:
@@ -55,7 +58,7 @@ def squared_distances(x: Array, y: Array) -> Array:
         return total + (columns[0][:, None] - columns[1][None]) ** 2, None
 
     zero = jnp.zeros((x.shape[0], y.shape[0]), jnp.result_type(x, y))
-    return jax.lax.scan(add, zero, (x.T, y.T))[0]
+    return jax.lax.scan(add, zero, (x.T, y.T), unroll=min(x.shape[1], UNROLL))[0]
 
 
 @squared_distances.defjvp
@@ -66,6 +69,24 @@ def _squared_distances_jvp(primals: tuple[Array, Array], tangents: tuple[Array, 
     return squared_distances(x, y), 2 * (own - dx @ y.T - x @ dy.T)
 
 
-def first_side(x: Array) -> Side:
-    r"""$x^\top x / d$."""
-    return Side(jnp.mean(x**2, axis=-1))
+def first_side(x: Array, all_pairs: bool) -> Side:
+    r"""$x^\top x / d$ for vectors, or for the channels of each pixel; distances within an image if ``all_pairs``."""
+    variance = jnp.mean(x**2, axis=-1)
+    if not all_pairs:
+        return Side(variance)
+    pixels = x.reshape(x.shape[0], -1, x.shape[-1])
+    within = jax.vmap(lambda image: squared_distances(image, image))(pixels) / x.shape[-1]
+    return Side(variance, within.reshape(*variance.shape, *variance.shape[1:]))
+
+
+def first_distances(x: Array, y: Array, all_pairs: bool) -> Array:
+    r"""$|x - y|^2 / d$, of vectors, equal pixels, or all pairs of pixels."""
+    if x.ndim == 2:
+        return squared_distances(x, y) / x.shape[-1]
+    (n, height, width, channels), m = x.shape, y.shape[0]
+    if all_pairs:
+        found = squared_distances(x.reshape(-1, channels), y.reshape(-1, channels)) / channels
+        return jnp.moveaxis(found.reshape(n, height, width, m, height, width), 3, 1)
+    by_pixel = jax.vmap(squared_distances, in_axes=1, out_axes=-1)
+    found = by_pixel(x.reshape(n, -1, channels), y.reshape(m, -1, channels)) / channels
+    return found.reshape(n, m, height, width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -18,30 +17,25 @@ from bayeskit.models.nngp.state import Pairs, Side, covariance, of_pixels, sprea
 __all__ = ["Dense", "Layer", "LayerNorm", "parameter"]
 
 
-def parameter(value: ArrayLike, name: str, *, positive: bool = False) -> Array:
+def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positive: bool = False) -> Array:
     """A scalar hyperparameter.
 
     Raises:
-        ModelError: not a scalar, NaN, infinite, or negative (not seen inside of a compiled function).
+        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (not seen inside of a compiled function).
     """
     array = jnp.asarray(value)
     if array.ndim != 0:
         raise ModelError(f"{name} must be one number, got an array of shape {array.shape}")
     if not isinstance(array, jax.core.Tracer):
         number = float(np.asarray(array))
-        if not np.isfinite(number) or number < 0 or (positive and number == 0):
-            raise ModelError(f"{name} must be {'positive' if positive else 'at least zero'} and finite, got {number}")
+        if not np.isfinite(number) or (least is not None and number < least) or (positive and number == 0):
+            must = "finite" if least is None else "finite and positive" if positive else "finite and not negative"
+            raise ModelError(f"{name} must be {must}, got {number}")
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
 class Layer(eqx.Module):
-    """Maps the moments of its inputs to those of its outputs.
-
-    Attributes:
-        needs_all_pairs: whether the layer reads covariances between different pixels.
-    """
-
-    needs_all_pairs: ClassVar[bool] = False
+    """Maps the moments of its inputs to those of its outputs."""
 
     @abc.abstractmethod
     def signal(self, signal: Signal) -> Signal:

@@ -1,31 +1,39 @@
-"""`Network`: layers in sequence, their kernels, and the same as kernels of tinygp."""
+"""`Network`: layers in sequence, and their kernels, for matrices of inputs and as kernels of tinygp."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tinygp.kernels import Kernel
 
+from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.models.nngp.activations import relu
 from bayeskit.models.nngp.blocks import block_rows, by_row_blocks
-from bayeskit.models.nngp.composition import ANYTHING, Signal
-from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_side, squared_distances
-from bayeskit.models.nngp.layers import Dense, Layer
+from bayeskit.models.nngp.composition import Signal
+from bayeskit.models.nngp.convolution import GlobalPool
+from bayeskit.models.nngp.hermite import Activation
+from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_distances, first_side
+from bayeskit.models.nngp.layers import Layer
+from bayeskit.models.nngp.residual import Residual
 from bayeskit.models.nngp.state import Pairs, covariance
+from bayeskit.numerics.miscompilation import safe_options
 
-__all__ = ["Kernels", "Network", "NtkKernel", "fully_connected", "serial"]
+__all__ = ["Kernels", "Network", "NtkKernel"]
+
+T = TypeVar("T")
 
 
 class Kernels(NamedTuple):
-    """Both kernels of a network.
+    r"""Both kernels of a network.
 
     Attributes:
-        nngp: covariance of the outputs at the start of training.
-        ntk: the tangent kernel.
+        nngp: the covariance of the outputs of random networks, $K$.
+        ntk: the tangent kernel, $\Theta$.
     """
 
     nngp: Array
@@ -33,93 +41,182 @@ class Kernels(NamedTuple):
 
 
 class Network(Kernel):
+    r"""An infinitely wide network: its kernels, and itself a kernel of tinygp (the NNGP).
+
+    Inputs are matrices `(n, features)` or, for convolutions, images `(n, height, width, channels)`. Make one with
+    :func:`serial`. Hyperparameters are leaves, so that `jax.grad` and `equinox.filter_grad` differentiate through it,
+    and they may be traced values, as those drawn by `numpyro.sample` are. Without a last `Dense` the kernels are those
+    of the features of the last layer.
+
+    Large matrices are computed by blocks of rows, and so are their derivatives: beside the result only one block is in
+    memory. Equal inputs have exactly the correlation one, and gradients are finite there; the tangent kernel of a
+    piecewise linear activation has a kink there, at which its derivative by the inputs is set to the mean of both
+    sides.
+
+    Attributes:
+        layers: in order.
+
+    Sources: Lee et al. (2018), "Deep Neural Networks as Gaussian Processes"; Jacot, Gabriel and Hongler (2018), "Neural
+    Tangent Kernel".
+
+    Example:
+        >>> import numpy as np
+        >>> import tinygp
+        >>> from bayeskit.models import nngp
+        >>> network = nngp.serial(nngp.Dense(1.4, 0.3), nngp.relu, nngp.Dense(1.4, 0.3))
+        >>> x = np.random.default_rng(0).normal(size=(6, 2))
+        >>> network.nngp(x).shape, network.ntk(x, x[:4]).shape
+        ((6, 6), (6, 4))
+        >>> gp = tinygp.GaussianProcess(network + tinygp.kernels.Matern32(0.5), x, diag=0.1)
+        >>> gp.log_probability(x[:, 0]).shape
+        ()
+    """
+
     layers: tuple[Layer, ...]
 
     def nngp(self, x1: ArrayLike, x2: ArrayLike | None = None, *, block_size: int | None = None) -> Array:
+        r"""The covariances $K(x_1, x_2)$ of the outputs of random networks, shape `(n1, n2)`.
+
+        Args:
+            x1: inputs.
+            x2: other inputs; the same if left out.
+            block_size: rows computed at a time; chosen by size if left out.
+
+        Raises:
+            DataError: inputs that are empty, not finite, not real, or of other shapes than each other.
+            ModelError: inputs that the layers cannot take, or layers that cannot follow each other.
+            MethodError: an impossible ``block_size``.
+        """
         return self._kernels(x1, x2, block_size, False)[0]
 
     def ntk(self, x1: ArrayLike, x2: ArrayLike | None = None, *, block_size: int | None = None) -> Array:
+        r"""The tangent kernel $\Theta(x_1, x_2)$: arguments and errors as those of `nngp`."""
         return self._kernels(x1, x2, block_size, True)[1]
 
     def nngp_and_ntk(self, x1: ArrayLike, x2: ArrayLike | None = None, *, block_size: int | None = None) -> Kernels:
+        """Both kernels in one pass: arguments and errors as those of `nngp`."""
         return Kernels(*self._kernels(x1, x2, block_size, True))
 
     def variance(self, x: ArrayLike) -> Array:
-        x = as_inputs(x, "x")
-        return variances(self, x)
+        """The diagonal of ``nngp(x)``, shape `(n,)`; errors as those of `nngp`."""
+        inputs = self._inputs(x, "x")
+        return _compiled(_traced(self, inputs), _variances)(self, inputs)
 
     @property
     def ntk_kernel(self) -> NtkKernel:
+        """The tangent kernel as a kernel of tinygp."""
         return NtkKernel(self)
 
     def evaluate(self, X1: Array, X2: Array) -> Array:
-        return pair_kernels(self, jnp.asarray(X1)[None], jnp.asarray(X2)[None], False)[0][0, 0]
+        """The covariance of one pair of inputs, for tinygp."""
+        one, two = (self._inputs(jnp.asarray(x)[None], name) for x, name in ((X1, "X1"), (X2, "X2")))
+        check_alike(one, two)
+        return _pair_kernels(self, one, two, False)[0][0, 0]
 
     def evaluate_diag(self, X: Array) -> Array:
-        return variances(self, jnp.asarray(X)[None])[0]
+        """The variance of one input, for tinygp."""
+        return _variances(self, self._inputs(jnp.asarray(X)[None], "X"))[0]
 
     def __call__(self, X1: Array, X2: Array | None = None) -> Array:
+        """The covariance matrix, or with one argument the variances, for tinygp."""
         return self.variance(X1) if X2 is None else self.nngp(X1, X2)
+
+    def _inputs(self, x: ArrayLike, name: str) -> Array:
+        """Checked, with the layers after them."""
+        inputs = as_inputs(x, name)
+        signal = Signal(image=inputs.ndim == 4, gaussian=False, wide=False, fresh=False)
+        for place, layer in enumerate(self.layers):
+            try:
+                signal = layer.signal(signal)
+            except ModelError as error:
+                raise ModelError(f"layer {place} of the network, for inputs of shape {inputs.shape}: {error}") from None
+        return inputs
 
     def _kernels(
         self, x1: ArrayLike, x2: ArrayLike | None, block_size: int | None, with_ntk: bool
     ) -> tuple[Array, ...]:
-        first = as_inputs(x1, "x1")
-        second = first if x2 is None else as_inputs(x2, "x2")
+        first = self._inputs(x1, "x1")
+        second = first if x2 is None else self._inputs(x2, "x2")
         check_alike(first, second)
-        rows = block_rows(first.shape[0], second.shape[0], 1, block_size)
-        return _compiled(self, first, second, with_ntk, rows)
-
-
-@partial(jax.jit, static_argnums=(3, 4))
-def _compiled(network: Network, x1: Array, x2: Array, with_ntk: bool, rows: int) -> tuple[Array, ...]:
-    return by_row_blocks(lambda one, two: pair_kernels(network, one, two, with_ntk), x1, x2, rows)
+        rows = block_rows(first.shape[0], second.shape[0], _values_per_pair(self, first.shape), block_size)
+        return _compiled(_traced(self, first, second), _blocks, 3)(self, first, second, (with_ntk, rows))
 
 
 class NtkKernel(Kernel):
+    """The tangent kernel of a network, as a kernel of tinygp."""
+
     network: Network
 
     def evaluate(self, X1: Array, X2: Array) -> Array:
-        return pair_kernels(self.network, jnp.asarray(X1)[None], jnp.asarray(X2)[None], True)[1][0, 0]
+        """The tangent kernel of one pair of inputs."""
+        one, two = (self.network._inputs(jnp.asarray(x)[None], name) for x, name in ((X1, "X1"), (X2, "X2")))
+        check_alike(one, two)
+        return _pair_kernels(self.network, one, two, True)[1][0, 0]
 
     def __call__(self, X1: Array, X2: Array | None = None) -> Array:
+        """The matrix, or with one argument its diagonal."""
         if X2 is None:
-            return jax.vmap(lambda x: self.evaluate(x, x))(X1)
+            return jax.vmap(self.evaluate_diag)(self.network._inputs(X1, "X1"))
         return self.network.ntk(X1, X2)
 
 
-def pair_kernels(network: Network, x1: Array, x2: Array, with_ntk: bool) -> tuple[Array, ...]:
-    a, b = first_side(x1), first_side(x2)
-    delta = squared_distances(x1, x2) / x1.shape[-1]
+def _pair_kernels(network: Network, x1: Array, x2: Array, with_ntk: bool) -> tuple[Array, ...]:
+    all_pairs = x1.ndim == 4 and _needs_all_pairs(network.layers)
+    a, b = first_side(x1, all_pairs), first_side(x2, all_pairs)
+    delta = first_distances(x1, x2, all_pairs)
     pairs = Pairs(delta, jnp.zeros_like(delta) if with_ntk else None)
-    signal = Signal(image=False, gaussian=False, wide=False, fresh=False)
     for layer in network.layers:
-        signal = layer.signal(signal)
         a, b, pairs = layer.pairs(a, b, pairs)
+    _check_vectors(a.variance)
     nngp = covariance(a, b, pairs.delta)
-    return (nngp, pairs.ntk) if with_ntk else (nngp,)
+    return (nngp,) if pairs.ntk is None else (nngp, pairs.ntk)
 
 
-def variances(network: Network, x: Array) -> Array:
-    side = first_side(x)
-    signal = Signal(image=False, gaussian=False, wide=False, fresh=False)
+def _variances(network: Network, x: Array) -> Array:
+    side = first_side(x, x.ndim == 4 and _needs_all_pairs(network.layers))
     for layer in network.layers:
-        signal = layer.signal(signal)
         side = layer.side(side)
+    _check_vectors(side.variance)
     return side.variance
 
 
-def serial(*layers: Layer | Network) -> Network:
-    flat = tuple(part for layer in layers for part in (layer.layers if isinstance(layer, Network) else (layer,)))
-    signal = ANYTHING
-    for layer in flat:
-        signal = layer.signal(signal)
-    return Network(flat)
+def _check_vectors(variance: Array) -> None:
+    if variance.ndim != 1:
+        raise ModelError("the network ends with images: end it with Flatten() or GlobalPool(), and a Dense")
 
 
-def fully_connected(depth: int, weight_std: ArrayLike, bias_std: ArrayLike = 0.0, activation: Layer = relu) -> Network:
-    layers: list[Layer] = []
-    weights = jnp.broadcast_to(jnp.asarray(weight_std), (depth + 1,))
-    for k in range(depth):
-        layers.extend((Dense(weights[k], bias_std), activation))
-    return serial(*layers, Dense(weights[-1], bias_std))
+def _blocks(network: Network, x1: Array, x2: Array, how: tuple[bool, int]) -> tuple[Array, ...]:
+    with_ntk, rows = how
+    return by_row_blocks(lambda one, two: _pair_kernels(network, one, two, with_ntk), x1, x2, rows)
+
+
+def _traced(*arguments: object) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+
+
+@cache
+def _compiled(traced: bool, function: Callable[..., T], static: int | None = None) -> Callable[..., T]:
+    """Compiled, with XLA's faulty part off; a program around it has its own options, and takes none inside."""
+    options = None if traced else safe_options() or None
+    return jax.jit(function, static_argnums=() if static is None else static, compiler_options=options)
+
+
+def _parts(layers: Sequence[Layer]) -> Iterator[Layer]:
+    for layer in layers:
+        if isinstance(layer, Residual):
+            for branch in layer.branches:
+                yield from _parts(branch)
+        else:
+            yield layer
+
+
+def _needs_all_pairs(layers: Sequence[Layer]) -> bool:
+    """Whether covariances between different pixels are read."""
+    return any(isinstance(layer, GlobalPool) for layer in _parts(layers))
+
+
+def _values_per_pair(network: Network, shape: tuple[int, ...]) -> int:
+    """Numbers that one layer keeps for a pair of inputs: pixels, and for a quadrature all powers of the correlation."""
+    pixels = int(np.prod(shape[1:-1]))
+    places = pixels**2 if _needs_all_pairs(network.layers) else pixels
+    return places * max([1, *(part.num_nodes for part in _parts(network.layers) if isinstance(part, Activation))])

@@ -4,7 +4,8 @@ Arrays are laid out in one of three ways, which the shape of `Side.variance` and
 
 * vectors: variances `(n,)`, pairs `(n1, n2)`;
 * images, covariances of equal pixels only: variances `(n, h, w)`, pairs `(n1, n2, h, w)`;
-* images, all pairs of pixels: variances `(n, h, w)`, pairs `(n1, n2, h, w, h, w)` and within an image `(n, h, w, h, w)`.
+* images, all pairs of pixels: variances `(n, h, w)`, pairs `(n1, n2, h, w, h, w)`, and within an image
+  `(n, h, w, h, w)`.
 """
 
 from __future__ import annotations

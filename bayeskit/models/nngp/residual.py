@@ -1,0 +1,80 @@
+"""Branches that are added: skip connections."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import reduce
+
+import jax.numpy as jnp
+
+from bayeskit._errors import ModelError
+from bayeskit._typing import Array
+from bayeskit.models.nngp.composition import Signal
+from bayeskit.models.nngp.layers import Layer
+from bayeskit.models.nngp.state import Pairs, Side
+
+__all__ = ["Residual"]
+
+
+class Residual(Layer):
+    r"""The sum of branches that share their input; with one branch $h$, the residual block $x + h(x)$.
+
+    Covariances and tangent kernels add, $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, because the cross terms
+    vanish: all branches but one must end in weights of their own, that is in a Dense or Conv (perhaps followed by layers
+    that keep a mean of zero: LayerNorm, Flatten, GlobalPool). :func:`residual` makes it.
+
+    Attributes:
+        branches: the layers of each; none is the identity.
+    """
+
+    branches: tuple[tuple[Layer, ...], ...]
+
+    def signal(self, signal: Signal) -> Signal:
+        """Gaussian, if all branches are."""
+        ends = [self._follow(branch, dataclasses.replace(signal, fresh=False)) for branch in self.branches]
+        if not all(end.wide for end in ends):
+            raise ModelError(
+                "a branch of residual passes the raw input on, whose width is not that of the other branches; put a "
+                "Dense (for images, a Conv) before the residual block or into that branch"
+            )
+        if len({end.image for end in ends if end.image is not None}) > 1:
+            raise ModelError("one branch of residual ends with images and another with vectors; end both alike")
+        if sum(not end.fresh for end in ends) > 1:
+            raise ModelError(
+                "two branches of residual do not end with weights of their own, so that they are correlated and their "
+                "kernels do not add; end all branches but one with a Dense (for images, a Conv)"
+            )
+        fresh = all(self._follow(branch, signal).fresh for branch in self.branches)
+        return dataclasses.replace(ends[0], gaussian=all(end.gaussian for end in ends), fresh=fresh)
+
+    def _follow(self, branch: tuple[Layer, ...], signal: Signal) -> Signal:
+        return reduce(lambda signal, layer: layer.signal(signal), branch, signal)
+
+    def side(self, side: Side) -> Side:
+        """Sums."""
+        ends = [reduce(lambda side, layer: layer.side(side), branch, side) for branch in self.branches]
+        return _add_sides(ends)
+
+    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+        """Sums."""
+        ends = [reduce(lambda state, layer: layer.pairs(*state), branch, (a, b, pairs)) for branch in self.branches]
+        deltas, tangents = [end[2].delta for end in ends], [end[2].ntk for end in ends]
+        both = Pairs(_add(deltas), None if pairs.ntk is None else _add(tangents))
+        return _add_sides([end[0] for end in ends]), _add_sides([end[1] for end in ends]), both
+
+
+def _add_sides(sides: list[Side]) -> Side:
+    within = [side.within for side in sides]
+    return Side(_add([side.variance for side in sides]), None if within[0] is None else _add(within))
+
+
+def _add(parts: Sequence[Array | None]) -> Array:
+    known = [part for part in parts if part is not None]
+    shapes = {part.shape for part in known}
+    if len(shapes) > 1:
+        raise ModelError(
+            f"the branches of residual end with images of different sizes (shapes {sorted(shapes)}, pixels last); "
+            "use the same strides in all of them, and padding 'SAME' or 'CIRCULAR'"
+        )
+    return reduce(jnp.add, known)
