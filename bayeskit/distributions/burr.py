@@ -51,7 +51,7 @@ class BurrXII(dist.Distribution):
         power = jax.random.exponential(key, (*sample_shape, *self.batch_shape)) / self.d
         return self.scale * jnp.exp(_log_expm1(power) / self.c)
 
-    @validate_sample
+    @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
         """The log density."""
         log_z = jnp.log(value) - jnp.log(self.scale)

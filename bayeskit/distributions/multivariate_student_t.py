@@ -18,7 +18,7 @@ __all__ = ["MultivariateStudentT"]
 
 
 class MultivariateStudentT(dist.Distribution):
-    r"""A normal vector divided by one common random number: $\mu + L z \sqrt{\nu / g}$, $z \sim N(0, I)$, $g \sim \chi^2_\nu$.
+    r"""A normal vector over one common divisor: $\mu + L z \sqrt{\nu / g}$, $z \sim N(0, I)$, $g \sim \chi^2_\nu$.
 
     $$\log p(x) = \log \frac{\Gamma(\frac{\nu + n}2)}{\Gamma(\frac\nu2)} - \frac n2 \log(\pi \nu) - \log |L|
         - \frac{\nu + n}2\, \mathrm{log1p} \frac{|L^{-1} (x - \mu)|^2}\nu$$
@@ -72,11 +72,11 @@ class MultivariateStudentT(dist.Distribution):
         stretch = jnp.exp(0.5 * (jnp.log(self.df / 2) - half))
         return self.loc + stretch[..., None] * jnp.einsum("...ij,...j->...i", self.scale_tril, normal)
 
-    @validate_sample
-    def log_prob(self, value: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+    @validate_sample  # type: ignore[untyped-decorator]
+    def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
         """The log density."""
         size = self.event_shape[0]
-        distance = _squared_distance(self.scale_tril, value - self.loc)
+        distance = _squared_distance(self.scale_tril, jnp.asarray(value) - self.loc)
         ratio = log_gamma_ratio(self.df / 2, size / 2) - size / 2 * jnp.log(jnp.pi * self.df)
         spread = (self.df + size) / 2 * jnp.log1p(distance / self.df)
         return ratio - 0.5 * log_determinant(self.scale_tril) - spread

@@ -10,8 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from bayeskit._typing import Array
+from jaxtyping import PyTree
 
 __all__ = ["in_double", "to_default", "to_double"]
 
@@ -54,7 +53,7 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @eqx.filter_jit
-    def compiled(dynamic: object, static: object) -> R:
+    def compiled(dynamic: PyTree, static: PyTree) -> R:
         arguments, keywords = eqx.combine(dynamic, static)
         return function(*arguments, **keywords)
 
@@ -84,7 +83,7 @@ def _with_own_backward_pass(compiled: Callable[[object, object], R], dynamic: ob
         with jax.enable_x64(True):
             return jax.vjp(run, dynamic)
 
-    def backward(pull: Callable[[R], tuple[Array]], cotangent: R) -> tuple[Array]:
+    def backward(pull: Callable[[R], tuple[PyTree]], cotangent: R) -> tuple[PyTree]:
         with jax.enable_x64(True):
             return pull(cotangent)
 

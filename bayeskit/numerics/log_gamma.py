@@ -19,7 +19,8 @@ def log_gamma_ratio(z: ArrayLike, h: ArrayLike) -> Array:
     r"""$\log \Gamma(z + h) - \log \Gamma(z)$ for $z > 0$, $h \ge 0$, broadcast.
 
     For large $z$ both terms grow like $z \log z$ while the difference is about $h \log z$: at $z = 10^{12}$ subtracting
-    them loses all digits. With Stirling's series $\log \Gamma(z) = (z - \tfrac12) \log z - z + \tfrac12 \log 2\pi + S(z)$
+    them loses all digits. With Stirling's series $\log \Gamma(z) = (z - \tfrac12) \log z - z + \tfrac12 \log 2\pi +
+    S(z)$ it is
 
     $$(z - \tfrac12)\, \mathrm{log1p}(h / z) + h \log(z + h) - h + S(z + h) - S(z),$$
 

@@ -27,9 +27,9 @@ class PiecewiseDensity(eqx.Module):
         below: the mass below each edge; ends in one.
     """
 
-    edges: Float[Array, " panels+1"]
+    edges: Float[Array, " edges"]
     coefficients: Float[Array, "panels degree"]
-    below: Float[Array, " panels+1"]
+    below: Float[Array, " edges"]
 
     @classmethod
     def of(
@@ -62,7 +62,7 @@ class PiecewiseDensity(eqx.Module):
         half = (self.edges[1] - self.edges[0]) / 2
         coefficients, target = self.coefficients[panel], (mass - self.below[panel]) / half
 
-        def halve(_: int, between: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, between: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = between
             middle = (low + high) / 2
             less = _primitive(coefficients, middle) < target

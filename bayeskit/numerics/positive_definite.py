@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from bayeskit._typing import Array
 
-__all__ = ["factor", "log_determinant", "solve_lower", "whiten"]
+__all__ = ["factor", "log_determinant", "whiten"]
 
 
 def factor(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
@@ -31,14 +31,9 @@ def factor(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
     return jnp.where(good, root, jnp.nan)
 
 
-def whiten(root: Float[Array, "n n"], values: Float[Array, "n *k"]) -> Float[Array, "n *k"]:
+def whiten(root: Float[Array, "n n"], values: Float[Array, n * columns]) -> Float[Array, n * columns]:
     r"""$L^{-1} v$."""
     return jax.scipy.linalg.solve_triangular(root, values, lower=True)
-
-
-def solve_lower(root: Float[Array, "n n"], values: Float[Array, "n *k"]) -> Float[Array, "n *k"]:
-    r"""$(L L^\top)^{-1} v$."""
-    return jax.scipy.linalg.cho_solve((root, True), values)
 
 
 def log_determinant(root: Float[Array, "*batch n n"]) -> Float[Array, "*batch"]:

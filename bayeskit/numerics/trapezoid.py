@@ -17,7 +17,7 @@ __all__ = ["Grid", "important_interval", "integrate_log", "nodes_for"]
 COARSE = 257
 ROUNDS = 6
 NEGLIGIBLE = 45.0
-"""Where an integrand is this many nats below its maximum, it is left out: $e^{-45} = 3 \\cdot 10^{-20}$."""
+"""An integrand this many nats below its maximum is left out of its integral: $e^{-45} = 3 \\cdot 10^{-20}$."""
 TOLERANCE = 1e-6
 """Largest change of the log of an integral when every other node is left out."""
 
@@ -29,42 +29,54 @@ class Grid(NamedTuple):
     ends_below: Bool[Array, ""]
     ends_above: Bool[Array, ""]
 
+    @property
+    def spacing(self) -> Float[Array, ""]:
+        """Between nodes, from the whole length, which loses fewer digits than a difference of neighbours."""
+        return (self.nodes[-1] - self.nodes[0]) / (len(self.nodes) - 1)
+
 
 def important_interval(
-    log_integrand: Callable[[Float[Array, " m"]], Float[Array, " m"]], low: float, high: float
+    log_integrand: Callable[[Float[Array, " m"]], Float[Array, " m"]],
+    low: float,
+    high: float,
+    negligible: float = NEGLIGIBLE,
 ) -> tuple[Array, Array, Array, Array]:
     """Where a positive function is not negligible, and whether it is negligible at the lower and at the upper end.
 
-    The range is searched on a grid, narrowed to the nodes within `NEGLIGIBLE` of the largest value and their
+    The range is searched on a grid, narrowed to the nodes within `negligible` nats of the largest value and their
     neighbours, and searched again, each time up to 128 times finer. A function that rises towards its peaks from far
     away (a likelihood of thousands of observations, a narrow prior: hills that are wide in nats) is found; a spike that
     cannot be seen from a distance of 1/256 of the range is not.
     """
 
-    def narrow(_: int, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+    def narrow(_: Array, interval: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = interval
         nodes = jnp.linspace(low, high, COARSE)
         values = _finite(log_integrand(nodes))
-        kept = values > jnp.max(values) - NEGLIGIBLE
+        kept = values > jnp.max(values) - negligible
         first, last = jnp.argmax(kept), COARSE - 1 - jnp.argmax(kept[::-1])
         return nodes[jnp.maximum(first - 1, 0)], nodes[jnp.minimum(last + 1, COARSE - 1)]
 
     start = (jnp.asarray(low, float), jnp.asarray(high, float))
-    low, high = jax.lax.fori_loop(0, ROUNDS, narrow, start)
-    inside = log_integrand(jnp.linspace(low, high, COARSE))
+    first, last = jax.lax.fori_loop(0, ROUNDS, narrow, start)
+    inside = log_integrand(jnp.linspace(first, last, COARSE))
     bound = jnp.max(_finite(inside)) - 0.6 * NEGLIGIBLE
-    return low, high, inside[0] < bound, inside[-1] < bound
+    return first, last, inside[0] < bound, inside[-1] < bound
 
 
 def nodes_for(
-    log_integrand: Callable[[Float[Array, " m"]], Float[Array, " m"]], low: float, high: float, num_nodes: int
+    log_integrand: Callable[[Float[Array, " m"]], Float[Array, " m"]],
+    low: float,
+    high: float,
+    num_nodes: int,
+    negligible: float = NEGLIGIBLE,
 ) -> Grid:
     """An odd number of nodes over `important_interval`; they carry no derivative.
 
     The integral does not depend on where the nodes are, only the sum that approximates it does, so its derivative is
     that of the integrand at nodes that stay where they are.
     """
-    start, end, below, above = important_interval(log_integrand, low, high)
+    start, end, below, above = important_interval(log_integrand, low, high, negligible)
     return Grid(jax.lax.stop_gradient(jnp.linspace(start, end, num_nodes)), below, above)
 
 
@@ -77,9 +89,8 @@ def integrate_log(log_values: Float[Array, " m"], grid: Grid) -> tuple[Float[Arr
 
     Source: Trefethen and Weideman (2014), "The exponentially convergent trapezoidal rule".
     """
-    spacing = grid.nodes[1] - grid.nodes[0]
-    all_nodes = logsumexp(log_values) + jnp.log(spacing)
-    half = logsumexp(log_values[::2]) + jnp.log(2 * spacing)
+    all_nodes = logsumexp(log_values) + jnp.log(grid.spacing)
+    half = logsumexp(log_values[::2]) + jnp.log(2 * grid.spacing)
     return all_nodes, grid.ends_below & grid.ends_above & (jnp.abs(half - all_nodes) < TOLERANCE)
 
 

@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
 from bayeskit._typing import Array
-from bayeskit.models.nngp.likelihood import FactoredLikelihood, Likelihood, factored, spectral
+from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, factored, spectral
 from bayeskit.models.nngp.scale_law import ScalePrior, on_grid
 from bayeskit.models.nngp.trouble import nan_if, trouble_of
 from bayeskit.numerics.double import in_double
@@ -40,7 +40,7 @@ def evidence(
 
 def likelihood_of(
     kernel: Callable[..., Array], prior: ScalePrior, noise_variance: Array, x: Array, y: Array, *, noise: str
-) -> Likelihood:
+) -> DataLikelihood:
     """The factorisation that a mixture needs: a fixed scale needs no eigenvectors wherever the noise is."""
     covariance = kernel(x, x)
     if noise == "inside":

@@ -2,7 +2,7 @@ r"""The Gaussian likelihood as a function of the scale $\sigma^2$, from one fact
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import equinox as eqx
 import jax
@@ -12,7 +12,16 @@ from jaxtyping import Bool, Float
 from bayeskit._typing import Array
 from bayeskit.numerics.positive_definite import factor, log_determinant, whiten
 
-__all__ = ["FactoredLikelihood", "Likelihood", "SpectralLikelihood", "factored", "spectral"]
+__all__ = [
+    "DataLikelihood",
+    "FactoredLikelihood",
+    "Likelihood",
+    "NoData",
+    "SpectralLikelihood",
+    "WithValues",
+    "factored",
+    "spectral",
+]
 
 LOG_2PI = 1.8378770664093453
 
@@ -20,9 +29,11 @@ LOG_2PI = 1.8378770664093453
 class Likelihood(Protocol):
     r"""$\log p(y \mid \sigma^2)$ at many scales, and whether the covariance is positive definite at one."""
 
-    def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]: ...
+    def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
+        """At each scale."""
 
-    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]: ...
+    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
+        """Whether the covariance is positive definite at a scale."""
 
 
 class FactoredLikelihood(eqx.Module):
@@ -44,6 +55,36 @@ class FactoredLikelihood(eqx.Module):
     def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:  # noqa: ARG002  (the same at every scale)
         """Whether the factorisation succeeded."""
         return jnp.isfinite(self.root[-1, -1])
+
+
+class NoData(eqx.Module):
+    """Nothing observed: the likelihood is one."""
+
+    def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
+        """Zero."""
+        return jnp.zeros_like(scales)
+
+    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
+        """Always."""
+        return jnp.isfinite(scale)
+
+
+class WithValues(eqx.Module):
+    r"""A likelihood and new values, normal with covariance $\sigma^2 \Sigma$ given those before."""
+
+    given: Likelihood
+    size: int = eqx.field(static=True)
+    log_determinant: Float[Array, ""]
+    quadratic: Float[Array, ""]
+
+    def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
+        """Of the values and of what was given."""
+        new = self.size * (LOG_2PI + jnp.log(scales)) + self.log_determinant + self.quadratic / scales
+        return self.given.log_likelihood(scales) - 0.5 * new
+
+    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
+        """As that of what was given."""
+        return self.given.is_definite(scale) & jnp.isfinite(self.log_determinant)
 
 
 class SpectralLikelihood(eqx.Module):
@@ -88,10 +129,14 @@ def spectral(covariance: Float[Array, "n n"], noise_variance: Array, y: Float[Ar
     return SpectralLikelihood(covariance, y, noise_variance, values, vectors)
 
 
+DataLikelihood: TypeAlias = FactoredLikelihood | SpectralLikelihood
+
+
 @jax.custom_jvp
 def _in_eigenbasis(
     covariance: Array, y: Array, noise_variance: Array, scales: Array, values: Array, vectors: Array
 ) -> Float[Array, " m"]:
+    del covariance  # the spectrum stands for it; it is an argument for the derivative
     variances = scales[:, None] * values + noise_variance
     projected = vectors.T @ y
     return -0.5 * jnp.sum(LOG_2PI + jnp.log(variances) + projected**2 / variances, axis=1)
@@ -99,7 +144,7 @@ def _in_eigenbasis(
 
 @_in_eigenbasis.defjvp
 def _derivative(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-    r"""$d \log N = \tfrac12 \alpha^\top dC \alpha - \tfrac12 \mathrm{tr}(C^{-1} dC) - \alpha^\top dy$, $\alpha = C^{-1} y$.
+    r"""$d \log N = \tfrac12 a^\top dC\, a - \tfrac12 \mathrm{tr}(C^{-1} dC) - a^\top dy$ with $a = C^{-1} y$.
 
     In the eigenbasis this needs no derivative of eigenvectors, which is infinite where eigenvalues are equal. The
     tangents of the spectrum are left out here, as it depends on the covariance alone; they count in second derivatives.

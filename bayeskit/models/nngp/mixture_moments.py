@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from bayeskit._typing import Array
-from bayeskit.models.nngp.likelihood import FactoredLikelihood, Likelihood
+from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, SpectralLikelihood
 from bayeskit.models.nngp.trouble import trouble_of
 from bayeskit.numerics.double import in_double
 from bayeskit.numerics.positive_definite import factor, whiten
 
-__all__ = ["each_moments", "joint_moments"]
+__all__ = ["each_moments", "in_blocks", "joint_moments"]
 
 BLOCK = 1024
 
@@ -22,7 +22,7 @@ BLOCK = 1024
 @in_double
 def joint_moments(
     kernel: Callable[..., Array],
-    likelihood: Likelihood,
+    likelihood: DataLikelihood,
     noise_variance: Array,
     x: Array,
     x_new: Array,
@@ -55,7 +55,7 @@ def joint_moments(
 @in_double
 def each_moments(
     kernel: Callable[..., Array],
-    likelihood: Likelihood,
+    likelihood: DataLikelihood,
     noise_variance: Array,
     x: Array,
     x_new: Array,
@@ -85,22 +85,24 @@ def each_moments(
         left = jnp.maximum(before - rotated**2 @ (scales[:, None] * inverse).T, floor)
         return mean, scales * left + added
 
-    mean, variance = _in_blocks(of_block, x_new)
+    mean, variance = in_blocks(of_block, x_new)
     return mean, jnp.sqrt(variance)
 
 
-def _inverse(likelihood: Likelihood, scales: Float[Array, " m"]) -> Float[Array, "m n"]:
+def _inverse(likelihood: SpectralLikelihood, scales: Float[Array, " m"]) -> Float[Array, "m n"]:
     return 1 / (scales[:, None] * likelihood.values + likelihood.noise_variance)
 
 
-def _in_blocks(
-    of_block: Callable[[Array], tuple[Array, Array]], x_new: Array
-) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
-    """The same as `of_block(x_new)`, without more than a block in memory."""
+def in_blocks(of_block: Callable[[Array], tuple[Array, Array]], x_new: Array) -> tuple[Array, Array]:
+    """The same as `of_block(x_new)`, a pair of arrays with a row a point, with one block in memory."""
     size = len(x_new)
     if size <= BLOCK:
         return of_block(x_new)
     num = -(-size // BLOCK)
     filled = jnp.concatenate([x_new, jnp.repeat(x_new[:1], num * BLOCK - size, axis=0)])
-    blocks = jax.lax.map(of_block, filled.reshape(num, BLOCK, *x_new.shape[1:]))
-    return tuple(item.reshape(num * BLOCK, -1)[:size] for item in blocks)
+    first, second = jax.lax.map(of_block, filled.reshape(num, BLOCK, *x_new.shape[1:]))
+    return _rows(first)[:size], _rows(second)[:size]
+
+
+def _rows(blocks: Array) -> Array:
+    return blocks.reshape(-1, *blocks.shape[2:])

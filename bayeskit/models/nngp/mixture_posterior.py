@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.distributions import MultivariateStudentT
 from bayeskit.models.nngp.evidence_integral import closed_evidence, likelihood_of
-from bayeskit.models.nngp.likelihood import FactoredLikelihood, Likelihood
+from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood
 from bayeskit.models.nngp.mixture_moments import each_moments, joint_moments
+from bayeskit.models.nngp.mixture_predictive import NormalScaleMixture, ScaleNodesMixture
 from bayeskit.models.nngp.regression_data import new_inputs
-from bayeskit.models.nngp.scale_law import ScaleGrid, ScalePrior, on_grid, thinned
+from bayeskit.models.nngp.scale_law import ScaleGrid, ScalePrior, on_grid, predictive_grid
 from bayeskit.models.nngp.scale_posterior import QuadratureScale
-from bayeskit.models.nngp.trouble import nan_if, raise_trouble, trouble_of
+from bayeskit.models.nngp.trouble import nan_if, raise_singular, raise_trouble, trouble_of
 from bayeskit.numerics.double import in_double, to_default
 
 __all__ = ["MixturePosterior"]
@@ -29,15 +28,16 @@ class MixturePosterior(eqx.Module):
     r"""The law of the scale and of the function given responses, made by `ScaleMixture.condition`.
 
     With noise inside and an inverse gamma law, $\sigma^2 \mid y$ is inverse gamma and predictions are Student-t; with a
-    fixed scale they are normal; else they are finite mixtures of normals, one for each node of the integral over
-    $\log \sigma^2$ (only as many as that integral needs to ten digits).
+    fixed scale they are normal. For another law and noise inside they are normal with a random scale
+    (`NormalScaleMixture`); with noise outside, a finite mixture of normals over nodes of the scale
+    (`ScaleNodesMixture`).
     """
 
     kernel: Callable[..., Array]
     scale_prior: ScalePrior
     noise_variance: Array
     x: Array
-    likelihood: Likelihood
+    likelihood: DataLikelihood
     grid: ScaleGrid | None
     _log_evidence: Float[Array, ""]
     noise: str = eqx.field(static=True)
@@ -59,7 +59,6 @@ class MixturePosterior(eqx.Module):
         """
         likelihood, grid, value, trouble = _condition(kernel, scale_prior, noise_variance, x, y, noise=noise)
         raise_trouble(trouble, noise, len(x))
-        grid = None if grid is None else thinned(grid)
         return cls(kernel, scale_prior, noise_variance, x, likelihood, grid, value, noise)
 
     @property
@@ -69,11 +68,11 @@ class MixturePosterior(eqx.Module):
 
     @property
     def scale(self) -> dist.Distribution:
-        r"""The law of $\sigma^2$ given the responses: inverse gamma, from the integral, or a point for a fixed scale."""
+        r"""The law of $\sigma^2$ given the responses: inverse gamma, from the integral, or a point (a fixed scale)."""
         if not isinstance(self.scale_prior, dist.Distribution):
             return dist.Delta(to_default(self.scale_prior))
         if self.grid is None:
-            return dist.InverseGamma(*to_default(_inverse_gamma(self.scale_prior, self.likelihood)))
+            return dist.InverseGamma(*to_default(_inverse_gamma(self.scale_prior, self._factored)))
         return QuadratureScale(self.scale_prior, self.likelihood, self.grid)
 
     def predict(self, x_new: ArrayLike, *, include_noise: bool = False) -> dist.Distribution:
@@ -84,22 +83,17 @@ class MixturePosterior(eqx.Module):
             ModelError: a joint covariance that is not positive definite, as without noise at the inputs of the data.
         """
         points = new_inputs(x_new, self.x)
-        scales, log_weights = self._components()
+        nodes = self._nodes(len(points))
         mean, root, trouble = joint_moments(
-            self.kernel, self.likelihood, self.noise_variance, self.x, points, scales,
+            self.kernel, self.likelihood, self.noise_variance, self.x, points, self._scales(nodes),
             noise=self.noise, include_noise=include_noise,
         )  # fmt: skip
-        if not isinstance(trouble, jax.core.Tracer) and int(trouble):
-            raise ModelError(
-                f"the joint law at the {len(points)} points of x_new has a covariance that is not positive definite in "
-                "float64, as it is where points are nearly equal or the function is already known; use predict_each, "
-                "or include_noise=True"
-            )
-        mean, root, log_weights = to_default((mean, root, log_weights))
-        if log_weights is not None:
-            return dist.MixtureSameFamily(
-                dist.Categorical(logits=log_weights), dist.MultivariateNormal(mean, scale_tril=root)
-            )
+        raise_singular(trouble, len(points))
+        mean, root = to_default((mean, root))
+        if nodes is not None:
+            return ScaleNodesMixture(to_default(nodes.log_weights), mean, root, jnp.isfinite(self.scale.mean))
+        if self.grid is not None:
+            return NormalScaleMixture(mean[0], root[0], self.scale, self.scale_prior, self.likelihood, self.grid)
         degrees = self._degrees_of_freedom()
         if degrees is None:
             return dist.MultivariateNormal(mean[0], scale_tril=root[0])
@@ -114,40 +108,51 @@ class MixturePosterior(eqx.Module):
             DataError: bad inputs.
         """
         points = new_inputs(x_new, self.x)
-        scales, log_weights = self._components()
+        nodes = self._nodes(1)
         mean, deviation = to_default(
             each_moments(
-                self.kernel, self.likelihood, self.noise_variance, self.x, points, scales,
+                self.kernel, self.likelihood, self.noise_variance, self.x, points, self._scales(nodes),
                 noise=self.noise, include_noise=include_noise,
             )
         )  # fmt: skip
-        if log_weights is not None:
-            weights = jnp.broadcast_to(to_default(log_weights), mean.shape)
-            return dist.MixtureSameFamily(dist.Categorical(logits=weights), dist.Normal(mean, deviation))
+        if nodes is not None:
+            return ScaleNodesMixture(to_default(nodes.log_weights), mean, deviation, jnp.isfinite(self.scale.mean))
+        mean, deviation = mean[:, 0], deviation[:, 0]
+        if self.grid is not None:
+            return NormalScaleMixture(mean, deviation, self.scale, self.scale_prior, self.likelihood, self.grid)
         degrees = self._degrees_of_freedom()
-        if degrees is None:
-            return dist.Normal(mean[:, 0], deviation[:, 0])
-        return dist.StudentT(degrees, mean[:, 0], deviation[:, 0])
+        return dist.Normal(mean, deviation) if degrees is None else dist.StudentT(degrees, mean, deviation)
 
-    def _components(self) -> tuple[Float[Array, " m"], Float[Array, " m"] | None]:
-        """Scales to predict at, and the log weights of a mixture if it is one."""
+    def _nodes(self, num_new: int) -> ScaleGrid | None:
+        """The nodes of a finite mixture, where a prediction is one: with noise outside and a random scale."""
+        if self.grid is None or isinstance(self.likelihood, FactoredLikelihood):
+            return None
+        return predictive_grid(self.scale_prior, self.likelihood, self.grid, len(self.x) + num_new)
+
+    def _scales(self, nodes: ScaleGrid | None) -> Float[Array, " k"]:
+        r"""What multiplies the covariance: a fixed scale, that of the Student-t, one (of a random scale), or nodes."""
+        if nodes is not None:
+            return nodes.scales
         if not isinstance(self.scale_prior, dist.Distribution):
-            return jnp.reshape(self.scale_prior, (1,)), None
-        if self.grid is None:
-            return _student_scale(self.scale_prior, self.likelihood)[None], None
-        return self.grid.scales, self.grid.log_weights
+            return jnp.reshape(self.scale_prior, (1,))
+        return jnp.ones(1) if self.grid is not None else _student_scale(self.scale_prior, self._factored)[None]
+
+    @property
+    def _factored(self) -> FactoredLikelihood:
+        assert isinstance(self.likelihood, FactoredLikelihood)
+        return self.likelihood
 
     def _degrees_of_freedom(self) -> Array | None:
         if not isinstance(self.scale_prior, dist.Distribution):
             return None
-        shape, _ = to_default(_inverse_gamma(self.scale_prior, self.likelihood))
+        shape, _ = to_default(_inverse_gamma(self.scale_prior, self._factored))
         return 2 * shape
 
 
 @in_double
 def _condition(
     kernel: Callable[..., Array], prior: ScalePrior, noise_variance: Array, x: Array, y: Array, *, noise: str
-) -> tuple[Likelihood, ScaleGrid | None, Float[Array, ""], Int[Array, ""]]:
+) -> tuple[DataLikelihood, ScaleGrid | None, Float[Array, ""], Int[Array, ""]]:
     likelihood = likelihood_of(kernel, prior, noise_variance, x, y, noise=noise)
     if not isinstance(prior, dist.Distribution):
         value, trouble = likelihood.log_likelihood(prior[None])[0], trouble_of(likelihood.is_definite(prior))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from bayeskit._typing import Array
+from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.evidence_integral import evidence
 from bayeskit.models.nngp.scale_law import ScalePrior
 from bayeskit.models.nngp.trouble import nan_if, raise_trouble, trouble_of
@@ -64,8 +64,8 @@ class ScaleMixturePrior(dist.Distribution):
             draws = draws + jnp.sqrt(self.noise_variance) * jax.random.normal(for_noise, draws.shape)
         return draws
 
-    @validate_sample
-    def log_prob(self, value: Float[Array, "*b n"]) -> Float[Array, "*b"]:
+    @validate_sample  # type: ignore[untyped-decorator]
+    def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
         """The log density of responses, in float64 inside."""
         array = jnp.asarray(value)
         flat = array.reshape(-1, array.shape[-1])

@@ -17,7 +17,7 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array
 from bayeskit.models.nngp.likelihood import Likelihood
 from bayeskit.numerics.double import in_double
-from bayeskit.numerics.trapezoid import Grid, integrate_log, nodes_for
+from bayeskit.numerics.trapezoid import TOLERANCE, Grid, integrate_log, nodes_for
 
 __all__ = [
     "ScaleGrid",
@@ -27,7 +27,7 @@ __all__ = [
     "moment_grid",
     "on_grid",
     "onto_line",
-    "thinned",
+    "predictive_grid",
 ]
 
 ScalePrior: TypeAlias = dist.Distribution | Array
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 NUM_NODES = 1025
 ENOUGH = 1e-10
+FAR = 300.0
 RANGE = 350.0
 r"""$|\log \sigma^2|$ is searched up to here; squares of $e^{350}$ are still numbers in float64."""
 
@@ -126,33 +127,50 @@ def on_grid(prior: dist.Distribution, likelihood: Likelihood) -> ScaleGrid:
 
 
 def moment_grid(prior: dist.Distribution, likelihood: Likelihood, order: int) -> ScaleGrid:
-    r"""The integral of $\sigma^{2r}$ times the likelihood, of order $r$; infinite if the integrand does not end above."""
+    r"""The integral of $\sigma^{2r}$ times the likelihood, $r$ the order; infinite if its integrand does not end."""
 
     def integrand(prior: dist.Distribution, likelihood: Likelihood, t: Array) -> Array:
         return log_integrand(prior, likelihood, t) + order * jnp.log(onto_line(prior)(t))
 
-    still_prior, still_likelihood = _without_derivative(prior), _without_derivative(likelihood)
+    still_prior, still_likelihood = _without_derivative((prior, likelihood))
     grid = nodes_for(lambda t: integrand(still_prior, still_likelihood, t), -RANGE, RANGE, NUM_NODES)
     log_joint = integrand(prior, likelihood, grid.nodes)
     total, resolved = integrate_log(log_joint, grid)
     if order:
         total = jnp.where(grid.ends_above, jnp.where(resolved, total, jnp.nan), jnp.inf)
-    log_weights = log_joint + jnp.log(grid.nodes[1] - grid.nodes[0]) - total
+    log_weights = log_joint + jnp.log(grid.spacing) - total
     return ScaleGrid(grid, onto_line(prior)(grid.nodes), log_joint, log_weights, total, resolved)
 
 
-def thinned(grid: ScaleGrid) -> ScaleGrid:
-    """Every so many nodes, as few as describe the integral to ten digits: predictions cost one component a node.
+def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: ScaleGrid, size: int) -> ScaleGrid:
+    r"""Nodes for a mixture that predicts: $p(\sigma^2 \mid y)$ as a sum, into its far tails.
 
-    Which ones is decided by value, so inside of a compiled function every fourth is kept.
+    New values far from the mean move the weights into the tails of the law of the scale, so the nodes reach to where it
+    is $e^{-300}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
+    $s = n + m$ numbers the spacing is at most $0.6 \sqrt{2 / s}$, of the deviation of $\log \sigma^2$ given $s$ values.
+    Beyond that there are as few nodes as give ten digits; inside of a compiled function, where values cannot decide,
+    there are 257.
     """
-    if isinstance(grid.log_evidence, jax.core.Tracer):
+    grid = _wide(prior, likelihood, given)
+    if isinstance(given.log_evidence, jax.core.Tracer):
         return _every(grid, 4)
+    nodes, weights = np.asarray(grid.grid.nodes), np.exp(np.asarray(grid.log_weights))
     for stride in (64, 32, 16, 8, 4, 2):
-        fewer = _every(grid, stride)
-        if abs(np.exp(np.asarray(fewer.log_weights)).sum() - 1) < ENOUGH:
-            return fewer
+        close = stride * (nodes[1] - nodes[0]) < 0.6 * (2 / size) ** 0.5
+        if close and abs(stride * weights[::stride].sum() - 1) < ENOUGH:
+            return _every(grid, stride)
     return grid
+
+
+@in_double
+def _wide(prior: dist.Distribution, likelihood: Likelihood, given: ScaleGrid) -> ScaleGrid:
+    still_prior, still_likelihood = _without_derivative((prior, likelihood))
+    nodes = nodes_for(lambda t: log_integrand(still_prior, still_likelihood, t), -RANGE, RANGE, NUM_NODES, FAR)
+    log_joint = log_integrand(prior, likelihood, nodes.nodes)
+    log_weights = log_joint + jnp.log(nodes.spacing) - given.log_evidence
+    good = given.resolved & (jnp.abs(jnp.sum(jnp.exp(log_weights)) - 1) < TOLERANCE)
+    log_weights = jnp.where(good, log_weights, jnp.nan)
+    return ScaleGrid(nodes, onto_line(prior)(nodes.nodes), log_joint, log_weights, given.log_evidence, good)
 
 
 @in_double

@@ -12,8 +12,10 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayeskit._errors import ModelError
-from bayeskit._typing import Array, ArrayLike
+from bayeskit._typing import Array, ArrayLike, Key
+from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
 from bayeskit.models.nngp.evidence_integral import evidence
+from bayeskit.models.nngp.importance import ImportancePosterior, sample_importance
 from bayeskit.models.nngp.mixture_posterior import MixturePosterior
 from bayeskit.models.nngp.mixture_prior import ScaleMixturePrior
 from bayeskit.models.nngp.regression_data import inputs, responses
@@ -31,10 +33,10 @@ class ScaleMixture(eqx.Module):
 
     The last layer of an infinitely wide network has variance $\sigma^2$, drawn once for the whole function. Noise
     *inside* the scale is $y \mid \sigma^2 \sim N(0, \sigma^2 (K + \tau^2 I))$, *outside* it
-    $N(0, \sigma^2 K + \tau^2 I)$. With noise inside and an inverse gamma $(\alpha, \beta)$, $y$ is multivariate Student-t
-    with $2\alpha$ degrees of freedom and scale $\tfrac\beta\alpha (K + \tau^2 I)$, and everything is closed. Any other law is
-    integrated over $\log \sigma^2$ by the trapezoidal rule, to about ten digits, after one Cholesky factorisation (inside)
-    or one eigendecomposition (outside).
+    $N(0, \sigma^2 K + \tau^2 I)$. With noise inside and an inverse gamma $(\alpha, \beta)$, $y$ is multivariate
+    Student-t with $2\alpha$ degrees of freedom and scale $\tfrac\beta\alpha (K + \tau^2 I)$, and everything is closed.
+    Any other law is integrated over $\log \sigma^2$ by the trapezoidal rule, to about ten digits, after one Cholesky
+    factorisation (inside) or one eigendecomposition (outside).
 
     The kernel, the parameters of the law and the noise variance are leaves of the pytree and may be traced: draw them
     in a NumPyro model and pass ``mixture.prior(x)`` to ``numpyro.sample``. The linear algebra is done in float64,
@@ -128,6 +130,57 @@ class ScaleMixture(eqx.Module):
         return MixturePosterior.of(
             self.kernel, self.scale_prior, self.noise_variance, points, responses(y, points), self._place
         )
+
+    def importance(self, x: ArrayLike, y: ArrayLike, *, num_draws: int = 1000, key: Key) -> ImportancePosterior:
+        """As the paper does it: draws of the scale from its prior, weighted by the likelihood. For comparison only.
+
+        Warns when the effective sample size is below 100, as it is for more than a few hundred responses.
+
+        Raises:
+            DataError: bad inputs or responses.
+            MethodError: a fixed scale, or fewer than two draws.
+            ModelError: a covariance that is not positive definite.
+        """
+        points = inputs(x)
+        return sample_importance(
+            self.kernel,
+            self.scale_prior,
+            self.noise_variance,
+            points,
+            responses(y, points),
+            self._place,
+            num_draws,
+            jax.random.key(key) if isinstance(key, int | np.integer) else key,
+        )
+
+    def readout_trained(self, x: ArrayLike, y: ArrayLike) -> ReadoutTrainedEnsemble:
+        """The law of networks whose last layer alone is trained to interpolate the responses.
+
+        Raises:
+            DataError: bad inputs or responses.
+            ModelError: noise, or a covariance that is not positive definite.
+        """
+        self._check_noiseless()
+        points = inputs(x)
+        return ReadoutTrainedEnsemble.of(self.kernel, self.scale_prior, points, responses(y, points))
+
+    def fully_trained(self, x: ArrayLike, y: ArrayLike) -> FullyTrainedEnsemble:
+        """The law of networks all of whose layers are trained to interpolate the responses.
+
+        Raises:
+            DataError: bad inputs or responses.
+            ModelError: noise, a kernel that is no network, or a tangent kernel that is not positive definite.
+        """
+        self._check_noiseless()
+        points = inputs(x)
+        return FullyTrainedEnsemble.of(self.kernel, self.scale_prior, points, responses(y, points))
+
+    def _check_noiseless(self) -> None:
+        if isinstance(self.noise_variance, jax.core.Tracer) or float(self.noise_variance) != 0:
+            raise ModelError(
+                "noise_variance must be 0 for a trained ensemble: a member is trained to zero loss and interpolates "
+                "the responses; condition() has noise"
+            )
 
 
 def _as_variance(noise_variance: object) -> Array:

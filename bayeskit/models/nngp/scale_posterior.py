@@ -25,7 +25,7 @@ class QuadratureScale(dist.Distribution):
     panels. Draws carry no derivative.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
     pytree_data_fields = ("scale_prior", "likelihood", "grid")
 
     def __init__(
@@ -44,7 +44,7 @@ class QuadratureScale(dist.Distribution):
         """That of the law before data."""
         return self.scale_prior.support
 
-    @validate_sample
+    @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
         """The log density."""
         scales = jnp.asarray(value)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
 
-__all__ = ["INDEFINITE", "NONE", "UNRESOLVED", "nan_if", "raise_trouble", "trouble_of"]
+__all__ = ["INDEFINITE", "NONE", "UNRESOLVED", "nan_if", "raise_singular", "raise_trouble", "trouble_of"]
 
 NONE, INDEFINITE, UNRESOLVED = 0, 1, 2
 
@@ -39,7 +39,21 @@ def raise_trouble(trouble: Array, noise: str, size: int) -> None:
             "is added to the diagonal silently (or a parameter of the kernel is NaN or out of range)"
         )
     raise ModelError(
-        "the integral over σ² is not resolved: the law of σ² given the responses is improper, or so heavy-tailed, rough or "
+        "the integral over σ² is not resolved: its law given the responses is improper, or so heavy-tailed, rough or "
         "narrow that 1025 points do not describe it; use a scale_prior with a smooth density that vanishes at zero and "
         "at infinity"
     )
+
+
+def raise_singular(trouble: Array, size: int) -> None:
+    """An error in words for a joint law at new inputs, outside of compiled functions.
+
+    Raises:
+        ModelError: there is trouble.
+    """
+    if not isinstance(trouble, jax.core.Tracer) and int(trouble) != NONE:
+        raise ModelError(
+            f"the joint law at the {size} points of x_new has a covariance that is not positive definite, "
+            "as it is where points are nearly equal or the function is already known; use predict_each or, with noise, "
+            "include_noise=True"
+        )
