@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -62,8 +63,8 @@ def minimise(
         key: a JAX key.
         optimizer: from optax.
         num_steps: at most this many steps.
-        data: a pytree of arrays that the loss takes as its third argument. They are arguments of the compiled program, so
-            that large arrays are not constants in it.
+        data: a pytree of arrays that the loss takes as its third argument. They are arguments of the compiled program,
+            and not constants in it; the program is kept for the next call with an equal loss and the same optimiser.
         held_out: a loss on data of its own. The best parameters by it are returned.
         block: steps between two looks at it.
         patience: looks without a new best after which the optimisation stops.
@@ -83,22 +84,11 @@ def minimise(
         True
     """
     free, fixed = eqx.partition(parameters, eqx.is_inexact_array)
-
-    def step(carry: tuple[object, object], key: Array, data: Any) -> tuple[tuple[object, object], Array]:
-        free, state = carry
-        given = (key,) if data is None else (key, data)
-        value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), *given))(free)
-        updates, state = optimizer.update(gradient, state, free)
-        return (optax.apply_updates(free, updates), state), value
-
-    options = safe_options() or None
-    advance = jax.jit(
-        lambda carry, keys, data: jax.lax.scan(lambda carry, key: step(carry, key, data), carry, keys),
-        compiler_options=options,
-    )
+    compiled = _compiled.__wrapped__ if data is None else _compiled
+    advance = compiled(loss, optimizer.update)
     judge = None
     if held_out is not None:
-        judge = jax.jit(lambda free: held_out(eqx.combine(free, fixed)), compiler_options=options)
+        judge = jax.jit(lambda free: held_out(eqx.combine(free, fixed)), compiler_options=safe_options() or None)
     carry, losses, looks = (
         (free, optimizer.init(free)),
         [np.zeros(0)],
@@ -107,7 +97,7 @@ def minimise(
     best, since, done = free, 0, 0
     while done < num_steps and since < patience:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(done, min(done + block, num_steps)))
-        carry, values = advance(carry, keys, data)
+        carry, values = advance(carry, keys, fixed, data)
         losses.append(np.asarray(values))
         _check(losses[-1], done)
         done += len(keys)
@@ -121,6 +111,24 @@ def minimise(
     return Trained(
         eqx.combine(found, fixed), np.concatenate(losses), np.array(looks if judge else []), done < num_steps
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callable[..., Any]:
+    """A block of steps as one program."""
+
+    def block(carry: Any, keys: Array, fixed: Any, data: Any) -> Any:
+        given = () if data is None else (data,)
+
+        def step(carry: Any, key: Array) -> Any:
+            free, state = carry
+            value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), key, *given))(free)
+            updates, state = update(gradient, state, free)
+            return (optax.apply_updates(free, updates), state), value
+
+        return jax.lax.scan(step, carry, keys)
+
+    return eqx.filter_jit(block, compiler_options=safe_options() or None)
 
 
 def _check(losses: np.ndarray, done: int) -> None:

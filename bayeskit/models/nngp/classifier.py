@@ -30,6 +30,26 @@ BLOCK = 100
 
 
 @dataclasses.dataclass(frozen=True)
+class Loss:
+    """What is minimised: minus the bound, for a row. Equal settings share their compiled program."""
+
+    batch_size: int
+    num_particles: int
+
+    def __call__(self, guide: SparseGuide, key: Array, data: tuple[Rows, ScalePrior]) -> Array:
+        rows, prior = data
+        with kept_away():
+            estimate = expectation(bound)(key, guide, prior, rows, self.batch_size, self.num_particles)
+        return -estimate / len(rows.labels)
+
+
+@functools.lru_cache(maxsize=16)
+def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
+    """The same object for the same settings."""
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+
+
+@dataclasses.dataclass(frozen=True)
 class SparseClassifier:
     r"""A classifier: $\sigma^2 \sim H$, $f_c \mid \sigma^2 \sim GP(0, \sigma^2 K)$ for each class, softmax likelihood.
 
@@ -137,23 +157,17 @@ class SparseClassifier:
         classes = self.num_classes or int(y.max()) + 1
         with ProgressBar(num_steps, progress) as bar:
             trained = minimise(
-                functools.partial(self._loss, batch_size=size, num_particles=num_particles),
+                Loss(size, num_particles),
                 SparseGuide.start(classes, len(points.points), *start_of_scale(self.scale_prior)),
                 key=jax.random.key(key) if isinstance(key, int | np.integer) else jnp.asarray(key),
-                optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps)),
+                optimizer=adam(learning_rate, num_steps),
                 num_steps=num_steps,
-                data=data,
+                data=(data, self.scale_prior),
                 block=BLOCK,
                 report=lambda done, _: bar.update("fitting", done),
             )
         final = bound_by_quadrature(trained.parameters, self.scale_prior, data)
         return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)
-
-    def _loss(self, guide: SparseGuide, key: Array, data: Rows, *, batch_size: int, num_particles: int) -> Array:
-        """What is minimised: minus the bound, for a row."""
-        with kept_away():
-            estimate = expectation(bound)(key, guide, self.scale_prior, data, batch_size, num_particles)
-        return -estimate / len(data.labels)
 
     def _points(self, x: np.ndarray) -> InducingPoints:
         if isinstance(self.inducing, int):
