@@ -128,7 +128,7 @@ def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callabl
 
         return jax.lax.scan(step, carry, keys)
 
-    return eqx.filter_jit(block, compiler_options=safe_options() or None)
+    return eqx.filter_jit(block, compiler_options=safe_options() or None)  # type: ignore[call-overload]
 
 
 def _check(losses: np.ndarray, done: int) -> None:
