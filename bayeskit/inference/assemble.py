@@ -16,6 +16,7 @@ from bayeskit._typing import Values
 from bayeskit.inference.batches import is_rows
 from bayeskit.inference.mcmc.chains import resolve
 from bayeskit.inference.model_parameters import is_parameter
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program
 from bayeskit.target import SiteInfo, Structure, Target
 from bayeskit.target.density import run_trace
@@ -77,7 +78,7 @@ def _read_observed(target: Target, names: tuple[str, ...]) -> Values:
     return {name: jax.numpy.asarray(sites[name]["value"]) for name in names}
 
 
-_observed = jax.jit(_read_observed, static_argnums=1)
+_observed = safe_jit(_read_observed, static_argnums=1)
 
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.target import Target
 from bayeskit.target.density import run_trace
 from bayeskit.target.sites import mask_of
@@ -63,7 +64,7 @@ def _elements(target: Target, position: Array) -> Values:
     return {name: term.value for name, term in target.terms(target.unravel(position)).likelihood.items()}
 
 
-@jax.jit
+@safe_jit
 def _evaluate(target: Target, positions: Array | np.ndarray) -> Values:
     return jax.vmap(jax.vmap(lambda position: _elements(target, position)))(positions)
 

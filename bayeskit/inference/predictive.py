@@ -16,6 +16,7 @@ from bayeskit._errors import DataError, MethodError, ModelError
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.inference.assemble import Coords, Dims
 from bayeskit.inference.run import raw_key
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program, bind
 from bayeskit.target.sites import Watch
 
@@ -249,7 +250,7 @@ def _one(program: Program, key: Array, given: Values, wanted: tuple[str, ...]) -
     return {name: jnp.asarray(sites[name]["value"]) for name in wanted}
 
 
-_batch = jax.jit(jax.vmap(_one, in_axes=(None, 0, 0, None)), static_argnums=3)
+_batch = safe_jit(jax.vmap(_one, in_axes=(None, 0, 0, None)), static_argnums=3)
 
 
 def _tree(

@@ -8,18 +8,25 @@ variable `XLA_FLAGS` does so for a process.
 
 from __future__ import annotations
 
+import functools
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from bayeskit._typing import Array
 
-__all__ = ["XLA_FLAG", "kept_away", "safe_options", "warn_if_faulty"]
+__all__ = ["XLA_FLAG", "kept_away", "safe_jit", "safe_options", "warn_if_faulty"]
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 COMPILER_OPTIONS = {XLA_FLAG.removeprefix("--"): ""}
@@ -56,6 +63,47 @@ def safe_options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return dict(COMPILER_OPTIONS)
+
+
+def safe_jit(
+    function: Callable[Arguments, Result], *, static_argnums: int | tuple[int, ...] = (), compile: Any = jax.jit
+) -> Callable[Arguments, Result]:
+    """``jax.jit`` with `safe_options`, asked for when first called, so that importing compiles nothing.
+
+    Inside of another trace it is a plain ``jax.jit``: there the options are those of the outermost program.
+
+    Args:
+        function: to be compiled.
+        static_argnums: as in `jax.jit`.
+        compile: `jax.jit`, or `equinox.filter_jit`, which finds out itself what is static.
+    """
+    settings = {"static_argnums": static_argnums} if compile is jax.jit else {}
+    plain = compile(function, **settings)
+
+    @cache
+    def safe() -> Any:
+        def shielded(*args: Any, **kwargs: Any) -> Any:
+            with kept_away():
+                return function(*args, **kwargs)
+
+        return compile(functools.wraps(function)(shielded), compiler_options=safe_options() or None, **settings)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outermost = get_opaque_trace_state(convention="nnx") == _no_trace()
+        return (safe() if outermost else plain)(*args, **kwargs)
+
+    return call
+
+
+@cache
+def _no_trace() -> object:
+    """The trace state of a thread of its own, in which nothing is traced."""
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(get_opaque_trace_state(convention="nnx")))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 @contextmanager

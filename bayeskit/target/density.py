@@ -14,6 +14,7 @@ from numpyro import handlers
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.runnable import name_of_program
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, mask_of, place
@@ -134,7 +135,7 @@ def moving_supports(program: Program, values: Values, structure: Structure) -> f
     if not jax.eval_shape(lambda z: support_parameters(run_trace(program, z, seeded=True)), values):
         return frozenset()
 
-    @jax.jit
+    @safe_jit
     def derivative(program: Program, values: Values) -> dict[str, Array]:
         keys = jax.random.split(jax.random.PRNGKey(0), len(values))
         direction = {

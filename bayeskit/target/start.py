@@ -15,6 +15,7 @@ from numpyro.distributions.distribution import validation_enabled
 
 from bayeskit._errors import InitError, ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program
 from bayeskit.target.density import run_trace, site_term
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
@@ -120,7 +121,7 @@ def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tupl
     return values, ok & finite.all()
 
 
-_candidates = jax.jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3)
+_candidates = safe_jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3)
 
 
 def find_start(

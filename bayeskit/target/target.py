@@ -11,6 +11,7 @@ import numpy as np
 
 from bayeskit._errors import DataError, ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program
 from bayeskit.target.density import (
     Terms,
@@ -175,6 +176,6 @@ class Target(eqx.Module):
         return values
 
 
-@jax.jit
+@safe_jit
 def _supports(target: Target, values: Values) -> dict[str, Array]:
     return supports_hold(run_trace(target.program, values, seeded=True))

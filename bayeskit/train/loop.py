@@ -16,7 +16,7 @@ import optax
 
 from bayeskit._errors import TrainingError
 from bayeskit._typing import Array
-from bayeskit.numerics.miscompilation import safe_options
+from bayeskit.numerics.miscompilation import safe_jit, safe_options
 
 __all__ = ["Trained", "minimise"]
 
@@ -86,9 +86,7 @@ def minimise(
     free, fixed = eqx.partition(parameters, eqx.is_inexact_array)
     compiled = _compiled.__wrapped__ if data is None else _compiled
     advance = compiled(loss, optimizer.update)
-    judge = None
-    if held_out is not None:
-        judge = jax.jit(lambda free: held_out(eqx.combine(free, fixed)), compiler_options=safe_options() or None)
+    judge = None if held_out is None else safe_jit(lambda free: held_out(eqx.combine(free, fixed)))
     carry, losses, looks = (
         (free, optimizer.init(free)),
         [np.zeros(0)],

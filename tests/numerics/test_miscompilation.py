@@ -59,3 +59,20 @@ def test_the_option_cures_it():
 
 def test_fits_are_compiled_with_the_option_and_do_not_warn():
     assert run(VI, "") == ["0"]
+
+
+SHIELD = """
+import jax, jax.numpy as jnp, numpy as np
+from bayeskit.numerics.miscompilation import _SHAPE, _TABLE, safe_jit
+p = np.arange(8, dtype=np.float32)
+f = lambda p: jnp.sum(jnp.broadcast_to(_TABLE, _SHAPE) * jnp.broadcast_to(p[None, :, None, None, None], _SHAPE), -1)
+right = np.broadcast_to(p[None, :, None, None] * _TABLE.sum(-1), _SHAPE[:-1])
+safe = safe_jit(f)
+nested = jax.jit(lambda p: safe(p), compiler_options=None).lower(p)  # options may not be given inside of a trace
+gradient = jax.grad(lambda p: safe(p).sum())(p)
+print(bool(np.allclose(safe(p), right)), nested.compile() is not None, gradient.shape == p.shape)
+"""
+
+
+def test_a_shielded_function_is_right_and_can_be_traced():
+    assert run(SHIELD, "") == ["True", "True", "True"]

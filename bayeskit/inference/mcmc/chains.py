@@ -30,7 +30,7 @@ from bayeskit._typing import Array, Values
 from bayeskit.inference.mcmc.run_ahead import run_ahead
 from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, equations, is_available
 from bayeskit.inference.method import Draws, Method
-from bayeskit.numerics.miscompilation import safe_options
+from bayeskit.numerics.miscompilation import safe_jit, safe_options
 from bayeskit.target import Target
 
 CONSTRAINED_AT_ONCE = 32
@@ -166,7 +166,7 @@ def _vectorized(function: Any) -> Any:
     def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
         return jax.vmap(lambda *one: function(method, target, *one))(*stacked)
 
-    return jax.jit(run, static_argnums=0, compiler_options=safe_options() or None)
+    return safe_jit(run, static_argnums=0)
 
 
 @cache
@@ -181,7 +181,7 @@ def _sharded(function: Any, num_devices: int) -> Any:
         specs = (PartitionSpec(), *[spec] * len(stacked))
         return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=spec, check_vma=False)(target, *stacked)
 
-    compiled = jax.jit(run, static_argnums=0, compiler_options=safe_options() or None)
+    compiled = safe_jit(run, static_argnums=0)
 
     def place(method: ChainMethod, target: Target, *stacked: Any) -> Any:
         return compiled(method, target, *jax.device_put(stacked, NamedSharding(mesh, spec)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from bayeskit._typing import Array, Values
 from bayeskit.inference.method import Draws, Method
-from bayeskit.numerics.miscompilation import safe_options
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.target import Target
 
 
@@ -57,7 +57,7 @@ class Ensemble(Method):
 
 @cache
 def _jit(function: Any) -> Any:
-    return jax.jit(function, static_argnums=0, compiler_options=safe_options() or None)
+    return safe_jit(function, static_argnums=0)
 
 
 @cache

@@ -6,6 +6,7 @@ from bayeskit.models.nngp.classification import ClassificationModel, classificat
 from bayeskit.models.nngp.classifier import SparseClassifier
 from bayeskit.models.nngp.convolution import Conv, Flatten, GlobalPool
 from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
+from bayeskit.models.nngp.evidence import EvidenceFit, maximise_evidence
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier
 from bayeskit.models.nngp.hermite import Activation
 from bayeskit.models.nngp.importance import ImportancePosterior
@@ -23,6 +24,7 @@ __all__ = [
     "ClassificationModel",
     "Conv",
     "Dense",
+    "EvidenceFit",
     "FittedClassifier",
     "Flatten",
     "FullyTrainedEnsemble",
@@ -47,6 +49,7 @@ __all__ = [
     "gelu",
     "identity",
     "leaky_relu",
+    "maximise_evidence",
     "rbf",
     "relu",
     "residual",

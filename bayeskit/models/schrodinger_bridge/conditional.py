@@ -120,7 +120,16 @@ class BridgeConditional(dist.Distribution):
         return many.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def log_prob(self, value: Array) -> Array:
-        """The log density of each end given its start."""
+        """The log density of each end given its start.
+
+        Raises:
+            DataError: the ends are not one for each start, `(..., n, d)`.
+        """
+        expected = (*self.batch_shape, *self.event_shape)
+        if jnp.shape(value)[-2:] != expected:
+            raise DataError(
+                f"there must be one end for each start, shape (..., {expected[0]}, {expected[1]}); got {jnp.shape(value)}"
+            )
         flat = jnp.reshape(value, (-1, *self.batch_shape, *self.event_shape))
         terms = jax.vmap(lambda x1: self.bridge.log_density(x1, self.x0))(flat)
         return terms.reshape(jnp.shape(value)[:-1])

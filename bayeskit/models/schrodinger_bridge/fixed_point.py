@@ -16,6 +16,7 @@ from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
 from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
 from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["Found", "begin_from", "iterate", "solve"]
 
@@ -61,7 +62,7 @@ def begin_from(settings: Settings, key: Array, ends: Ends) -> list[Bridge]:
 def k_means_start(settings: Settings, key: Array, ends: Ends, epsilon: float) -> Bridge:
     """Components that carry the whole first sample to each cluster of the second."""
     x1 = ends.end.train[:FOR_START]
-    group = jax.jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
+    group = safe_jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
     member = jax.nn.one_hot(group, settings.num_components, dtype=x1.dtype)
     diagonal = settings.covariance == "diagonal"
     whole = [

@@ -12,6 +12,7 @@ In the unbalanced problem the points count $C(x_0)^{\varepsilon / (\varepsilon +
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -25,6 +26,7 @@ from bayeskit.models.schrodinger_bridge.objective import masses, objective, rate
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
 from bayeskit.numerics.gaussian_mixture_fit import Moments, moment_sums, moments_of
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = [
     "Assessment",
@@ -71,7 +73,7 @@ def blocks(x: Float[Array, "n d"], num_components: int) -> Blocks:
     return Blocks(padded, weight.reshape(-1, rows))
 
 
-@eqx.filter_jit
+@partial(safe_jit, compile=eqx.filter_jit)
 def overall(sample: Blocks, diagonal: bool) -> Moments:
     """Moments of a whole sample, as one group."""
     centre = jnp.einsum("bn,bnd->d", sample.weight, sample.x)
@@ -113,7 +115,7 @@ def towards(now: Bridge, goal: Bridge, step: Array | float) -> Bridge:
     return Bridge(now.epsilon, now.log_alpha, now.r + step * (goal.r - now.r), _form(matrix), now.tau)
 
 
-@eqx.filter_jit
+@partial(safe_jit, compile=eqx.filter_jit)
 def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge:
     r"""The bridge with the $\alpha$ for which its components carry given shares of the first sample.
 
@@ -143,7 +145,7 @@ def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge
     return eqx.tree_at(lambda b: b.log_alpha, bridge, log_alpha)
 
 
-@eqx.filter_jit
+@partial(safe_jit, compile=eqx.filter_jit)
 def assess(
     bridge: Bridge, start: Blocks, end: Blocks, priors: tuple[Moments, Moments], count: Array | float
 ) -> Assessment:
@@ -182,7 +184,7 @@ def assess(
     return Assessment(eqx.tree_at(lambda b: b.log_alpha, bridge, log_alpha), loss, *carried)
 
 
-@eqx.filter_jit
+@partial(safe_jit, compile=eqx.filter_jit)
 def loss_of(bridge: Bridge, start: Blocks, end: Blocks) -> Float[Array, ""]:
     """The loss of a bridge as it is."""
     terms = log_terms(bridge, start, end)

@@ -42,10 +42,7 @@ def test_two_classes_are_a_logistic_integral(mean, variance):
     law = scipy.stats.norm(mean, sd)
     edges = np.linspace(mean - 12 * sd, max(mean + 12 * sd, mean + 2 * variance), 60)
     logistic = scipy.special.expit
-    parts = [
-        scipy.integrate.quad(lambda d: law.pdf(d) * logistic(d), a, b)[0]
-        for a, b in itertools.pairwise(edges)
-    ]
+    parts = [scipy.integrate.quad(lambda d: law.pdf(d) * logistic(d), a, b)[0] for a, b in itertools.pairwise(edges)]
     found = expected_softmax(np.array([[mean + 1.0, 1.0]]), np.array([[0.75 * variance, 0.25 * variance]]))
     np.testing.assert_allclose(found[0, 0], sum(parts), rtol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-12)

@@ -17,6 +17,7 @@ from bayeskit._typing import Array
 from bayeskit.inference.method import is_whole, require
 from bayeskit.inference.vi.guides.guide import Parameters
 from bayeskit.inference.vi.guides.normal import FullRank, NormalGuide
+from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.target import Target
 
 __all__ = ["LaplaceGuide", "laplace_guide"]
@@ -163,7 +164,7 @@ def _inverse_root(hessian: Array) -> Array:
     return jax.scipy.linalg.solve_triangular(backwards, identity, lower=False).T
 
 
-@jax.jit
+@safe_jit
 def _shape_at(target: Target, position: Array) -> tuple[Array, Array]:
     """Gradient and Hessian of the negative log density."""
 

@@ -1,0 +1,143 @@
+"""What every distribution of the package must do: a row in the table gets all tests.
+
+Draws and densities are compared with each other by Stein's identity: for any density p on R^d that vanishes far away,
+E[grad log p(x)] = 0 and E[x . grad log p(x)] = -d. Positive values are tested as logarithms.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import tinygp
+from numpyro import handlers
+from numpyro.distributions import constraints
+from numpyro.infer.util import log_density
+
+import bayeskit as bk
+from bayeskit import distributions
+from bayeskit.models import nngp
+
+X = np.linspace(-1.0, 1.0, 6)[:, None]
+Y = np.array([0.3, -0.2, 0.5, 1.1, 0.4, -0.6])
+NEW = np.array([[0.1], [1.3]])
+KERNEL = tinygp.kernels.ExpSquared(0.8)
+GAMMA, BURR = dist.InverseGamma(3.0, 2.0), distributions.BurrXII(2.0, 3.0)
+
+
+def mixture(scale_prior, noise):
+    return nngp.ScaleMixture(KERNEL, scale_prior, noise=noise, noise_variance=0.2)
+
+
+def student_t():
+    root = jnp.array([[1.0, 0.0, 0.0], [0.4, 0.8, 0.0], [-0.3, 0.2, 1.5]])
+    return distributions.MultivariateStudentT(jnp.array([6.0, 9.0]), jnp.array([0.5, -1.0, 2.0]), root)
+
+
+def bridge():
+    maps = jnp.array([[0.7, 1.2], [1.5, 0.4]])
+    return bk.BridgeConditional(X @ np.ones((1, 2)), 0.5, jnp.log(jnp.array([0.3, 0.7])), 2 * maps - 2, S_diag=maps)
+
+
+CASES = {
+    "MultivariateStudentT": student_t,
+    "BurrXII": lambda: distributions.BurrXII(jnp.array([2.0, 3.0]), 4.0, scale=1.5),
+    "BridgeConditional": bridge,
+    "prior, closed": lambda: mixture(GAMMA, "inside").prior(X),
+    "prior, quadrature": lambda: mixture(BURR, "outside").prior(X),
+    "scale, closed": lambda: mixture(GAMMA, "inside").condition(X, Y).scale,
+    "scale, quadrature": lambda: mixture(BURR, "inside").condition(X, Y).scale,
+    "scale, noise outside": lambda: mixture(GAMMA, "outside").condition(X, Y).scale,
+    "joint prediction, closed": lambda: mixture(GAMMA, "inside").condition(X, Y).predict(NEW),
+    "joint prediction, quadrature": lambda: mixture(BURR, "inside").condition(X, Y).predict(NEW),
+    "joint prediction, noise outside": lambda: mixture(BURR, "outside").condition(X, Y).predict(NEW),
+    "single predictions, closed": lambda: mixture(GAMMA, "inside").condition(X, Y).predict_each(NEW),
+    "single predictions, noise outside": lambda: mixture(BURR, "outside").condition(X, Y).predict_each(NEW),
+}
+by_name = pytest.mark.parametrize("name", CASES)
+DRAWS = 1000
+
+
+def is_positive(law):
+    return law.support is constraints.positive or not bool(jnp.all(law.support(-jnp.ones(law.event_shape))))
+
+
+def scores(law, draws):
+    """Of every draw: the gradient of the log density by the value, or by its logarithm where values are positive."""
+    positive = is_positive(law)
+    values = jnp.log(draws) if positive else draws
+
+    def total(z):
+        return jnp.sum(law.log_prob(jnp.exp(z)) + z if positive else law.log_prob(z))
+
+    return values, jax.jit(jax.grad(total))(values)
+
+
+def z_score(draws, expected):
+    return (draws.mean(0) - expected) / (draws.std(0) / np.sqrt(len(draws)))
+
+
+@by_name
+def test_shapes_and_support(name):
+    law = CASES[name]()
+    draws = law.sample(jax.random.key(0), (3, 2))
+    assert draws.shape == (3, 2, *law.batch_shape, *law.event_shape)
+    assert law.log_prob(draws).shape == (3, 2, *law.batch_shape)
+    assert bool(jnp.all(law.support(draws)))
+    assert bool(jnp.all(jnp.isfinite(law.log_prob(draws))))
+    assert jnp.shape(law.mean) == jnp.shape(law.variance) == (*law.batch_shape, *law.event_shape)
+
+
+@by_name
+def test_draws_have_the_density(name):
+    law = CASES[name]()
+    draws = law.sample(jax.random.key(1), (DRAWS,))
+    values, gradients = (np.asarray(part) for part in scores(law, draws))
+    assert np.isfinite(gradients).all()
+    assert np.abs(z_score(gradients, 0.0)).max() < 4
+    axes = tuple(range(1 + len(law.batch_shape), gradients.ndim))
+    size = int(np.prod(law.event_shape, dtype=int))
+    assert np.abs(z_score((values * gradients).sum(axes), -size)).max() < 4
+
+
+@by_name
+def test_draws_have_the_moments(name):
+    law = CASES[name]()
+    draws = np.asarray(law.sample(jax.random.key(2), (DRAWS,)))
+    mean = np.asarray(law.mean)
+    assert np.abs(z_score(draws, mean)).max() < 4
+    assert np.abs(z_score((draws - mean) ** 2, np.asarray(law.variance))).max() < 4
+
+
+@by_name
+def test_compiled_and_mapped_densities_are_the_same(name):
+    law = CASES[name]()
+    draws = law.sample(jax.random.key(3), (4,))
+    expected = np.asarray(law.log_prob(draws))
+    np.testing.assert_allclose(jax.jit(lambda law, x: law.log_prob(x))(law, draws), expected, rtol=1e-9)
+    np.testing.assert_allclose(jax.vmap(law.log_prob)(draws), expected, rtol=1e-9)
+
+
+@by_name
+def test_single_precision_gives_the_same_density(name):
+    law = CASES[name]()
+    draws = np.asarray(law.sample(jax.random.key(4), (4,)))
+    expected = np.asarray(law.log_prob(draws))
+    with jax.enable_x64(False):
+        found = CASES[name]().log_prob(jnp.asarray(draws, jnp.float32))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@by_name
+def test_it_is_a_site_of_a_model(name):
+    law = CASES[name]()
+
+    def model(value=None):
+        numpyro.sample("x", law, obs=value)
+
+    drawn = handlers.trace(handlers.seed(model, 0)).get_trace()["x"]["value"]
+    np.testing.assert_allclose(log_density(model, (drawn,), {}, {})[0], law.log_prob(drawn).sum(), rtol=1e-9)
