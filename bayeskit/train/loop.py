@@ -16,7 +16,7 @@ import optax
 
 from bayeskit._errors import TrainingError
 from bayeskit._typing import Array
-from bayeskit.numerics.miscompilation import safe_jit, safe_options
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["Trained", "minimise"]
 
@@ -126,7 +126,7 @@ def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callabl
 
         return jax.lax.scan(step, carry, keys)
 
-    return eqx.filter_jit(block, compiler_options=safe_options() or None)  # type: ignore[call-overload]
+    return safe_jit(block, compile=eqx.filter_jit)
 
 
 def _check(losses: np.ndarray, done: int) -> None:

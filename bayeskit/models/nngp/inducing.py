@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg
 
 from bayeskit._errors import DataError
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["InducingPoints", "at_points", "chosen_points", "factor", "inputs"]
 
@@ -150,24 +151,14 @@ def check_definite(left: np.ndarray, variances: np.ndarray) -> None:
 def matrix(kernel: Any, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
     """The kernel between two sets of inputs, in float64."""
     with jax.enable_x64(True):
-        return finite(np.asarray(_matrix(kernel, jnp.asarray(x1), jnp.asarray(x2)), np.float64))
+        return finite(np.asarray(_call(kernel, jnp.asarray(x1), jnp.asarray(x2)), np.float64))
 
 
 def diagonal(kernel: Any, x: np.ndarray) -> np.ndarray:
     """The variances of the kernel, in float64."""
     with jax.enable_x64(True):
-        parts = [np.asarray(_diagonal(kernel, jnp.asarray(x[i : i + BLOCK]))) for i in range(0, len(x), BLOCK)]
+        parts = [np.asarray(_call(kernel, jnp.asarray(x[i : i + BLOCK]))) for i in range(0, len(x), BLOCK)]
         return finite(np.concatenate(parts).astype(np.float64))
-
-
-@eqx.filter_jit
-def _matrix(kernel: Any, x1: Any, x2: Any) -> Any:
-    return kernel(x1, x2)
-
-
-@eqx.filter_jit
-def _diagonal(kernel: Any, x: Any) -> Any:
-    return kernel(x)
 
 
 def finite(values: np.ndarray) -> np.ndarray:
@@ -184,3 +175,10 @@ def finite(values: np.ndarray) -> np.ndarray:
 def resolution(variances: np.ndarray) -> float:
     """What is left of a variance by rounding alone."""
     return 10 * len(variances) * np.finfo(np.float64).eps * float(np.max(variances))
+
+
+def _apply(kernel: Any, *x: Any) -> Any:
+    return kernel(*x)
+
+
+_call = safe_jit(_apply, compile=eqx.filter_jit)
