@@ -188,7 +188,7 @@ def test_bad_new_inputs_are_refused(fit):
     with pytest.raises(DataError, match="x has NaN"):
         fit.predict(np.array([[np.nan]]))
     with pytest.raises(DataError, match=r"labels\[0\] = 3 is not a class"):
-        fit.log_loss(NEW[:1], [3])
+        fit.log_loss(NEW[:1], np.array([3]))
 
 
 def test_the_model_refuses_what_the_classifier_refuses():
@@ -198,6 +198,6 @@ def test_the_model_refuses_what_the_classifier_refuses():
         nngp.classification_model(KERNEL, PRIOR, X, num_classes=1)
     model = nngp.classification_model(KERNEL, 1.0, X[:4], num_classes=3)
     with pytest.raises(DataError, match="not a class"):
-        model.data([0, 1, 2, 3])
+        model.data(np.arange(4))
     with pytest.raises(DataError, match="of another model"):
         model.predict_proba({"posterior/whitened": np.zeros((1, 2, 5, 3))}, NEW)
