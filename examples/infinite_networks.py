@@ -55,7 +55,7 @@ for panel, (name, law) in zip(axes, laws.items(), strict=True):
     prior = nngp.ScaleMixture(network, law, noise_variance=1e-8).prior(grid)
     draws = np.asarray(prior.sample(jax.random.key(3), (40,)))
     panel.plot(grid[:, 0], draws.T, color="tab:blue", linewidth=0.8, alpha=0.7)
-    panel.set(title=name, xlabel="input x", ylim=(-12, 12))
+    panel.set(title=name, xlabel="input x", ylim=(-10, 10))
 axes[0].set_ylabel("function f(x)")
 figure.tight_layout()
 
@@ -173,10 +173,10 @@ for name, of_sets in probabilities.items():
 print("log loss in nats (accuracy)")
 
 # %% [markdown]
-# A thousand labels tell the scale well. So the mixture finds what the fitted scale finds, without a fit, and both are far
-# better than a scale of 1 on images that are at all like those that were learned from. Where hardly anything is
-# recognised any more, from 45 degrees on, they are too sure of themselves, and the Gaussian processes with scale 1,
-# which are never sure of anything, have the lower loss.
+# A thousand labels tell the scale well. So the mixture finds what the fitted scale finds, and both are far better than a
+# scale of 1 on images that are at all like those that were learned from. Where hardly anything is recognised any more,
+# from 45 degrees on, they are too sure of themselves, and the Gaussian processes with scale 1, which are never sure of
+# anything, have the lower loss.
 #
 # ## Calibration
 #
