@@ -83,6 +83,15 @@ def test_a_narrow_law_of_the_scale_is_a_number():
 
 
 @pytest.mark.slow
+def test_the_fitted_scale_has_the_largest_bound():
+    best = fitted(None, num_steps=3000)
+    scale = float(best.scale.mean)
+    assert abs(fitted(scale, num_steps=3000).bound - best.bound) < 0.02
+    for factor in (0.5, 2.0):
+        assert fitted(factor * scale, num_steps=3000).bound < best.bound
+
+
+@pytest.mark.slow
 def test_batches_find_the_same(fit):
     batched = fitted(batch_size=10, num_steps=3000)
     assert fit.bound - 0.5 < batched.bound < fit.bound + 0.1
