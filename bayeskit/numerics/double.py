@@ -63,10 +63,15 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
         if native:
             dynamic, static = eqx.partition(to_double((args, kwargs)), eqx.is_array)
             return compiled(dynamic, static)
-        dynamic, static = eqx.partition((args, kwargs), eqx.is_inexact_array)
+        dynamic, static = eqx.partition((args, kwargs), _may_vary)
         return _with_own_backward_pass(compiled, dynamic, static)
 
     return call
+
+
+def _may_vary(leaf: object) -> bool:
+    """What can have a derivative: a constant in float64 has none that single precision could hold."""
+    return eqx.is_inexact_array(leaf) and (isinstance(leaf, jax.core.Tracer) or leaf.dtype != jnp.float64)
 
 
 def _with_own_backward_pass(compiled: Callable[[object, object], R], dynamic: object, static: object) -> R:

@@ -53,9 +53,9 @@ def important_interval(
         low, high = interval
         nodes = jnp.linspace(low, high, COARSE)
         values = _finite(log_integrand(nodes))
-        kept = values > jnp.max(values) - negligible
-        first, last = jnp.argmax(kept), COARSE - 1 - jnp.argmax(kept[::-1])
-        return nodes[jnp.maximum(first - 1, 0)], nodes[jnp.minimum(last + 1, COARSE - 1)]
+        kept, spacing = values > jnp.max(values) - negligible, (high - low) / (COARSE - 1)
+        first, last = jnp.min(jnp.where(kept, nodes, high)), jnp.max(jnp.where(kept, nodes, low))
+        return jnp.maximum(first - spacing, low), jnp.minimum(last + spacing, high)
 
     start = (jnp.asarray(low, float), jnp.asarray(high, float))
     first, last = jax.lax.fori_loop(0, ROUNDS, narrow, start)

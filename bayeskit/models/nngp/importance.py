@@ -18,6 +18,7 @@ from bayeskit.models.nngp.evidence_integral import likelihood_of
 from bayeskit.models.nngp.likelihood import DataLikelihood
 from bayeskit.models.nngp.mixture_moments import each_moments
 from bayeskit.models.nngp.regression_data import new_inputs
+from bayeskit.models.nngp.scale_law import at_largest
 from bayeskit.models.nngp.trouble import raise_trouble, trouble_of
 from bayeskit.numerics.double import in_double, to_default
 
@@ -103,9 +104,8 @@ def sample_importance(
         raise MethodError("scale_prior is a number: with a fixed scale there is nothing to sample; use condition")
     if isinstance(num_draws, bool) or num_draws < 2:
         raise MethodError(f"num_draws must be at least 2, got {num_draws}")
-    likelihood, scales, log_weights, value, trouble = _weigh(
-        kernel, prior, noise_variance, x, y, key, num_draws, noise=noise
-    )
+    scales = jax.lax.stop_gradient(prior.sample(key, (num_draws,)))
+    likelihood, log_weights, value, trouble = _weigh(kernel, prior, noise_variance, x, y, scales, noise=noise)
     raise_trouble(trouble, noise, len(x))
     posterior = ImportancePosterior(kernel, noise_variance, x, likelihood, scales, log_weights, value, noise)
     size = posterior.effective_sample_size
@@ -126,14 +126,12 @@ def _weigh(
     noise_variance: Array,
     x: Array,
     y: Array,
-    key: Array,
-    num_draws: int,
+    scales: Float[Array, " draw"],
     *,
     noise: str,
-) -> tuple[DataLikelihood, Float[Array, " draw"], Float[Array, " draw"], Float[Array, ""], Int[Array, ""]]:
+) -> tuple[DataLikelihood, Float[Array, " draw"], Float[Array, ""], Int[Array, ""]]:
     likelihood = likelihood_of(kernel, prior, noise_variance, x, y, noise=noise)
-    scales = jax.lax.stop_gradient(prior.sample(key, (num_draws,)))
     log_likelihood = likelihood.log_likelihood(scales)
     total = logsumexp(log_likelihood)
-    trouble = trouble_of(likelihood.is_definite(scales[jnp.argmax(log_likelihood)]))
-    return likelihood, scales, log_likelihood - total, total - jnp.log(num_draws), trouble
+    trouble = trouble_of(likelihood.is_definite(at_largest(log_likelihood, scales)))
+    return likelihood, log_likelihood - total, total - jnp.log(len(scales)), trouble

@@ -2,7 +2,8 @@ r"""The Gaussian likelihood as a function of the scale $\sigma^2$, from one fact
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from abc import abstractmethod
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -26,17 +27,19 @@ __all__ = [
 LOG_2PI = 1.8378770664093453
 
 
-class Likelihood(Protocol):
+class Likelihood(eqx.Module):
     r"""$\log p(y \mid \sigma^2)$ at many scales, and whether the covariance is positive definite at one."""
 
+    @abstractmethod
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
         """At each scale."""
 
+    @abstractmethod
     def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
         """Whether the covariance is positive definite at a scale."""
 
 
-class FactoredLikelihood(eqx.Module):
+class FactoredLikelihood(Likelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 C)$: $C = L L^\top$ is factored once, a scale costs $O(1)$."""
 
     root: Float[Array, "n n"]
@@ -57,7 +60,7 @@ class FactoredLikelihood(eqx.Module):
         return jnp.isfinite(self.root[-1, -1])
 
 
-class NoData(eqx.Module):
+class NoData(Likelihood):
     """Nothing observed: the likelihood is one."""
 
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -69,7 +72,7 @@ class NoData(eqx.Module):
         return jnp.isfinite(scale)
 
 
-class WithValues(eqx.Module):
+class WithValues(Likelihood):
     r"""A likelihood and new values, normal with covariance $\sigma^2 \Sigma$ given those before."""
 
     given: Likelihood
@@ -87,7 +90,7 @@ class WithValues(eqx.Module):
         return self.given.is_definite(scale) & jnp.isfinite(self.log_determinant)
 
 
-class SpectralLikelihood(eqx.Module):
+class SpectralLikelihood(Likelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 K + \tau^2 I)$: $K = V \Lambda V^\top$ once, a scale costs $O(n)$."""
 
     covariance: Float[Array, "n n"]

@@ -68,8 +68,10 @@ class ScaleMixturePrior(dist.Distribution):
     def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
         """The log density of responses, in float64 inside."""
         array = jnp.asarray(value)
-        flat = array.reshape(-1, array.shape[-1])
-        result, trouble = jax.vmap(self._log_prob)(flat)
+        if array.ndim == 1:
+            result, trouble = self._log_prob(array)
+        else:
+            result, trouble = jax.vmap(self._log_prob)(array.reshape(-1, array.shape[-1]))
         raise_trouble(jnp.max(trouble), self.noise, self.event_shape[0])
         return to_default(result).reshape(array.shape[:-1])
 

@@ -21,8 +21,7 @@ def inputs(x: object, name: str = "x") -> Array:
     array = _real(x, name)
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{name} must have shape (points, ...) and hold at least one point, got shape {array.shape}")
-    _check_finite(array, name)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    return _finite(array, name)
 
 
 def new_inputs(x_new: object, x: Array) -> Array:
@@ -53,24 +52,27 @@ def responses(y: object, x: Array, name: str = "y") -> Array:
         )
     if array.shape != (x.shape[0],):
         raise DataError(f"{name} must have shape ({x.shape[0]},), one response a point of x, got {array.shape}")
-    _check_finite(array, name)
-    return array
+    return _finite(array, name)
 
 
-def _real(values: object, name: str) -> Array:
+def _real(values: object, name: str) -> Array | np.ndarray:
     try:
         array = values if isinstance(values, jax.Array) else np.asarray(values)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be an array of real numbers: {error}") from error
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise DataError(f"{name} must hold real numbers, got {array.dtype}")
-    return array  # type: ignore[return-value]  # as it is: float64 survives until `in_double`
+    return array
 
 
-def _check_finite(array: Array, name: str) -> None:
+def _finite(array: Array | np.ndarray, name: str) -> Array:
     if not isinstance(array, jax.core.Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(array, float)).reshape(array.shape[0], -1).all(axis=1))
         if bad.size:
             raise DataError(
                 f"{name} has NaN or infinity in {bad.size} points, the first is point {bad[0]}; remove them"
             )
+    if isinstance(array, jax.Array):
+        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # float64 where float32 is the default, and never traced
+        return jnp.asarray(array, jnp.float64)

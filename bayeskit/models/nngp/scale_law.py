@@ -23,6 +23,7 @@ __all__ = [
     "ScaleGrid",
     "ScalePrior",
     "as_scale_prior",
+    "at_largest",
     "log_integrand",
     "moment_grid",
     "on_grid",
@@ -37,7 +38,8 @@ T = TypeVar("T")
 
 NUM_NODES = 1025
 ENOUGH = 1e-10
-FAR = 300.0
+FAR = 100.0
+WIDE_NODES = 2049
 RANGE = 350.0
 r"""$|\log \sigma^2|$ is searched up to here; squares of $e^{350}$ are still numbers in float64."""
 
@@ -64,7 +66,16 @@ class ScaleGrid(NamedTuple):
     @property
     def mode(self) -> Float[Array, ""]:
         """The scale with the largest integrand."""
-        return self.scales[jnp.argmax(self.log_joint)]
+        return at_largest(self.log_joint, self.scales)
+
+
+def at_largest(values: Float[Array, " m"], scales: Float[Array, " m"]) -> Float[Array, ""]:
+    """The scale with the largest value, NaN if a value is NaN.
+
+    Not by `argmax`: JAX lowers that with constants in the default precision, and fails where it is not float64.
+    """
+    largest = jnp.max(values)
+    return jnp.where(jnp.isnan(largest), jnp.nan, jnp.max(jnp.where(values == largest, scales, -jnp.inf)))
 
 
 def as_scale_prior(scale_prior: object) -> ScalePrior:
@@ -127,7 +138,10 @@ def on_grid(prior: dist.Distribution, likelihood: Likelihood) -> ScaleGrid:
 
 
 def moment_grid(prior: dist.Distribution, likelihood: Likelihood, order: int) -> ScaleGrid:
-    r"""The integral of $\sigma^{2r}$ times the likelihood, $r$ the order; infinite if its integrand does not end."""
+    r"""The integral of $\sigma^{2r}$ times the likelihood, $r$ the order.
+
+    Infinite where the integrand grows towards the upper end, NaN where it falls too slowly to see an end.
+    """
 
     def integrand(prior: dist.Distribution, likelihood: Likelihood, t: Array) -> Array:
         return log_integrand(prior, likelihood, t) + order * jnp.log(onto_line(prior)(t))
@@ -137,7 +151,9 @@ def moment_grid(prior: dist.Distribution, likelihood: Likelihood, order: int) ->
     log_joint = integrand(prior, likelihood, grid.nodes)
     total, resolved = integrate_log(log_joint, grid)
     if order:
-        total = jnp.where(grid.ends_above, jnp.where(resolved, total, jnp.nan), jnp.inf)
+        diverges = log_joint[-1] >= log_joint[-33] - 1e-6
+        beyond = jnp.where(diverges, jnp.inf, jnp.nan)  # it falls, but too slowly for the end to be seen
+        total = jnp.where(grid.ends_above, jnp.where(resolved, total, jnp.nan), beyond)
     log_weights = log_joint + jnp.log(grid.spacing) - total
     return ScaleGrid(grid, onto_line(prior)(grid.nodes), log_joint, log_weights, total, resolved)
 
@@ -146,14 +162,14 @@ def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: Sca
     r"""Nodes for a mixture that predicts: $p(\sigma^2 \mid y)$ as a sum, into its far tails.
 
     New values far from the mean move the weights into the tails of the law of the scale, so the nodes reach to where it
-    is $e^{-300}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
+    is $e^{-100}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
     $s = n + m$ numbers the spacing is at most $0.6 \sqrt{2 / s}$, of the deviation of $\log \sigma^2$ given $s$ values.
     Beyond that there are as few nodes as give ten digits; inside of a compiled function, where values cannot decide,
-    there are 257.
+    there are 513, and their weights are NaN where that is not enough.
     """
     grid = _wide(prior, likelihood, given)
     if isinstance(given.log_evidence, jax.core.Tracer):
-        return _every(grid, 4)
+        return _checked(_every(grid, 4))
     nodes, weights = np.asarray(grid.grid.nodes), np.exp(np.asarray(grid.log_weights))
     for stride in (64, 32, 16, 8, 4, 2):
         close = stride * (nodes[1] - nodes[0]) < 0.6 * (2 / size) ** 0.5
@@ -165,12 +181,18 @@ def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: Sca
 @in_double
 def _wide(prior: dist.Distribution, likelihood: Likelihood, given: ScaleGrid) -> ScaleGrid:
     still_prior, still_likelihood = _without_derivative((prior, likelihood))
-    nodes = nodes_for(lambda t: log_integrand(still_prior, still_likelihood, t), -RANGE, RANGE, NUM_NODES, FAR)
+    nodes = nodes_for(lambda t: log_integrand(still_prior, still_likelihood, t), -RANGE, RANGE, WIDE_NODES, FAR)
     log_joint = log_integrand(prior, likelihood, nodes.nodes)
     log_weights = log_joint + jnp.log(nodes.spacing) - given.log_evidence
-    good = given.resolved & (jnp.abs(jnp.sum(jnp.exp(log_weights)) - 1) < TOLERANCE)
-    log_weights = jnp.where(good, log_weights, jnp.nan)
-    return ScaleGrid(nodes, onto_line(prior)(nodes.nodes), log_joint, log_weights, given.log_evidence, good)
+    scales = onto_line(prior)(nodes.nodes)
+    return _checked(ScaleGrid(nodes, scales, log_joint, log_weights, given.log_evidence, given.resolved))
+
+
+@in_double
+def _checked(grid: ScaleGrid) -> ScaleGrid:
+    """The weights, NaN unless they sum to one."""
+    good = grid.resolved & (jnp.abs(jnp.sum(jnp.exp(grid.log_weights)) - 1) < TOLERANCE)
+    return grid._replace(log_weights=jnp.where(good, grid.log_weights, jnp.nan), resolved=good)
 
 
 @in_double

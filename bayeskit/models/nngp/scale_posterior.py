@@ -53,8 +53,8 @@ class QuadratureScale(dist.Distribution):
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """By inversion."""
-        draws = _draw(self.scale_prior, self.likelihood, self.grid, key, sample_shape)
-        return jax.lax.stop_gradient(to_default(draws))
+        mass = jax.random.uniform(key, sample_shape, minval=jnp.finfo(float).tiny)
+        return jax.lax.stop_gradient(self.icdf(mass))
 
     def cdf(self, value: ArrayLike) -> Array:
         """The probability below."""
@@ -70,12 +70,12 @@ class QuadratureScale(dist.Distribution):
 
     @property
     def mean(self) -> Array:
-        """Infinite where the tail makes it so."""
+        """Infinite where the tail makes it so, NaN where the tail falls too slowly to tell."""
         return to_default(_moments(self.scale_prior, self.likelihood, self.grid)[0])
 
     @property
     def variance(self) -> Array:
-        """Infinite where the tail makes it so."""
+        """Infinite where the tail makes it so, NaN where the tail falls too slowly to tell."""
         return to_default(_moments(self.scale_prior, self.likelihood, self.grid)[1])
 
 
@@ -88,24 +88,16 @@ def _log_density(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGr
 def _moments(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) -> tuple[Array, Array]:
     mean = jnp.exp(moment_grid(prior, likelihood, 1).log_evidence - grid.log_evidence)
     second = moment_grid(prior, likelihood, 2)
-    exists = second.grid.ends_above & jnp.isfinite(mean)
+    exists = jnp.isfinite(second.log_evidence) & jnp.isfinite(mean)
     # around the mean, as a difference of two large moments would cancel
     around = jnp.exp(second.log_weights) * (1 - jnp.where(exists, mean, 0.0) / second.scales) ** 2
     variance = jnp.sum(around) * jnp.exp(second.log_evidence - grid.log_evidence)
-    return mean, jnp.where(exists, variance, jnp.inf)
+    return mean, jnp.where(exists, variance, jnp.exp(second.log_evidence))
 
 
 def _table(prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid) -> PiecewiseDensity:
     nodes = grid.grid.nodes
     return PiecewiseDensity.of(lambda t: log_integrand(prior, likelihood, t) - grid.log_evidence, nodes[0], nodes[-1])
-
-
-@in_double
-def _draw(
-    prior: dist.Distribution, likelihood: Likelihood, grid: ScaleGrid, key: Array, shape: tuple[int, ...]
-) -> Array:
-    mass = jax.random.uniform(key, shape, minval=jnp.finfo(float).tiny)
-    return onto_line(prior)(_table(prior, likelihood, grid).icdf(mass.reshape(-1))).reshape(shape)
 
 
 @in_double
