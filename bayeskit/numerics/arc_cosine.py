@@ -6,9 +6,10 @@ functions come from one function of them,
 $$Q = \sqrt{ab}\, (\sin\theta - \theta \cos\theta), \qquad E[\max(u, 0) \max(v, 0)] = \tfrac12 c + \tfrac1{2\pi} Q.$$
 
 With $t = \sin^2 \frac\theta2$ the angle is $2 \arcsin \sqrt t$, and
-$\sin\theta - \theta \cos\theta = 4 \int_0^t \arcsin\sqrt\tau\, d\tau$. Both are a half-integer power of $t$ times a function that is analytic on $[0, \frac12]$, here a polynomial of that
-precision; the other half follows from $\theta \to \pi - \theta$. This is exact for small angles, where differences of
-trigonometric functions are not, and many times faster than them.
+$\sin\theta - \theta \cos\theta = 4 \int_0^t \arcsin\sqrt\tau\, d\tau$. Both are a half-integer power of $t$ times a
+function that is analytic on $[0, \frac12]$, here a polynomial of that precision; the other half follows from $\theta
+\to \pi - \theta$. This is exact for small angles, where differences of trigonometric functions are not, and many
+times faster than them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cache
 from math import comb, pi
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,7 @@ def _coefficients(bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     They are $\sum_k c_k t^k$ and $\sum_k \frac{8 c_k}{2k + 3} t^k$ with $c_k = \binom{2k}k 4^{-k} / (2k + 1)$.
     """
     series: list[Fraction] = [Fraction(comb(2 * k, k), 4**k * (2 * k + 1)) for k in range(TERMS)]
-    integral = [8 * term / (2 * k + 3) for k, term in enumerate(series)]
+    integral = [Fraction(8, 2 * k + 3) * term for k, term in enumerate(series)]
     return _economised(series, DEGREE[bits]), _economised(integral, DEGREE[bits])
 
 
@@ -51,8 +53,8 @@ def _economised(series: list[Fraction], degree: int) -> tuple[float, ...]:
     chebyshev = [[Fraction(1)], [Fraction(-1), Fraction(4)]]  # T_n(4t - 1)
     while len(chebyshev) < len(series):
         last, before = chebyshev[-1], chebyshev[-2]
-        shifted, padded = [Fraction(0), *last], [*before, Fraction(0), Fraction(0)]
-        chebyshev.append([8 * up - 2 * own - old for up, own, old in zip(shifted, [*last, 0], padded, strict=True)])
+        shifted, own, padded = [Fraction(0), *last], [*last, Fraction(0)], [*before, Fraction(0), Fraction(0)]
+        chebyshev.append([8 * up - 2 * at - old for up, at, old in zip(shifted, own, padded, strict=True)])
     while len(series) > degree + 1:
         basis = chebyshev[len(series) - 1]
         factor = series[-1] / basis[-1]
@@ -61,7 +63,7 @@ def _economised(series: list[Fraction], degree: int) -> tuple[float, ...]:
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """By Horner's rule; all coefficients are positive, so nothing cancels."""
+    """By Horner's rule; the first terms are by far the largest, so that nothing cancels."""
     value = jnp.full_like(x, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
         value = value * x + coefficient
@@ -120,7 +122,7 @@ def _roots(variance: Array) -> tuple[Array, Array, Array]:
 
 
 def _opening(a: Array, b: Array, delta: Array) -> tuple[Array, Array, Array]:
-    r"""$\sqrt{ab}$, $\sqrt{b/a}$, and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, of a right angle if $ab = 0$."""
+    r"""$\sqrt{ab}$, $\sqrt{b/a}$, and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, ½ if $ab = 0$."""
     (root_a, inverse_a, empty_a), (root_b, inverse_b, empty_b) = _roots(a), _roots(b)
     t = (delta - (root_a - root_b) ** 2) * (inverse_a / 4) * inverse_b + jnp.maximum(empty_a, empty_b)
     return root_a * root_b, root_b * inverse_a, jnp.clip(t, 0, 1)
@@ -128,11 +130,11 @@ def _opening(a: Array, b: Array, delta: Array) -> tuple[Array, Array, Array]:
 
 @jax.custom_jvp
 def arc_cosine(a: Array, b: Array, delta: Array) -> Array:
-    r"""$Q = \sqrt{ab}\, (\sin\theta - \theta \cos\theta)$ from variances and the squared distance $\delta = a + b - 2c$.
+    r"""$Q = \sqrt{ab}\, (\sin\theta - \theta \cos\theta)$ from variances and $\delta = a + b - 2c$.
 
     The derivative is $dQ = -\theta\, dc + \frac12 \sin\theta\, (\sqrt{b/a}\, da + \sqrt{a/b}\, db)$ with
-    $dc = \frac12 (da + db - d\delta)$. Where a variance is zero, $Q$ is zero, the angle is taken as a right one, and the
-    derivative is that along changes that keep the variance zero. The arguments broadcast.
+    $dc = \frac12 (da + db - d\delta)$. Where a variance is zero, $Q$ is zero, the angle is taken as a right one, and
+    the derivative is that along changes that keep the variance zero. The arguments broadcast.
 
     Source: Cho and Saul (2009), "Kernel Methods for Deep Learning", equations 3 to 6.
 
@@ -148,10 +150,10 @@ def arc_cosine(a: Array, b: Array, delta: Array) -> Array:
     return scale * _wedge(t)
 
 
-def _arc_cosine_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+def _arc_cosine_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     a, b, delta = primals
     da, db, d_delta = (None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t for t in tangents)
-    scale, ratio, t = _opening(a, b, delta)
+    _, ratio, t = _opening(a, b, delta)
     change = jnp.zeros_like(t)
     half_angle, half_sine = _angle(t) / 2, _sine(t) / 2
     if d_delta is not None:
@@ -161,7 +163,7 @@ def _arc_cosine_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> 
     if db is not None:
         _, other, _ = _opening(b, a, delta)
         change = change + (half_sine * other - half_angle) * db
-    return scale * _wedge(t), change
+    return arc_cosine(a, b, delta), change
 
 
 arc_cosine.defjvp(_arc_cosine_jvp, symbolic_zeros=True)

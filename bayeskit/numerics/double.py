@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["in_double", "to_default", "to_double"]
 
@@ -52,7 +54,7 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
         dtype('float64')
     """
 
-    @eqx.filter_jit
+    @functools.partial(safe_jit, compile=eqx.filter_jit)
     def compiled(dynamic: PyTree, static: PyTree) -> R:
         arguments, keywords = eqx.combine(dynamic, static)
         return function(*arguments, **keywords)
@@ -69,7 +71,7 @@ def in_double(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _may_vary(leaf: object) -> bool:
+def _may_vary(leaf: Any) -> bool:
     """What can have a derivative: a constant in float64 has none that single precision could hold."""
     return eqx.is_inexact_array(leaf) and (isinstance(leaf, jax.core.Tracer) or leaf.dtype != jnp.float64)
 

@@ -47,8 +47,8 @@ class Signal:
         """
         if self.image is False:
             raise ModelError(
-                f"{layer} needs images (n, height, width, channels) but got vectors (n, features): images that have been "
-                "flattened or pooled, or an input that is a matrix"
+                f"{layer} needs images (n, height, width, channels) but got vectors (n, features): the input is a "
+                "matrix, or it comes after Dense, Flatten or GlobalPool"
             )
         return self
 

@@ -153,13 +153,13 @@ class GlobalPool(Layer):
 
     def side(self, side: Side) -> Side:
         """Means over all pairs within an image."""
-        return Side(at_least(jnp.mean(side.variance, axis=(-2, -1)) - _spread_within(side), 0))
+        return Side(at_least(jnp.mean(side.variance, axis=(-2, -1)) - _spread_within(side), 0.0))
 
     def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
         """Means over all pairs."""
         pixels = (-4, -3, -2, -1)
         between = jnp.mean(pairs.delta, axis=pixels)
-        delta = at_least(between - _spread_within(a)[:, None] - _spread_within(b), 0)
+        delta = at_least(between - _spread_within(a)[:, None] - _spread_within(b), 0.0)
         ntk = None if pairs.ntk is None else jnp.mean(pairs.ntk, axis=pixels)
         return self.side(a), self.side(b), Pairs(delta, ntk)
 

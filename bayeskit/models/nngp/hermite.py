@@ -26,7 +26,7 @@ MOST_NODES = 256
 
 @cache
 def _rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""Nodes $z_q$ of the Gauss-Hermite rule and the matrix $w_q h_m(z_q)$; its weights are $w_q = 1 / \sum_m h_m(z_q)^2$."""
+    r"""Nodes $z_q$ of the Gauss-Hermite rule and the matrix $w_q h_m(z_q)$, with $w_q = 1 / \sum_m h_m(z_q)^2$."""
     off_diagonal = np.diag(np.sqrt(np.arange(1, num_nodes)), 1)
     nodes = np.linalg.eigvalsh(off_diagonal + off_diagonal.T)
     rows = [np.ones(num_nodes), nodes]
@@ -41,13 +41,14 @@ def _rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 class Activation(Elementwise):
     r"""A function of your own, by Gauss-Hermite quadrature.
 
-    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials and $\rho$ the correlation,
-    Mehler's formula gives $E[\phi(u) \phi(v)] = \sum_m \alpha_m(a) \alpha_m(b) \rho^m$. The coefficients come from $n$ nodes
-    and the sum has $n$ terms, which makes it agree with the variance at $\rho = 1$; it is a polynomial in $\rho$, so all its
-    derivatives are right, where quadrature in two dimensions loses them near $\rho = \pm 1$.
+    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials and $\rho$ the
+    correlation, Mehler gives $E[\phi(u) \phi(v)] = \sum_m \alpha_m(a) \alpha_m(b) \rho^m$. The coefficients come from
+    $n$ nodes and the sum has $n$ terms, which makes it agree with the variance at $\rho = 1$; it is a polynomial in
+    $\rho$, so all its derivatives are right, where quadrature in two dimensions loses them near $\rho = \pm 1$.
 
-    This converges fast for smooth functions only. When it is made, the result and its derivative are compared with those
-    of twice the nodes, for variances from 0.01 to ``max_variance``; above it, kernels are NaN.
+    This converges fast for smooth functions only. When it is made, the result and its derivative are compared with
+    those of twice the nodes, for variances from 0.01 to ``max_variance``. For larger ones the kernel raises, or is NaN
+    where it is compiled into another program.
 
     Args:
         function: of one number, written with ``jax.numpy``; it is applied to arrays elementwise.
@@ -95,7 +96,7 @@ class Activation(Elementwise):
         return jnp.sum(self._coefficients(a) ** 2, axis=-1)
 
     def distance(self, a: Array, b: Array, delta: Array) -> Array:
-        r"""$\sum_m (\alpha_m(a) - \alpha_m(b))^2 + 2 \alpha_m(a) \alpha_m(b) (1 - \rho^m)$, in which nothing cancels."""
+        r"""$\sum_m (\alpha_m(a) - \alpha_m(b))^2 + 2 \alpha_m(a) \alpha_m(b) (1 - \rho^m)$: nothing cancels."""
         gap = _one_less_correlation(a, b, delta)
         first, second = (jnp.moveaxis(self._coefficients(v), -1, 0) for v in (a, b))
 
@@ -124,17 +125,18 @@ class Activation(Elementwise):
         power = np.arange(finer.shape[1])
         found = np.pad(found, [(0, 0), (0, self.num_nodes)])
         worst = np.float64(0)
-        for rho in (-0.9, 0.5, 0.9, 1.0):
-            for factors in (rho**power, power * rho ** np.maximum(power - 1, 0)):
-                one, two = (coefficients**2 @ factors for coefficients in (found, finer))
-                scale = finer**2 @ np.maximum(np.abs(factors), 1)
-                worst = np.maximum(worst, np.max(np.abs(one - two) / np.where(scale > 0, scale, 1)))
+        with np.errstate(all="ignore"):  # what overflows has not converged
+            for rho in (-0.9, 0.5, 0.9, 1.0):
+                for factors in (rho**power, power * rho ** np.maximum(power - 1, 0)):
+                    one, two = (coefficients**2 @ factors for coefficients in (found, finer))
+                    scale = finer**2 @ np.maximum(np.abs(factors), 1)
+                    worst = np.maximum(worst, np.max(np.abs(one - two) / np.where(scale > 0, scale, 1)))
         if not worst < TOLERANCE:
             raise ModelError(
-                f"the quadrature of {self!r} has not converged: with {self.num_nodes} and with {2 * self.num_nodes} nodes "
-                f"its kernel or the derivative of it differ by {worst:.1e}, for variances up to {self.max_variance}. For a "
-                "function with a kink use leaky_relu or abs; for a smooth one give more num_nodes (up to "
-                f"{MOST_NODES}) or a smaller max_variance"
+                f"the quadrature of {self!r} has not converged: its kernel or the derivative of that changes by "
+                f"{worst:.1e} from {self.num_nodes} to {2 * self.num_nodes} nodes, for variances up to "
+                f"{self.max_variance}. For a function with a kink use leaky_relu or abs; for a smooth one give more "
+                f"num_nodes (up to {MOST_NODES}) or a smaller max_variance"
             )
 
     def __repr__(self) -> str:
@@ -146,4 +148,4 @@ def _one_less_correlation(a: Array, b: Array, delta: Array) -> Array:
     empty = a * b <= 0
     root_a, root_b = (jnp.sqrt(jnp.where(v > 0, v, 1)) for v in (a, b))
     gap = jnp.where(empty, 1, (delta - (root_a - root_b) ** 2) / (2 * root_a * root_b))
-    return 2 - at_least(2 - at_least(gap, 0), 0)
+    return 2 - at_least(2 - at_least(gap, 0.0), 0.0)

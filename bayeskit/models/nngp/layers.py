@@ -21,7 +21,8 @@ def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positiv
     """A scalar hyperparameter.
 
     Raises:
-        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (not seen inside of a compiled function).
+        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (not seen inside of a compiled
+        function).
     """
     array = jnp.asarray(value)
     if array.ndim != 0:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,9 @@ from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_distances,
 from bayeskit.models.nngp.layers import Layer
 from bayeskit.models.nngp.residual import Residual
 from bayeskit.models.nngp.state import Pairs, covariance
-from bayeskit.numerics.miscompilation import safe_options
+from bayeskit.numerics.miscompilation import safe_jit
 
 __all__ = ["Kernels", "Network", "NtkKernel"]
-
-T = TypeVar("T")
 
 
 class Kernels(NamedTuple):
@@ -100,7 +97,9 @@ class Network(Kernel):
     def variance(self, x: ArrayLike) -> Array:
         """The diagonal of ``nngp(x)``, shape `(n,)`; errors as those of `nngp`."""
         inputs = self._inputs(x, "x")
-        return _compiled(_traced(self, inputs), _variances)(self, inputs)
+        found = _compiled_variances(self, inputs)
+        _check_known(self, found)
+        return found
 
     @property
     def ntk_kernel(self) -> NtkKernel:
@@ -139,7 +138,9 @@ class Network(Kernel):
         second = first if x2 is None else self._inputs(x2, "x2")
         check_alike(first, second)
         rows = block_rows(first.shape[0], second.shape[0], _values_per_pair(self, first.shape), block_size)
-        return _compiled(_traced(self, first, second), _blocks, 3)(self, first, second, (with_ntk, rows))
+        found = _compiled_blocks(self, first, second, (with_ntk, rows))
+        _check_known(self, found)
+        return found
 
 
 class NtkKernel(Kernel):
@@ -185,6 +186,20 @@ def _check_vectors(variance: Array) -> None:
         raise ModelError("the network ends with images: end it with Flatten() or GlobalPool(), and a Dense")
 
 
+def _check_known(network: Network, found: object) -> None:
+    """Whether all variances are within what the quadratures were made for (not seen inside of a compiled function).
+
+    Raises:
+        ModelError: one is not.
+    """
+    quadratures = [layer for layer in _parts(network.layers) if isinstance(layer, Activation)]
+    if quadratures and not _traced(found) and any(bool(jnp.isnan(part).any()) for part in jax.tree.leaves(found)):
+        raise ModelError(
+            f"the variance before {quadratures[0]!r} is above its max_variance of {quadratures[0].max_variance}, or "
+            "the function is not finite: give Activation a larger max_variance, or scale the inputs or weight_std down"
+        )
+
+
 def _blocks(network: Network, x1: Array, x2: Array, how: tuple[bool, int]) -> tuple[Array, ...]:
     with_ntk, rows = how
     return by_row_blocks(lambda one, two: _pair_kernels(network, one, two, with_ntk), x1, x2, rows)
@@ -194,11 +209,8 @@ def _traced(*arguments: object) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
 
 
-@cache
-def _compiled(traced: bool, function: Callable[..., T], static: int | None = None) -> Callable[..., T]:
-    """Compiled, with XLA's faulty part off; a program around it has its own options, and takes none inside."""
-    options = None if traced else safe_options() or None
-    return jax.jit(function, static_argnums=() if static is None else static, compiler_options=options)
+_compiled_blocks = safe_jit(_blocks, static_argnums=3)
+_compiled_variances = safe_jit(_variances)
 
 
 def _parts(layers: Sequence[Layer]) -> Iterator[Layer]:
@@ -216,7 +228,7 @@ def _needs_all_pairs(layers: Sequence[Layer]) -> bool:
 
 
 def _values_per_pair(network: Network, shape: tuple[int, ...]) -> int:
-    """Numbers that one layer keeps for a pair of inputs: pixels, and for a quadrature all powers of the correlation."""
+    """Numbers that one layer keeps for a pair of inputs: pixels, and in a quadrature all powers of a correlation."""
     pixels = int(np.prod(shape[1:-1]))
     places = pixels**2 if _needs_all_pairs(network.layers) else pixels
     return places * max([1, *(part.num_nodes for part in _parts(network.layers) if isinstance(part, Activation))])

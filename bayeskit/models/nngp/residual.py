@@ -20,9 +20,9 @@ __all__ = ["Residual"]
 class Residual(Layer):
     r"""The sum of branches that share their input; with one branch $h$, the residual block $x + h(x)$.
 
-    Covariances and tangent kernels add, $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, because the cross terms
-    vanish: all branches but one must end in weights of their own, that is in a Dense or Conv (perhaps followed by layers
-    that keep a mean of zero: LayerNorm, Flatten, GlobalPool). :func:`residual` makes it.
+    Covariances and tangent kernels add, $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, because the cross
+    terms vanish: all branches but one must end in weights of their own, that is in a Dense or Conv (perhaps followed
+    by layers that keep a mean of zero: LayerNorm, Flatten, GlobalPool). :func:`residual` makes it.
 
     Attributes:
         branches: the layers of each; none is the identity.

@@ -61,8 +61,9 @@ def _flat(layers: Sequence[object], name: str) -> tuple[Layer, ...]:
 def residual(*branches: Layer | Network) -> Residual:
     r"""The sum of branches: with one branch $h$ the residual block $x + h(x)$.
 
-    $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, where the weights of all branches are independent. All of them
-    but one must end in a Dense or Conv; what is added must be infinitely wide, so that the raw input cannot be skipped to.
+    $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, where the weights of all branches are independent. All
+    of them but one must end in a Dense or Conv; what is added must be infinitely wide, so that the raw input cannot
+    be skipped to.
 
     Args:
         branches: a layer or a network each, with the input of the block as theirs; `identity` is a bare skip.
@@ -71,8 +72,8 @@ def residual(*branches: Layer | Network) -> Residual:
         ModelError: branches that are correlated, of different kinds, or that pass the raw input on (the last when the
             input is known, in :func:`serial` or when a kernel is computed).
 
-    Source: Yang (2019), "Tensor Programs I", for sums of branches; He et al. (2016), "Identity Mappings in Deep Residual
-    Networks".
+    Source: Yang (2019), "Tensor Programs I", for sums of branches; He et al. (2016), "Identity Mappings in Deep
+    Residual     Networks".
 
     Example:
         >>> import numpy as np
@@ -91,7 +92,10 @@ def residual(*branches: Layer | Network) -> Residual:
 
 
 def fully_connected(
-    depth: int, weight_std: ArrayLike = 1.0, bias_std: ArrayLike = 0.0, activation: Layer = relu
+    depth: int,
+    weight_std: ArrayLike | Sequence[float] = 1.0,
+    bias_std: ArrayLike | Sequence[float] = 0.0,
+    activation: Layer = relu,
 ) -> Network:
     r"""``depth`` hidden layers, and a linear readout: Dense, activation, ..., Dense.
 
@@ -123,7 +127,7 @@ def fully_connected(
     return serial(*layers[:-1])
 
 
-def _each(std: ArrayLike, num: int, name: str) -> list[ArrayLike]:
+def _each(std: ArrayLike | Sequence[float], num: int, name: str) -> list[ArrayLike]:
     if isinstance(std, int | float):
         return [std] * num
     array = jnp.asarray(std)

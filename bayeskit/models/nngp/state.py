@@ -62,6 +62,6 @@ def covariance(a: Side, b: Side, delta: Array) -> Array:
     return (first + second - delta) / 2
 
 
-def at_least(x: Array, bound: Array | float) -> Array:
+def at_least(x: Array, bound: float) -> Array:
     """``x``, but not below what mathematics allows and only rounding breaks; derivatives are those of ``x``."""
     return x + jax.lax.stop_gradient(jnp.maximum(x, bound) - x)

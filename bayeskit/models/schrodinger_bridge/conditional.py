@@ -127,7 +127,10 @@ class BridgeConditional(dist.Distribution):
         """
         expected = (*self.batch_shape, *self.event_shape)
         if jnp.shape(value)[-2:] != expected:
-            raise DataError(f"there must be one end for each start, shape (..., {expected[0]}, {expected[1]}); got {jnp.shape(value)}")
+            raise DataError(
+                f"there must be one end for each start, shape (..., {expected[0]}, {expected[1]}); "
+                f"got {jnp.shape(value)}"
+            )
         flat = jnp.reshape(value, (-1, *self.batch_shape, *self.event_shape))
         terms = jax.vmap(lambda x1: self.bridge.log_density(x1, self.x0))(flat)
         return terms.reshape(jnp.shape(value)[:-1])
