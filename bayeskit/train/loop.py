@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -40,12 +41,13 @@ class Trained(Generic[Parameters]):
 
 
 def minimise(
-    loss: Callable[[Parameters, Array], Array],
+    loss: Callable[..., Array],
     parameters: Parameters,
     *,
     key: Array,
     optimizer: optax.GradientTransformation,
     num_steps: int,
+    data: Any = None,
     held_out: Callable[[Parameters], Array] | None = None,
     block: int = 100,
     patience: int = 5,
@@ -61,6 +63,8 @@ def minimise(
         key: a JAX key.
         optimizer: from optax.
         num_steps: at most this many steps.
+        data: a pytree of arrays that the loss takes as its third argument. They are arguments of the compiled program,
+            and not constants in it; the program is kept for the next call with an equal loss and the same optimiser.
         held_out: a loss on data of its own. The best parameters by it are returned.
         block: steps between two looks at it.
         patience: looks without a new best after which the optimisation stops.
@@ -80,14 +84,8 @@ def minimise(
         True
     """
     free, fixed = eqx.partition(parameters, eqx.is_inexact_array)
-
-    def step(carry: tuple[object, object], key: Array) -> tuple[tuple[object, object], Array]:
-        free, state = carry
-        value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), key))(free)
-        updates, state = optimizer.update(gradient, state, free)
-        return (optax.apply_updates(free, updates), state), value
-
-    advance = safe_jit(lambda carry, keys: jax.lax.scan(step, carry, keys))
+    compiled = _compiled.__wrapped__ if data is None else _compiled
+    advance = compiled(loss, optimizer.update)
     judge = None if held_out is None else safe_jit(lambda free: held_out(eqx.combine(free, fixed)))
     carry, losses, looks = (
         (free, optimizer.init(free)),
@@ -97,7 +95,7 @@ def minimise(
     best, since, done = free, 0, 0
     while done < num_steps and since < patience:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(done, min(done + block, num_steps)))
-        carry, values = advance(carry, keys)
+        carry, values = advance(carry, keys, fixed, data)
         losses.append(np.asarray(values))
         _check(losses[-1], done)
         done += len(keys)
@@ -111,6 +109,24 @@ def minimise(
     return Trained(
         eqx.combine(found, fixed), np.concatenate(losses), np.array(looks if judge else []), done < num_steps
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callable[..., Any]:
+    """A block of steps as one program."""
+
+    def block(carry: Any, keys: Array, fixed: Any, data: Any) -> Any:
+        given = () if data is None else (data,)
+
+        def step(carry: Any, key: Array) -> Any:
+            free, state = carry
+            value, gradient = jax.value_and_grad(lambda free: loss(eqx.combine(free, fixed), key, *given))(free)
+            updates, state = update(gradient, state, free)
+            return (optax.apply_updates(free, updates), state), value
+
+        return jax.lax.scan(step, carry, keys)
+
+    return safe_jit(block, compile=eqx.filter_jit)
 
 
 def _check(losses: np.ndarray, done: int) -> None:

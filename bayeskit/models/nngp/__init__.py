@@ -2,9 +2,12 @@
 
 from bayeskit.models.nngp.activations import absolute as abs
 from bayeskit.models.nngp.activations import erf, gelu, identity, leaky_relu, rbf, relu, sin
+from bayeskit.models.nngp.classification import ClassificationModel, classification_model
+from bayeskit.models.nngp.classifier import SparseClassifier
 from bayeskit.models.nngp.convolution import Conv, Flatten, GlobalPool
 from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
 from bayeskit.models.nngp.evidence import EvidenceFit, maximise_evidence
+from bayeskit.models.nngp.fitted_classifier import FittedClassifier
 from bayeskit.models.nngp.hermite import Activation
 from bayeskit.models.nngp.importance import ImportancePosterior
 from bayeskit.models.nngp.layers import Dense, LayerNorm
@@ -18,9 +21,11 @@ from bayeskit.models.nngp.serial import fully_connected, residual, serial
 
 __all__ = [
     "Activation",
+    "ClassificationModel",
     "Conv",
     "Dense",
     "EvidenceFit",
+    "FittedClassifier",
     "Flatten",
     "FullyTrainedEnsemble",
     "GlobalPool",
@@ -36,7 +41,9 @@ __all__ = [
     "ScaleMixture",
     "ScaleMixturePrior",
     "ScaleNodesMixture",
+    "SparseClassifier",
     "abs",
+    "classification_model",
     "erf",
     "fully_connected",
     "gelu",
