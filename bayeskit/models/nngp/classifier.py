@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ __all__ = ["SparseClassifier"]
 
 BLOCK = 100
 """Steps that are compiled as one loop."""
+RISE = 0.01
+"""Nats a row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,25 @@ def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
 
+def warn_if_rising(bounds: np.ndarray) -> None:
+    """Warn where the bound, in nats a row, rose from the third quarter of the steps to the last.
+
+    By more than four standard errors of that difference, and by more than a hundredth of a nat, which is what a reader
+    of log losses would notice.
+    """
+    quarter = len(bounds) // 4
+    if quarter < 2:
+        return
+    before, last = bounds[-2 * quarter : -quarter], bounds[-quarter:]
+    rise, error = last.mean() - before.mean(), np.sqrt((before.var() + last.var()) / quarter)
+    if rise > max(4 * error, RISE):
+        warnings.warn(
+            f"the bound was still rising: by {rise:.3f} nats a row from the third to the last quarter of the "
+            f"{len(bounds)} steps. Raise num_steps, or learning_rate",
+            stacklevel=3,
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class SparseClassifier:
     r"""A classifier: $\sigma^2 \sim H$, $f_c \mid \sigma^2 \sim GP(0, \sigma^2 K)$ for each class, softmax likelihood.
@@ -60,7 +82,8 @@ class SparseClassifier:
     $$E_q \Bigl[\sum_i \log p(y_i \mid f(x_i)) - \mathrm{KL}(q(u \mid \sigma^2) \,\|\, p(u \mid \sigma^2))\Bigr]
       - \mathrm{KL}(q(\sigma^2) \,\|\, H) \le \log p(y),$$
 
-    by Adam on batches, with draws of $\sigma^2$ and of $f(x_i)$ (an objective of :func:`bayeskit.expectation`).
+    by Adam on batches, with draws of $\sigma^2$ and of $f(x_i)$ (an objective of :func:`bayeskit.expectation`). A fit whose
+    bound still rises at the end warns.
     The kernel is not fitted: compare kernels by :attr:`FittedClassifier.bound`.
 
     Args:
@@ -163,6 +186,7 @@ class SparseClassifier:
                 block=BLOCK,
                 report=lambda done, _: bar.update("fitting", done),
             )
+        warn_if_rising(-trained.losses)
         final = bound_by_quadrature(trained.parameters, self.scale_prior, data)
         return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)
 

@@ -1,5 +1,7 @@
 """The sparse variational classifier: against NUTS, its limits, and what it refuses."""
 
+import warnings
+
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -44,7 +46,7 @@ def nuts(prior, num_draws=600):
 def test_nuts_agrees(fit):
     """The normal law of the functions is narrower than their posterior, so that the scale comes out too small: with
     the best law for every single scale its mean log is .34 below that of NUTS on data like these. Probabilities feel it
-    less: .05 at most were measured, .01 in the mean.
+    less: .05 at most were measured, .01 in the mean; the limits, twice that, are for what would be a mistake.
     """
     model, post = nuts(PRIOR)
     truth = model.predict_proba(post, NEW)
@@ -96,6 +98,17 @@ def test_batches_find_the_same(fit):
     batched = fitted(batch_size=10, num_steps=3000)
     assert fit.bound - 0.5 < batched.bound < fit.bound + 0.1
     np.testing.assert_allclose(batched.predict_proba(NEW), fit.predict_proba(NEW), atol=0.06)
+
+
+def test_a_fit_that_is_not_finished_says_so():
+    with pytest.warns(UserWarning, match=r"still rising: by 0\.\d+ nats a row .* of the 40 steps. Raise num_steps"):
+        fitted(num_steps=40)
+
+
+def test_a_fit_that_is_finished_does_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fitted()
 
 
 def test_what_a_fit_says(fit):
