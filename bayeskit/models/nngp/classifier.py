@@ -52,7 +52,7 @@ def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
 def warn_if_rising(bounds: np.ndarray) -> None:
     """Warn where the bound, in nats a row, rose from the third quarter of the steps to the last.
 
-    By more than four standard errors of that difference, and by more than a hundredth of a nat, which is what a reader
+    By more than two standard errors of that difference, and by more than a hundredth of a nat, which is what a reader
     of log losses would notice.
     """
     quarter = len(bounds) // 4
@@ -60,7 +60,7 @@ def warn_if_rising(bounds: np.ndarray) -> None:
         return
     before, last = bounds[-2 * quarter : -quarter], bounds[-quarter:]
     rise, error = last.mean() - before.mean(), np.sqrt((before.var() + last.var()) / quarter)
-    if rise > max(4 * error, RISE):
+    if rise > max(2 * error, RISE):
         warnings.warn(
             f"the bound was still rising: by {rise:.3f} nats a row from the third to the last quarter of the "
             f"{len(bounds)} steps. Raise num_steps, or learning_rate",
@@ -82,8 +82,8 @@ class SparseClassifier:
     $$E_q \Bigl[\sum_i \log p(y_i \mid f(x_i)) - \mathrm{KL}(q(u \mid \sigma^2) \,\|\, p(u \mid \sigma^2))\Bigr]
       - \mathrm{KL}(q(\sigma^2) \,\|\, H) \le \log p(y),$$
 
-    by Adam on batches, with draws of $\sigma^2$ and of $f(x_i)$ (an objective of :func:`bayeskit.expectation`). A fit whose
-    bound still rises at the end warns.
+    by Adam on batches, with draws of $\sigma^2$ and of $f(x_i)$ (an objective of :func:`bayeskit.expectation`). A fit
+    whose bound still rises at the end warns.
     The kernel is not fitted: compare kernels by :attr:`FittedClassifier.bound`.
 
     Args:
