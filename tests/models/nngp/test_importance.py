@@ -18,7 +18,7 @@ def white(size):
     return 100.0 * np.arange(size)[:, None]
 
 
-@pytest.mark.parametrize(("size", "expected"), [(40, 280), (400, 88)])
+@pytest.mark.parametrize(("size", "expected"), [(40, 280), pytest.param(400, 88, marks=pytest.mark.slow)])
 def test_the_effective_sample_size_falls(size, expected):
     mixture = nngp.ScaleMixture(kernels.ExpSquared(1.0), BurrXII(2.0, 1.0))
     sizes = []
