@@ -17,6 +17,9 @@ from bayeskit.models.nngp.windows import PADDINGS, Window
 
 __all__ = ["Conv", "Flatten", "GlobalPool"]
 
+PIXELS = (-4, -3, -2, -1)
+"""The axes of a pair of pixels."""
+
 
 class Conv(Layer):
     r"""A convolution, with weights $N(0, \sigma_w^2 / \text{fan-in})$ and biases $N(0, \sigma_b^2)$.
@@ -153,18 +156,17 @@ class GlobalPool(Layer):
 
     def side(self, side: Side) -> Side:
         """Means over all pairs within an image."""
-        return Side(at_least(jnp.mean(side.variance, axis=(-2, -1)) - _spread_within(side), 0.0))
+        within = jnp.mean(_within(side), axis=PIXELS)
+        return Side(at_least(jnp.mean(side.variance, axis=(-2, -1)) - within / 2, 0.0))
 
     def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Means over all pairs."""
-        pixels = (-4, -3, -2, -1)
-        between = jnp.mean(pairs.delta, axis=pixels)
-        delta = at_least(between - _spread_within(a)[:, None] - _spread_within(b), 0.0)
-        ntk = None if pairs.ntk is None else jnp.mean(pairs.ntk, axis=pixels)
+        """Means over all pairs; those within either image are subtracted first, and cancel exactly for equal images."""
+        between = pairs.delta - (_within(a)[:, None] + _within(b)) / 2
+        delta = at_least(jnp.mean(between, axis=PIXELS), 0.0)
+        ntk = None if pairs.ntk is None else jnp.mean(pairs.ntk, axis=PIXELS)
         return self.side(a), self.side(b), Pairs(delta, ntk)
 
 
-def _spread_within(side: Side) -> Array:
-    """What averaging over the pixels takes from the variance."""
-    assert side.within is not None
-    return jnp.mean(side.within, axis=(-4, -3, -2, -1)) / 2
+def _within(side: Side) -> Array:
+    assert side.within is not None  # all pairs of pixels are carried where a GlobalPool follows
+    return side.within

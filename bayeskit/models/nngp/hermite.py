@@ -41,10 +41,10 @@ def _rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 class Activation(Elementwise):
     r"""A function of your own, by Gauss-Hermite quadrature.
 
-    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials and $\rho$ the
-    correlation, Mehler gives $E[\phi(u) \phi(v)] = \sum_m \alpha_m(a) \alpha_m(b) \rho^m$. The coefficients come from
-    $n$ nodes and the sum has $n$ terms, which makes it agree with the variance at $\rho = 1$; it is a polynomial in
-    $\rho$, so all its derivatives are right, where quadrature in two dimensions loses them near $\rho = \pm 1$.
+    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials and $\rho$ the correlation,
+    $E[\phi(u) \phi(v)] = \sum_m \alpha_m(a) \alpha_m(b) \rho^m$ (Mehler). The coefficients come from $n$ nodes and the
+    sum has $n$ terms, so that it agrees with the variance at $\rho = 1$; it is a polynomial in $\rho$, so that all its
+    derivatives are right, where quadrature in two dimensions loses them near $\rho = \pm 1$.
 
     This converges fast for smooth functions only. When it is made, the result and its derivative are compared with
     those of twice the nodes, for variances from 0.01 to ``max_variance``. For larger ones the kernel raises, or is NaN
