@@ -37,7 +37,7 @@ ScalePrior: TypeAlias = dist.Distribution | Array
 T = TypeVar("T")
 
 NUM_NODES = 1025
-ENOUGH = 1e-10
+ENOUGH = 1e-8
 FAR = 100.0
 WIDE_NODES = 2049
 RANGE = 350.0
@@ -161,10 +161,11 @@ def moment_grid(prior: dist.Distribution, likelihood: Likelihood, order: int) ->
 def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: ScaleGrid, size: int) -> ScaleGrid:
     r"""Nodes for a mixture that predicts: $p(\sigma^2 \mid y)$ as a sum, into its far tails.
 
-    New values far from the mean move the weights into the tails of the law of the scale, so the nodes reach to where it
-    is $e^{-100}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
-    $s = n + m$ numbers the spacing is at most $0.6 \sqrt{2 / s}$, of the deviation of $\log \sigma^2$ given $s$ values.
-    Beyond that there are as few nodes as give ten digits; inside of a compiled function, where values cannot decide,
+    New values far from the mean move the weights into the tails of the law of the scale: the nodes reach to where it is
+    $e^{-100}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
+    $s = n + m$ numbers the spacing is at most $0.3 \sqrt{2 / s}$, a part of the deviation of $\log \sigma^2$, and
+    at most 0.2. The log density is checked with half of the nodes, so half of them give eight digits, and all about
+    sixteen. Beyond that there are as few nodes as possible; inside of a compiled function, where values cannot decide,
     there are 513, and their weights are NaN where that is not enough.
     """
     grid = _wide(prior, likelihood, given)
@@ -172,8 +173,8 @@ def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: Sca
         return _checked(_every(grid, 4))
     nodes, weights = np.asarray(grid.grid.nodes), np.exp(np.asarray(grid.log_weights))
     for stride in (64, 32, 16, 8, 4, 2):
-        close = stride * (nodes[1] - nodes[0]) < 0.6 * (2 / size) ** 0.5
-        if close and abs(stride * weights[::stride].sum() - 1) < ENOUGH:
+        close = stride * (nodes[1] - nodes[0]) < min(0.2, 0.3 * (2 / size) ** 0.5)
+        if close and abs(2 * stride * weights[:: 2 * stride].sum() - 1) < ENOUGH:
             return _every(grid, stride)
     return grid
 

@@ -233,3 +233,15 @@ def test_distribution_functions_of_numbers():
         density = np.exp(np.asarray(jax.vmap(law.log_prob)(jnp.asarray(v)[:, None] * jnp.ones(6))))
         below = np.cumsum((density[1:] + density[:-1]) / 2, axis=0) * (v[1] - v[0])
         np.testing.assert_allclose(law.cdf(jnp.full(6, v[820])), below[819], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 12])
+def test_every_draw_of_a_prediction_has_a_density(size):
+    """With noise outside the density is a sum that checks itself: it must pass for what the law itself draws."""
+    x, y, x_new, _ = data(size)
+    for prior in (dist.HalfCauchy(1.0), BurrXII(2.0, 3.0)):
+        posterior = nngp.ScaleMixture(KERNEL, prior, noise="outside", noise_variance=NOISE).condition(x, y)
+        for law in (posterior.predict(x_new), posterior.predict_each(x_new)):
+            draws = law.sample(jax.random.key(0), (200,))
+            assert jnp.isfinite(law.log_prob(draws)).all()
