@@ -41,7 +41,7 @@ def _rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 class Activation(Elementwise):
     r"""A function of your own, by Gauss-Hermite quadrature.
 
-    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials and $\rho$ the correlation,
+    With $\alpha_m(a) = E[\phi(\sqrt a z) h_m(z)]$, $h_m$ the orthonormal Hermite polynomials, $\rho$ the correlation,
     $E[\phi(u) \phi(v)] = \sum_m \alpha_m(a) \alpha_m(b) \rho^m$ (Mehler). The coefficients come from $n$ nodes and the
     sum has $n$ terms, so that it agrees with the variance at $\rho = 1$; it is a polynomial in $\rho$, so that all its
     derivatives are right, where quadrature in two dimensions loses them near $\rho = \pm 1$.

@@ -171,7 +171,7 @@ def test_positive_semidefinite(name):
         assert spectrum.min() > -1e-10 * spectrum.max()
 
 
-@pytest.mark.parametrize("name", ["leaky", "own", "flatten", "pool"])
+@pytest.mark.parametrize("name", ["leaky", "own", "flatten", pytest.param("pool", marks=pytest.mark.slow)])
 def test_blocks_of_rows_are_the_whole(name):
     net, x = network(name), NETWORKS[name][1]()
 

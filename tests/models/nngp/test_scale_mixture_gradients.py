@@ -91,7 +91,7 @@ def test_equal_eigenvalues_have_a_finite_gradient():
     assert float(slope[1]) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("noise", ["inside", "outside"])
+@pytest.mark.parametrize("noise", [pytest.param("inside", marks=pytest.mark.slow), "outside"])
 @pytest.mark.parametrize("prior", [pytest.param("closed", marks=pytest.mark.slow), "burr"])
 def test_single_precision_outside(prior, noise):
     value, slope = (rule(lambda p: evidence(prior, noise, p))(POINT) for rule in (jax.jit, jax.grad))
