@@ -85,7 +85,8 @@ def _wedge(t: Array) -> Array:
 def _angle(t: Array) -> Array:
     r"""$\theta$; its derivative, infinite at both ends, is set to zero there: a smooth path has a turning point."""
     s = jnp.minimum(t, 1 - t)
-    angle = 2 * jnp.sqrt(s) * _polynomial(_coefficients(_bits(t))[0], s)
+    # the root last: XLA repeats cheap operations in each of their uses, but not a root
+    angle = jnp.sqrt(4 * s * _polynomial(_coefficients(_bits(t))[0], s) ** 2)
     return jnp.where(t > 0.5, pi - angle, angle)
 
 

@@ -10,10 +10,13 @@ import jax.numpy as jnp
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array
 
-__all__ = ["ELEMENTS", "block_rows", "by_row_blocks"]
+__all__ = ["block_rows", "by_row_blocks"]
 
-ELEMENTS = 2**24
-"""Pairs (of pixels) in a block of automatic size."""
+IN_CACHE = 2**18
+"""Numbers in a block of automatic size on a CPU: what a layer keeps of it stays in the cache."""
+
+IN_MEMORY = 2**25
+"""The same on accelerators, which want large blocks."""
 
 
 def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
@@ -23,7 +26,8 @@ def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
         MethodError: ``block_size`` is not a positive integer.
     """
     if block_size is None:
-        return max(1, min(n1, ELEMENTS // (n2 * per_pair)))
+        numbers = IN_CACHE if jax.default_backend() == "cpu" else IN_MEMORY
+        return max(1, min(n1, numbers // (n2 * per_pair)))
     if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
         raise MethodError(f"block_size must be a positive integer, the rows of a block, or None, got {block_size!r}")
     return min(n1, block_size)
