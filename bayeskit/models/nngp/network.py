@@ -110,12 +110,12 @@ class Network(Kernel):
         """The covariance of one pair of inputs, for tinygp."""
         one, two = (self._inputs(jnp.asarray(x)[None], name) for x, name in ((X1, "X1"), (X2, "X2")))
         check_alike(one, two)
-        return _compiled(_traced(self, one, two), _pair_kernels, 3)(self, one, two, False)[0][0, 0]
+        return _compiled_pair(self, one, two, False)[0][0, 0]
 
     def evaluate_diag(self, X: Array) -> Array:
         """The variance of one input, for tinygp."""
         inputs = self._inputs(jnp.asarray(X)[None], "X")
-        return _compiled(_traced(self, inputs), _variances)(self, inputs)[0]
+        return _compiled_variances(self, inputs)[0]
 
     def __call__(self, X1: Array, X2: Array | None = None) -> Array:
         """The covariance matrix, or with one argument the variances, for tinygp."""
@@ -153,7 +153,7 @@ class NtkKernel(Kernel):
         """The tangent kernel of one pair of inputs."""
         one, two = (self.network._inputs(jnp.asarray(x)[None], name) for x, name in ((X1, "X1"), (X2, "X2")))
         check_alike(one, two)
-        return _compiled(_traced(self, one, two), _pair_kernels, 3)(self.network, one, two, True)[1][0, 0]
+        return _compiled_pair(self.network, one, two, True)[1][0, 0]
 
     def __call__(self, X1: Array, X2: Array | None = None) -> Array:
         """The matrix, or with one argument its diagonal."""
@@ -212,6 +212,7 @@ def _traced(*arguments: object) -> bool:
 
 _compiled_blocks = safe_jit(_blocks, static_argnums=3)
 _compiled_variances = safe_jit(_variances)
+_compiled_pair = safe_jit(_pair_kernels, static_argnums=3)
 
 
 def _parts(layers: Sequence[Layer]) -> Iterator[Layer]:
