@@ -75,6 +75,7 @@ def test_fewer_inducing_points_lower_the_bound_a_little(fit):
     np.testing.assert_allclose(given.predict_proba(NEW), sparse.predict_proba(NEW), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_narrow_law_of_the_scale_is_a_number():
     number = fitted(1.0)
     narrow = fitted(dist.LogNormal(0.0, 1e-3), num_particles=4)

@@ -108,7 +108,7 @@ def rows(number=5):
     return Rows(*map(jnp.asarray, points.project(X)), jnp.asarray(LABELS))
 
 
-@pytest.mark.parametrize("prior", [PRIOR, 1.7])
+@pytest.mark.parametrize("prior", [PRIOR, pytest.param(1.7, marks=pytest.mark.slow)])
 def test_bound_of_batches_has_the_mean_and_the_gradient_of_the_whole(prior):
     data = rows()
     guide = some_guide()
