@@ -86,6 +86,7 @@ def network(name, w=1.3, b=0.2):
     return NETWORKS[name][0](w, b)
 
 
+@pytest.mark.smoke
 def test_golden_values():
     x = np.array([[1.0, 0.0], [0.5, 0.5]])
     found = nngp.serial(nngp.Dense(1.7**0.5, 0.2**0.5), nngp.relu, nngp.Dense(1.7**0.5, 0.2**0.5)).nngp(x)

@@ -69,6 +69,7 @@ def test_predictive_density_is_joint_minus_marginal(prior, noise):
     assert float(each.log_prob(y_new)[0]) == pytest.approx(expected, abs=1e-10)
 
 
+@pytest.mark.smoke
 def test_inverse_gamma_prediction_is_that_of_scipy():
     """MVT(joint) - MVT(marginal), both SciPy's."""
     x, y, x_new, y_new = data(12)
