@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
+from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.evidence_integral import evidence
 from bayeskit.models.nngp.scale_law import ScalePrior
@@ -66,8 +67,14 @@ class ScaleMixturePrior(dist.Distribution):
 
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
-        """The log density of responses, in float64 inside."""
+        """The log density of responses, in float64 inside.
+
+        Raises:
+            DataError: not one response for each input.
+        """
         array = jnp.asarray(value)
+        if array.shape[-1:] != self.event_shape:
+            raise DataError(f"there must be one response for each of the {len(self.x)} inputs; got shape {array.shape}")
         if array.ndim == 1:
             result, trouble = self._log_prob(array)
         else:

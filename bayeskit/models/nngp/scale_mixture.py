@@ -191,4 +191,5 @@ def _as_variance(noise_variance: object) -> Array:
         raise ModelError(f"noise_variance must be one number, got shape {number.shape}")
     if not isinstance(number, jax.core.Tracer) and not 0 <= float(number) < np.inf:
         raise ModelError(f"noise_variance must be finite and not negative, got {float(number)}")
-    return number
+    # where the kernel is large a negative one would give a number like any other, and a tracer raises nothing
+    return jnp.where(number >= 0, number, jnp.nan) if isinstance(number, jax.core.Tracer) else number

@@ -128,3 +128,22 @@ def test_importance_settings():
         nngp.ScaleMixture(KERNEL, 1.0).importance(X, Y, key=0)
     with pytest.raises(bk.MethodError, match="num_draws"):
         nngp.ScaleMixture(KERNEL, dist.HalfCauchy(1.0)).importance(X, Y, num_draws=1, key=0)
+
+
+@pytest.mark.parametrize("noise", ["inside", "outside"])
+def test_a_negative_noise_variance_is_nan_where_it_is_traced(noise):
+    """The kernel alone would make the covariance positive definite, and the value a number."""
+
+    def evidence(noise_variance):
+        law = nngp.ScaleMixture(kernels.ExpSquared(0.2), 1.0, noise=noise, noise_variance=noise_variance)
+        return law.log_marginal_likelihood(np.arange(3.0)[:, None], np.ones(3))
+
+    assert np.isnan(jax.jit(evidence)(-0.1))
+    assert np.isfinite(jax.jit(evidence)(0.1))
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3, 1)])
+def test_responses_of_another_number_are_refused(shape):
+    law = nngp.ScaleMixture(kernels.ExpSquared(0.2), 1.0, noise_variance=0.1).prior(np.arange(3.0)[:, None])
+    with pytest.raises(bk.DataError, match="one response for each of the 3 inputs"):
+        law.log_prob(np.zeros(shape))
