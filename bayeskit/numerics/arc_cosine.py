@@ -77,8 +77,7 @@ def _bits(t: Array) -> int:
 def _wedge(t: Array) -> Array:
     r"""$\sin\theta - \theta \cos\theta$."""
     s = jnp.minimum(t, 1 - t)
-    wedge = s * jnp.sqrt(s) * _polynomial(_coefficients(_bits(t))[1], s)
-    return jnp.where(t > 0.5, wedge + pi * (1 - 2 * s), wedge)
+    return s * jnp.sqrt(s) * _polynomial(_coefficients(_bits(t))[1], s) + jnp.maximum(2 * pi * t - pi, 0)
 
 
 @jax.custom_jvp
@@ -122,11 +121,11 @@ def _roots(variance: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def _opening(a: Array, b: Array, delta: Array) -> tuple[Array, Array, Array]:
-    r"""$\sqrt{ab}$, $\sqrt{b/a}$, and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, ½ if $ab = 0$."""
+def _opening(a: Array, b: Array, delta: Array) -> tuple[Array, Array]:
+    r"""$\sqrt{ab}$ and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, ½ if $ab = 0$."""
     (root_a, inverse_a, empty_a), (root_b, inverse_b, empty_b) = _roots(a), _roots(b)
     t = (delta - (root_a - root_b) ** 2) * (inverse_a / 4) * inverse_b + jnp.maximum(empty_a, empty_b)
-    return root_a * root_b, root_b * inverse_a, jnp.clip(t, 0, 1)
+    return root_a * root_b, jnp.clip(t, 0, 1)
 
 
 @jax.custom_jvp
@@ -147,24 +146,36 @@ def arc_cosine(a: Array, b: Array, delta: Array) -> Array:
         >>> float(jax.grad(arc_cosine, 2)(jnp.array(1.0), jnp.array(1.0), jnp.array(0.0)))
         0.0
     """
-    scale, _, t = _opening(a, b, delta)
+    scale, t = _opening(a, b, delta)
     return scale * _wedge(t)
 
 
 def _arc_cosine_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     a, b, delta = primals
     da, db, d_delta = (None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t for t in tangents)
-    _, ratio, t = _opening(a, b, delta)
-    change = jnp.zeros_like(t)
-    half_angle, half_sine = _angle(t) / 2, _sine(t) / 2
+    (root_a, inverse_a, _), (root_b, inverse_b, _) = _roots(a), _roots(b)
+    scale, t = _opening(a, b, delta)
+    shift, stretch = jnp.zeros_like(t), jnp.zeros_like(t)
     if d_delta is not None:
-        change = change + half_angle * d_delta
+        shift = shift + d_delta
     if da is not None:
-        change = change + (half_sine * ratio - half_angle) * da
+        shift = shift - _product(da, jnp.ones_like(b))
+        stretch = stretch + _product(da * inverse_a, root_b)
     if db is not None:
-        _, other, _ = _opening(b, a, delta)
-        change = change + (half_sine * other - half_angle) * db
-    return arc_cosine(a, b, delta), change
+        shift = shift - _product(jnp.ones_like(a), db)
+        stretch = stretch + _product(root_a, db * inverse_b)
+    return scale * _wedge(t), (_angle(t) * shift + _sine(t) * stretch) / 2
+
+
+def _product(u: Array, v: Array) -> Array:
+    """``u * v``; for a column and a row as a matrix product, whose derivative is another.
+
+    XLA computes the products with a vector of a matrix that is stored. The sums over rows and columns that the
+    derivative of a broadcast consists of it would make with all that leads up to the matrix once more in each.
+    """
+    if u.ndim == v.ndim == 2 and u.shape[1] == v.shape[0] == 1 and u.size > 1 and v.size > 1:
+        return jnp.matmul(u, v, precision=jax.lax.Precision.HIGHEST)
+    return u * v
 
 
 arc_cosine.defjvp(_arc_cosine_jvp, symbolic_zeros=True)

@@ -1,22 +1,33 @@
-"""Kernel matrices in blocks of rows, so that what a layer needs beside the result stays small."""
+"""Kernel matrices in blocks, so that what a layer needs beside the result stays small, and stays in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayeskit._errors import MethodError
 from bayeskit._typing import Array
 
-__all__ = ["block_rows", "by_row_blocks"]
+__all__ = ["KernelFunction", "block_rows", "by_row_blocks", "by_tiles", "in_tiles"]
+
+KernelFunction: TypeAlias = Callable[[Array, Array], tuple[Array, ...]]
+"""Matrices `(n1, n2)` of two sets of inputs."""
 
 IN_CACHE = 2**18
 """Numbers in a block of automatic size on a CPU: what a layer keeps of it stays in the cache."""
 
 IN_MEMORY = 2**25
 """The same on accelerators, which want large blocks."""
+
+TILES = 8
+"""On a side of a symmetric matrix, of which little more than half is then computed."""
+
+VECTOR = 16
+"""The rows of a tile are a multiple of this, of which vectors of the processor are parts."""
 
 
 def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
@@ -26,26 +37,83 @@ def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
         MethodError: ``block_size`` is not a positive integer.
     """
     if block_size is None:
-        numbers = IN_CACHE if jax.default_backend() == "cpu" else IN_MEMORY
-        return max(1, min(n1, numbers // (n2 * per_pair)))
+        return max(1, min(n1, _numbers() // (n2 * per_pair)))
     if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
         raise MethodError(f"block_size must be a positive integer, the rows of a block, or None, got {block_size!r}")
     return min(n1, block_size)
 
 
-def by_row_blocks(
-    function: Callable[[Array, Array], tuple[Array, ...]], x1: Array, x2: Array, size: int
-) -> tuple[Array, ...]:
+def in_tiles(n: int, per_pair: int) -> bool:
+    """Whether a symmetric matrix is better computed by tiles than by blocks of rows.
+
+    It is not if one block holds all, in small matrices, and in matrices so large that putting tiles together, which
+    needs the memory of two more, could fail.
+    """
+    return n >= TILES * VECTOR and _numbers() < n**2 * per_pair and n**2 <= IN_MEMORY
+
+
+def _numbers() -> int:
+    return IN_CACHE if jax.default_backend() == "cpu" else IN_MEMORY
+
+
+def by_row_blocks(function: KernelFunction, x1: Array, x2: Array, size: int) -> tuple[Array, ...]:
     """``function`` of blocks of rows of ``x1`` and all of ``x2``, put together.
 
     A block is computed again in the backward pass of a derivative, so that only one keeps its intermediate values.
     """
     n = x1.shape[0]
-    checkpointed = jax.checkpoint(function)
     if size >= n:
-        return checkpointed(x1, x2)
+        return jax.checkpoint(function)(x1, x2)
+    blocks, columns = _in_columns(x1, size), jnp.moveaxis(x2, 0, -1)
+    of_block = jax.checkpoint(lambda k: _apart(function, k, blocks[k], columns))
+    found = jax.lax.map(of_block, jnp.arange(blocks.shape[0]))
+    return tuple(part.reshape(-1, *part.shape[2:])[:n] for part in found)
+
+
+def by_tiles(function: KernelFunction, x: Array) -> tuple[Array, ...]:
+    """The symmetric matrices ``function(x, x)``, of which only the tiles on and below the diagonal are computed."""
+    n = x.shape[0]
+    blocks = _in_columns(x, VECTOR * -(-n // (TILES * VECTOR)))
+    places = np.tril_indices(blocks.shape[0])
+    of_tile = jax.checkpoint(lambda tile: _apart(function, tile[0], blocks[tile[0]], blocks[tile[1]]))
+    found = jax.lax.map(of_tile, tuple(map(jnp.asarray, places)))
+    return tuple(_together(part, places, n) for part in found)
+
+
+def _together(tiles: Array, places: tuple[np.ndarray, ...], n: int) -> Array:
+    """A symmetric matrix from the tiles of its lower triangle, of which the last ones of a side are cut."""
+    size = tiles.shape[1]
+    place = {
+        (int(i), int(j)): tile[0] for i, j, tile in zip(*places, jax.lax.split(tiles, [1] * len(tiles)), strict=True)
+    }
+    ends = [min(size, n - start) for start in range(0, n, size)]
+
+    def tile(i: int, j: int) -> Array:
+        return place[i, j][: ends[i], : ends[j]] if i >= j else tile(j, i).T
+
+    everywhere = range(len(ends))
+    return jnp.concatenate([jnp.concatenate([tile(i, j) for j in everywhere], axis=1) for i in everywhere])
+
+
+def _in_columns(x: Array, size: int) -> Array:
+    """Blocks of rows as `(blocks, ..., rows)`: the inner loops run over inputs. The last row fills the last block."""
+    n = x.shape[0]
     num = -(-n // size)
-    padded = jnp.concatenate([x1, jnp.broadcast_to(x1[-1:], (num * size - n, *x1.shape[1:]))])
-    blocks = padded.reshape(num, size, *x1.shape[1:])
-    found = jax.lax.map(lambda rows: checkpointed(rows, x2), blocks)
-    return tuple(part.reshape(num * size, *part.shape[2:])[:n] for part in found)
+    padded = jnp.concatenate([x, jnp.broadcast_to(x[-1:], (num * size - n, *x.shape[1:]))])
+    return jnp.moveaxis(padded.reshape(num, size, *x.shape[1:]), 1, -1)
+
+
+def _apart(function: KernelFunction, place: Array, one: Array, two: Array) -> tuple[Array, ...]:
+    """``function`` of two blocks, as a program of its own.
+
+    XLA would put reading a block, at a place that is only known at run time, into the loop over its pairs, and does
+    not vectorise that loop then. The branch of a conditional is not taken apart; this one is always taken.
+    """
+
+    def kernel(one: Array, two: Array) -> tuple[Array, ...]:
+        return function(jnp.moveaxis(one, -1, 0), jnp.moveaxis(two, -1, 0))
+
+    def never(one: Array, two: Array) -> tuple[Array, ...]:
+        return tuple(jnp.zeros(part.shape, part.dtype) for part in jax.eval_shape(kernel, one, two))
+
+    return jax.lax.cond(place >= 0, kernel, never, one, two)

@@ -12,7 +12,7 @@ from tinygp.kernels import Kernel
 
 from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.models.nngp.blocks import block_rows, by_row_blocks
+from bayeskit.models.nngp.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.convolution import GlobalPool
 from bayeskit.models.nngp.hermite import Activation
@@ -45,10 +45,10 @@ class Network(Kernel):
     and they may be traced values, as those drawn by `numpyro.sample` are. Without a last `Dense` the kernels are those
     of the features of the last layer.
 
-    Large matrices are computed by blocks of rows, and so are their derivatives: beside the result only one block is in
-    memory. Equal inputs have exactly the correlation one, and gradients are finite there; the tangent kernel of a
-    piecewise linear activation has a kink there, at which its derivative by the inputs is set to the mean of both
-    sides.
+    Large matrices are computed by blocks, and so are their derivatives: beside the result only one block is in memory,
+    or, for the symmetric ones up to n = 5,000, two more matrices of its size. Equal inputs have exactly the
+    correlation one, and gradients are finite there; the tangent kernel of a piecewise linear activation has a kink
+    there, at which its derivative by the inputs is set to the mean of both sides.
 
     Attributes:
         layers: in order.
@@ -76,7 +76,7 @@ class Network(Kernel):
 
         Args:
             x1: inputs.
-            x2: other inputs; the same if left out.
+            x2: other inputs; the same if left out, which is faster.
             block_size: rows computed at a time; chosen by size if left out.
 
         Raises:
@@ -136,10 +136,15 @@ class Network(Kernel):
         self, x1: ArrayLike, x2: ArrayLike | None, block_size: int | None, with_ntk: bool
     ) -> tuple[Array, ...]:
         first = self._inputs(x1, "x1")
-        second = first if x2 is None else self._inputs(x2, "x2")
-        check_alike(first, second)
-        rows = block_rows(first.shape[0], second.shape[0], _values_per_pair(self, first.shape), block_size)
-        found = _compiled_blocks(self, first, second, (with_ntk, rows))
+        per_pair, n = _values_per_pair(self, first.shape), first.shape[0]
+        same = x2 is None or x2 is x1
+        if same and block_size is None and in_tiles(n, per_pair):
+            found = _compiled_tiles(self, first, with_ntk)
+        else:
+            second = first if same else self._inputs(x2, "x2")
+            check_alike(first, second)
+            rows = block_rows(n, second.shape[0], per_pair, block_size)
+            found = _compiled_blocks(self, first, second, (with_ntk, rows))
         _check_known(self, found)
         return found
 
@@ -206,11 +211,25 @@ def _blocks(network: Network, x1: Array, x2: Array, how: tuple[bool, int]) -> tu
     return by_row_blocks(lambda one, two: _pair_kernels(network, one, two, with_ntk), x1, x2, rows)
 
 
+def _tiles(network: Network, x: Array, with_ntk: bool) -> tuple[Array, ...]:
+    per_pair = _values_per_pair(network, x.shape)
+
+    def pairs(one: Array, two: Array) -> tuple[Array, ...]:
+        return _pair_kernels(network, one, two, with_ntk)
+
+    def tile(one: Array, two: Array) -> tuple[Array, ...]:
+        rows = block_rows(one.shape[0], two.shape[0], per_pair, None)
+        return pairs(one, two) if rows == one.shape[0] else by_row_blocks(pairs, one, two, rows)
+
+    return by_tiles(tile, x)
+
+
 def _traced(*arguments: object) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
 
 
 _compiled_blocks = safe_jit(_blocks, static_argnums=3)
+_compiled_tiles = safe_jit(_tiles, static_argnums=2)
 _compiled_variances = safe_jit(_variances)
 _compiled_pair = safe_jit(_pair_kernels, static_argnums=3)
 

@@ -1,0 +1,70 @@
+"""Symmetric kernel matrices by tiles of their lower triangle, against blocks of rows of the same inputs given twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayeskit.models import nngp
+from bayeskit.models.nngp import blocks, network
+
+X = np.random.default_rng(0).normal(size=(11, 3))
+IMAGES = np.random.default_rng(0).normal(size=(11, 3, 3, 2))
+
+
+def deep(w):
+    return nngp.fully_connected(2, w, 0.3)
+
+
+def shallow(w):
+    return nngp.fully_connected(1, w, 0.3)
+
+
+def convolutional(w):
+    return nngp.serial(nngp.Conv((2, 2), w, 0.1), nngp.relu, nngp.Flatten(), nngp.Dense(w))
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """Tiles of four inputs, in blocks of two rows; the last tile is cut."""
+    taken = []
+    monkeypatch.setattr(blocks, "TILES", 4)
+    monkeypatch.setattr(blocks, "VECTOR", 2)
+    monkeypatch.setattr(blocks, "IN_CACHE", 8)
+    monkeypatch.setattr(network, "by_tiles", lambda *args: taken.append(args) or blocks.by_tiles(*args))
+    jax.clear_caches()
+    yield
+    assert taken
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize(("make", "x"), [(deep, X), (convolutional, IMAGES)])
+def test_tiles_are_the_whole(make, x):
+    weights = np.random.default_rng(1).normal(size=(2, 11, 11))
+
+    def total(w, x, twice):
+        kernels = make(w).nngp_and_ntk(x, x + 0 if twice else None)
+        return sum((k * g).sum() for k, g in zip(kernels, weights, strict=True)), kernels
+
+    found, rows = (
+        jax.value_and_grad(total, (0, 1), has_aux=True)(1.3, jnp.asarray(x), twice) for twice in (False, True)
+    )
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(rows), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-7, atol=1e-12)
+
+
+def test_transformations():
+    weights = jnp.array([0.7, 1.3])
+    expected = jnp.stack([shallow(w).nngp(X, X + 0) for w in weights])
+    np.testing.assert_allclose(jax.vmap(lambda w: shallow(w).nngp(X))(weights), expected, rtol=1e-12)
+    forward = jax.jacfwd(lambda w: shallow(w).nngp(X))(1.3)
+    np.testing.assert_allclose(forward, jax.jacfwd(lambda w: shallow(w).nngp(X, X + 0))(1.3), rtol=1e-10, atol=1e-12)
+    second = jax.jit(jax.hessian(lambda w: shallow(w).nngp(X).sum()))(1.3)
+    np.testing.assert_allclose(second, jax.hessian(lambda w: shallow(w).nngp(X, X + 0).sum())(1.3), rtol=1e-9)
+
+
+def test_the_same_inputs_twice_are_seen():
+    x = jnp.asarray(X)
+    kernel = shallow(1.3)(x, x)
+    np.testing.assert_array_equal(np.tril(kernel, -4), np.triu(kernel, 4).T)
+    np.testing.assert_allclose(kernel, kernel.T, rtol=1e-14)
