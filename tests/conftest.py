@@ -6,11 +6,14 @@
 * the array shapes in bayeskit's signatures are checked at every call (jaxtyping with beartype).
 * XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.numerics.miscompilation`).
 * XLA's multi-threaded Eigen loops are off: several programs at once can exhaust its thread pool and wait forever.
+* XLA compiles quickly and not well, which halves the time of the tests: they run thousands of programs, once each. With
+  ``XLA_FLAGS=--xla_backend_optimization_level=3`` it compiles as it does for users.
 """
 
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +23,10 @@ if "xla_cpu_multi_thread_eigen" not in flags:
     flags = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
 if "ynn_fusion" not in flags:
     flags += " --xla_cpu_experimental_ynn_fusion_type="
+if "xla_backend_optimization_level" not in flags:
+    flags += " --xla_backend_optimization_level=0"
+    if version("jax").startswith("0.10."):  # later versions do not know it, and stop
+        flags += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = flags
 os.environ.setdefault("PJRT_NPROC", "16")  # factorisations wait on XLA's workers: more workers than waiting programs
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))

@@ -21,8 +21,7 @@ def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positiv
     """A scalar hyperparameter.
 
     Raises:
-        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (not seen inside of a compiled
-        function).
+        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (inside of a compiled function: NaN).
     """
     array = jnp.asarray(value)
     if array.ndim != 0:
@@ -32,7 +31,10 @@ def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positiv
         if not np.isfinite(number) or (least is not None and number < least) or (positive and number == 0):
             must = "finite" if least is None else "finite and positive" if positive else "finite and not negative"
             raise ModelError(f"{name} must be {must}, got {number}")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    if isinstance(array, jax.core.Tracer) and least is not None:
+        array = jnp.where(array > least if positive else array >= least, array, jnp.nan)
+    return array
 
 
 class Layer(eqx.Module):
@@ -65,7 +67,7 @@ class Dense(Layer):
         bias_std: $\sigma_b \ge 0$.
 
     Raises:
-        ModelError: negative, NaN or not a scalar.
+        ModelError: negative, NaN or not a scalar (inside of a compiled function a negative one makes the kernel NaN).
 
     Sources: Lee et al. (2018), "Deep Neural Networks as Gaussian Processes"; Jacot, Gabriel and Hongler (2018), "Neural
     Tangent Kernel", theorem 1.

@@ -1,5 +1,6 @@
 """What cannot be computed says so: inputs, settings, and layers that cannot follow each other."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -125,3 +126,10 @@ def test_networks_that_do_not_fit_their_inputs(network, x, message):
     for kernel in (network.nngp, network.variance):
         with pytest.raises(ModelError, match=message):
             kernel(x)
+
+
+def test_what_a_compiled_function_cannot_refuse_is_not_a_number():
+    kernel = jax.jit(lambda w, b: nngp.serial(nngp.Dense(w, b)).nngp(np.ones((1, 1)))[0, 0])
+    assert np.isnan(kernel(-1.0, 0.0))
+    assert np.isnan(kernel(1.0, -1.0))
+    assert kernel(2.0, 0.0) == 4
