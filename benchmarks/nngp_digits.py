@@ -1,6 +1,6 @@
 """Digits of scikit-learn, 1,000 to learn from: scale mixtures against Gaussian processes with the same kernel.
 
-    python benchmarks/nngp_digits.py [--splits 10] [--inducing 150] [--steps 1500]
+    python benchmarks/nngp_digits.py [--splits 10] [--inducing 100] [--steps 1000]
 
 The kernel is that of an infinitely wide network, three times (3 × 3 convolution, ReLU), then flatten and dense,
 He-scaled (weight_std = sqrt 2, bias_std = 0.1), on pixels from 0 to 1. It is fixed by that convention and not fitted;
@@ -197,8 +197,8 @@ def report(splits: list[dict[str, dict[str, float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--inducing", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--inducing", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=1000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:  # the splits share their compiled programs
         jax.config.update("jax_compilation_cache_dir", folder)

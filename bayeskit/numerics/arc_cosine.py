@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
+from bayeskit.numerics.products import outer
 
 __all__ = ["arc_cosine"]
 
@@ -75,8 +76,8 @@ def _bits(t: Array) -> int:
 
 
 def _wedge(t: Array) -> Array:
-    r"""$\sin\theta - \theta \cos\theta$."""
-    s = jnp.minimum(t, 1 - t)
+    r"""$\sin\theta - \theta \cos\theta$; beyond [0, 1], where only rounding leads, as at the ends."""
+    s = jnp.maximum(jnp.minimum(t, 1 - t), 0)
     return s * jnp.sqrt(s) * _polynomial(_coefficients(_bits(t))[1], s) + jnp.maximum(2 * pi * t - pi, 0)
 
 
@@ -122,10 +123,9 @@ def _roots(variance: Array) -> tuple[Array, Array, Array]:
 
 
 def _opening(a: Array, b: Array, delta: Array) -> tuple[Array, Array]:
-    r"""$\sqrt{ab}$ and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, ½ if $ab = 0$."""
-    (root_a, inverse_a, empty_a), (root_b, inverse_b, empty_b) = _roots(a), _roots(b)
-    t = (delta - (root_a - root_b) ** 2) * (inverse_a / 4) * inverse_b + jnp.maximum(empty_a, empty_b)
-    return root_a * root_b, jnp.clip(t, 0, 1)
+    r"""$\sqrt{ab}$ and $t = \frac{\delta - (\sqrt a - \sqrt b)^2}{4 \sqrt{ab}}$, but for rounding; 0 if $ab = 0$."""
+    (root_a, inverse_a, _), (root_b, inverse_b, _) = _roots(a), _roots(b)
+    return root_a * root_b, (delta - (root_a - root_b) ** 2) * (inverse_a / 4) * inverse_b
 
 
 @jax.custom_jvp
@@ -153,29 +153,18 @@ def arc_cosine(a: Array, b: Array, delta: Array) -> Array:
 def _arc_cosine_jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     a, b, delta = primals
     da, db, d_delta = (None if isinstance(t, jax.custom_derivatives.SymbolicZero) else t for t in tangents)
-    (root_a, inverse_a, _), (root_b, inverse_b, _) = _roots(a), _roots(b)
-    scale, t = _opening(a, b, delta)
+    (root_a, inverse_a, empty_a), (root_b, inverse_b, empty_b) = _roots(a), _roots(b)
+    t = jnp.clip(_opening(a, b, delta)[1] + jnp.maximum(empty_a, empty_b), 0, 1)
     shift, stretch = jnp.zeros_like(t), jnp.zeros_like(t)
     if d_delta is not None:
         shift = shift + d_delta
     if da is not None:
-        shift = shift - _product(da, jnp.ones_like(b))
-        stretch = stretch + _product(da * inverse_a, root_b)
+        shift = shift - outer(da, jnp.ones_like(b))
+        stretch = stretch + outer(da * inverse_a, root_b)
     if db is not None:
-        shift = shift - _product(jnp.ones_like(a), db)
-        stretch = stretch + _product(root_a, db * inverse_b)
-    return scale * _wedge(t), (_angle(t) * shift + _sine(t) * stretch) / 2
-
-
-def _product(u: Array, v: Array) -> Array:
-    """``u * v``; for a column and a row as a matrix product, whose derivative is another.
-
-    XLA computes the products with a vector of a matrix that is stored. The sums over rows and columns that the
-    derivative of a broadcast consists of it would make with all that leads up to the matrix once more in each.
-    """
-    if u.ndim == v.ndim == 2 and u.shape[1] == v.shape[0] == 1 and u.size > 1 and v.size > 1:
-        return jnp.matmul(u, v, precision=jax.lax.Precision.HIGHEST)
-    return u * v
+        shift = shift - outer(jnp.ones_like(a), db)
+        stretch = stretch + outer(root_a, db * inverse_b)
+    return arc_cosine(a, b, delta), (_angle(t) * shift + _sine(t) * stretch) / 2
 
 
 arc_cosine.defjvp(_arc_cosine_jvp, symbolic_zeros=True)

@@ -23,7 +23,7 @@ IN_CACHE = 2**18
 IN_MEMORY = 2**25
 """The same on accelerators, which want large blocks."""
 
-TILES = 8
+TILES = 6
 """On a side of a symmetric matrix, of which little more than half is then computed."""
 
 VECTOR = 16
@@ -73,11 +73,16 @@ def by_row_blocks(function: KernelFunction, x1: Array, x2: Array, size: int) -> 
 def by_tiles(function: KernelFunction, x: Array) -> tuple[Array, ...]:
     """The symmetric matrices ``function(x, x)``, of which only the tiles on and below the diagonal are computed."""
     n = x.shape[0]
-    blocks = _in_columns(x, VECTOR * -(-n // (TILES * VECTOR)))
-    places = np.tril_indices(blocks.shape[0])
-    of_tile = jax.checkpoint(lambda tile: _apart(function, tile[0], blocks[tile[0]], blocks[tile[1]]))
-    found = jax.lax.map(of_tile, tuple(map(jnp.asarray, places)))
-    return tuple(_together(part, places, n) for part in found)
+    size = VECTOR * -(-n // (TILES * VECTOR))
+    places = np.tril_indices(-(-n // size))
+
+    @jax.checkpoint  # so that the loop of the derivative does not wait for that of the value
+    def every_tile(x: Array) -> tuple[Array, ...]:
+        blocks = _in_columns(x, size)
+        of_tile = jax.checkpoint(lambda tile: _apart(function, tile[0], blocks[tile[0]], blocks[tile[1]]))
+        return jax.lax.map(of_tile, tuple(map(jnp.asarray, places)))
+
+    return tuple(_together(part, places, n) for part in every_tile(x))
 
 
 def _together(tiles: Array, places: tuple[np.ndarray, ...], n: int) -> Array:

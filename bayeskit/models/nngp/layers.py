@@ -13,6 +13,7 @@ from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.state import Pairs, Side, covariance, of_pixels, spread
+from bayeskit.numerics.products import scaled
 
 __all__ = ["Dense", "Layer", "LayerNorm", "parameter"]
 
@@ -102,7 +103,7 @@ class Dense(Layer):
     def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
         """Moments."""
         a, b = self.side(a), self.side(b)
-        delta = self.weight_std**2 * pairs.delta
+        delta = scaled(self.weight_std**2, pairs.delta)
         if pairs.ntk is None:
             return a, b, Pairs(delta)
         return a, b, Pairs(delta, covariance(a, b, delta) + self.weight_std**2 * pairs.ntk)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
+from bayeskit.numerics.products import outer
 
 __all__ = ["Pairs", "Side", "at_least", "covariance", "of_pixels", "spread"]
 
@@ -59,7 +60,7 @@ def of_pixels(side: Side) -> tuple[Array, Array]:
 def covariance(a: Side, b: Side, delta: Array) -> Array:
     r"""$(K_{11} + K_{22} - \delta) / 2$."""
     first, second = spread(a, b)
-    return (first + second - delta) / 2
+    return (outer(first, jnp.ones_like(second)) + outer(jnp.ones_like(first), second) - delta) / 2
 
 
 def at_least(x: Array, bound: float) -> Array:
