@@ -137,11 +137,10 @@ class Network(Kernel):
     ) -> tuple[Array, ...]:
         first = self._inputs(x1, "x1")
         per_pair, n = _values_per_pair(self, first.shape), first.shape[0]
-        same = x2 is None or x2 is x1
-        if same and block_size is None and in_tiles(n, per_pair):
+        second = first if x2 is None or x2 is x1 else self._inputs(x2, "x2")
+        if second is first and block_size is None and in_tiles(n, per_pair):
             found = _compiled_tiles(self, first, with_ntk)
         else:
-            second = first if same else self._inputs(x2, "x2")
             check_alike(first, second)
             rows = block_rows(n, second.shape[0], per_pair, block_size)
             found = _compiled_blocks(self, first, second, (with_ntk, rows))

@@ -122,7 +122,11 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("erf", "layer norm") else name for name in NETWORKS]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("erf", "layer norm", "pool") else name
+        for name in NETWORKS
+    ],
 )
 def test_finite_networks(name):
     apply, shapes, shape, network = NETWORKS[name]
