@@ -33,7 +33,7 @@ def scaled(factor: Array, x: Array) -> Array:
 
     Example:
         >>> x = jnp.arange(6.0).reshape(2, 3)
-        >>> float(jax.grad(lambda factor: scaled(factor, x).sum())(2.0))
+        >>> float(jax.grad(lambda factor: scaled(factor, x).sum())(jnp.array(2.0)))
         15.0
     """
     return factor * x

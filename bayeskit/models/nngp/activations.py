@@ -265,7 +265,7 @@ def rbf(gamma: ArrayLike = 1.0) -> Rbf:
         >>> from bayeskit.models import nngp
         >>> network = nngp.serial(nngp.Dense(), nngp.rbf(0.5))
         >>> x = np.array([[0.0], [1.0]])
-        >>> np.asarray(network.nngp(x)).round(4).tolist()
+        >>> np.asarray(network.nngp(x), float).round(4).tolist()
         [[1.0, 0.6065], [0.6065, 1.0]]
     """
     return Rbf(parameter(gamma, "gamma of rbf", positive=True))
