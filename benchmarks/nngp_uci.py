@@ -18,8 +18,9 @@ over the splits, with the standard error over them. Tables of more than --eviden
 hyperparameters on that many random rows of the training part, and predict from all of it. wine_red repeats 240 of its
 1,599 rows: small noise then predicts the repeated ones exactly; the row "new" leaves test rows out that stand in the
 training part. --train keeps only so many random rows of the training part: small data. --noise is where the evidence
-of the first model is climbed from; of several starts the one that ends with most evidence is kept, and the other models
-start from its end. Repeated rows give the evidence a second maximum, without end, at noise zero (--noise 0.05 1e-4).
+is climbed from: the first model from the first value, the others from where the model before them ended, and all from
+the further values; what ends with most evidence is kept. Repeated rows give the evidence a second maximum, without end,
+at noise zero (--noise 0.05 1e-4).
 """
 
 from __future__ import annotations
@@ -87,18 +88,17 @@ def evaluate(table, depth, split, settings):
     some = slice(None)
     if len(y) > settings.evidence_rows:
         some = np.random.default_rng(split).choice(len(y), settings.evidence_rows, replace=False)
-    starts = [{"bias_std": np.full(depth + 1, 0.5), "noise": noise} for noise in settings.noise]
+    first, *others = [{"bias_std": np.full(depth + 1, 0.5), "noise": noise} for noise in settings.noise]
     rows = {}
     for name, scale in MODELS.items():
         begin = time.perf_counter()
-        if name == "best scale":
-            starts = [{**start, "scale": 1.0} for start in starts]
+        starts = [{**start, "scale": 1.0} if name == "best scale" else start for start in (first, *others)]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the evidence still rises")  # repeated rows: noise towards zero
             fits = [nngp.maximise_evidence(builder(depth, scale), start, x[some], y[some]) for start in starts]
         fit = max(fits, key=lambda fit: fit.log_marginal_likelihood)
         # where the next model starts; the noise may go down from there by maximise_evidence's factor of 1e6
-        starts = [{"bias_std": fit.parameters["bias_std"], "noise": max(fit.parameters["noise"], 1e-4)}]
+        first = {"bias_std": fit.parameters["bias_std"], "noise": max(fit.parameters["noise"], 1e-4)}
         posterior = fit.mixture.condition(x, y)
         law = posterior.predict_each(x_test, include_noise=True)
         log_density = np.asarray(law.log_prob(y_test))
