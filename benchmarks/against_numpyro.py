@@ -86,9 +86,16 @@ def main() -> None:
     """Print one line a case."""
     weight = lambda w: lambda: numpyro.sample("z", mixture(w))  # noqa: E731
     cases = {
-        "ELBO, Bernoulli guide": (exact_elbo, bk.elbo(), Trace_ELBO(), model, bernoulli, 0.4),
-        "two-particle Rényi bound": (exact_renyi, bk.renyi_bound(0.0, 2), RenyiELBO(0.0, 2), model, bernoulli, 0.4),
-        "weight of a mixture guide": (exact_mixture, bk.elbo(4), Trace_ELBO(), normal_model, weight, 0.3),
+        "ELBO, Bernoulli guide": (exact_elbo, bk.objectives.ELBO(), Trace_ELBO(), model, bernoulli, 0.4),
+        "two-particle Rényi bound": (
+            exact_renyi,
+            bk.objectives.Renyi(0.0, 2),
+            RenyiELBO(0.0, 2),
+            model,
+            bernoulli,
+            0.4,
+        ),
+        "weight of a mixture guide": (exact_mixture, bk.objectives.ELBO(4), Trace_ELBO(), normal_model, weight, 0.3),
     }
     print(f"{'gradient of':28}{'truth':>9}{'bayeskit':>10}{'± s.e.':>8}{'NumPyro':>10}{'± s.e.':>8}")
     for name, (exact, objective, loss, program, guide, at) in cases.items():

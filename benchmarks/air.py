@@ -30,10 +30,10 @@ import bayeskit as bk
 BATCH, RATE, TRAIN, TEST = 64, 1e-3, 20_000, 2_000
 PARTS, CHECKPOINTS = 8, (1, 2, 4, 8)
 ROWS = {  # estimator of the presences, particles
-    "enumeration": (bk.enumeration(), 1),
-    "measure-valued": (bk.measure_valued(), 1),
-    "score": (bk.score(), 1),
-    "score, mean of 4": (bk.score(), 4),
+    "enumeration": (bk.estimators.Enumeration(), 1),
+    "measure-valued": (bk.estimators.MeasureValued(), 1),
+    "score": (bk.estimators.Score(), 1),
+    "score, mean of 4": (bk.estimators.Score(), 4),
 }
 
 
@@ -42,8 +42,8 @@ def bound(estimator: bk.Estimator, num_particles: int) -> Callable:
 
     def objective(p: Parameters, canvas: jax.Array) -> jax.Array:
         ink: list[jax.Array] = []
-        chosen = bk.estimators(lambda: guide(p, canvas, ink), presences(estimator))
-        return bk.elbo(num_particles)(lambda: model(p, canvas, ink), chosen)
+        chosen = bk.with_estimators(lambda: guide(p, canvas, ink), presences(estimator))
+        return bk.objectives.ELBO(num_particles)(lambda: model(p, canvas, ink), chosen)
 
     each = jax.vmap(bk.expectation(objective), (0, None, 0))
     return lambda key, p, batch: jnp.mean(each(jax.random.split(key, len(batch)), p, batch))

@@ -68,7 +68,7 @@ def choices(
 
 
 def presences(estimator: bk.Estimator) -> dict[str, bk.Estimator]:
-    """The same estimator for all presences, for `bk.estimators`."""
+    """The same estimator for all presences, for `bk.with_estimators`."""
     return {f"present{step}": estimator for step in range(STEPS)}
 
 

@@ -28,7 +28,11 @@ from air_programs import APPEARANCE, NOISE, STEPS, Parameters, canvases, decode,
 
 import bayeskit as bk
 
-ESTIMATORS = {"score": bk.score(), "enumeration": bk.enumeration(), "measure-valued": bk.measure_valued()}
+ESTIMATORS = {
+    "score": bk.estimators.Score(),
+    "enumeration": bk.estimators.Enumeration(),
+    "measure-valued": bk.estimators.MeasureValued(),
+}
 
 
 def log_normal(x: jax.Array, loc: jax.Array | float, scale: jax.Array | float) -> jax.Array:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import full_covariance
 
@@ -42,7 +42,7 @@ PAPER = {2: (0.03, 0.05, 0.07), 16: (0.08, 0.09, 0.11), 64: (0.28, 0.24, 0.21), 
 LEVELS = (0.1, 1.0, 10.0)
 
 
-def true_bridge(dimension: int, epsilon: float, seed: int) -> bk.Bridge:
+def true_bridge(dimension: int, epsilon: float, seed: int) -> schrodinger_bridge.Bridge:
     """The bridge of a random mixture potential, in float64."""
     generator = np.random.default_rng(seed)
     means = generator.normal(size=(COMPONENTS, dimension))
@@ -52,10 +52,10 @@ def true_bridge(dimension: int, epsilon: float, seed: int) -> bk.Bridge:
     covariances = np.einsum("kij,kj,klj->kil", rotations, spectrum, rotations)
     weights = jnp.full(COMPONENTS, -np.log(COMPONENTS))
     mixture = GaussianMixture(weights, jnp.asarray(means), full_covariance(jnp.asarray(covariances)))
-    return bk.Bridge.from_potential(mixture, epsilon)
+    return schrodinger_bridge.Bridge.from_potential(mixture, epsilon)
 
 
-def as_float(bridge: bk.Bridge, dtype: type) -> bk.Bridge:
+def as_float(bridge: schrodinger_bridge.Bridge, dtype: type) -> schrodinger_bridge.Bridge:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), dtype), bridge)
 
 
@@ -71,14 +71,14 @@ def bures(one: jax.Array, two: jax.Array) -> jax.Array:
     return (jnp.trace(one) + jnp.trace(two)) / 2 - jnp.sum(cross)
 
 
-def unexplained(fitted: bk.Bridge, true: bk.Bridge, num: int) -> float:
+def unexplained(fitted: schrodinger_bridge.Bridge, true: schrodinger_bridge.Bridge, num: int) -> float:
     """CBW2-UVP in percent."""
 
     def total_variance() -> jax.Array:
         x0 = jax.random.normal(jax.random.key(98), (20_000, true.r.shape[1]), jnp.float64)
         return jnp.sum(jnp.var(true.sample(x0, key=97), axis=0))
 
-    def gap(fitted: bk.Bridge, true: bk.Bridge, x0: jax.Array) -> jax.Array:
+    def gap(fitted: schrodinger_bridge.Bridge, true: schrodinger_bridge.Bridge, x0: jax.Array) -> jax.Array:
         (mean, spread), (other, other_spread) = fitted.moments(x0[None]), true.moments(x0[None])
         return jnp.sum((mean - other) ** 2) / 2 + bures(spread[0], other_spread[0])
 
@@ -101,7 +101,9 @@ def row(dimension: int, epsilon: float, seed: int, num_samples: int, num_steps: 
         of_start, of_plan = jax.random.split(key)
         return single.sample(start(of_start, num), key=of_plan)
 
-    method = bk.LightBridge(COMPONENTS, epsilon, num_samples=num_samples, num_steps=num_steps, num_restarts=4)
+    method = schrodinger_bridge.LightBridge(
+        COMPONENTS, epsilon, num_samples=num_samples, num_steps=num_steps, num_restarts=4
+    )
     before = time.process_time()
     fit = method.fit(start, end, key=seed)
     processor = time.process_time() - before

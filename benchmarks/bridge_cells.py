@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 
-import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 
 SETUPS = ((2, 3, 4, 1 / 2), (3, 4, 7, 1 / 4))
 EPSILON = 0.1
@@ -36,7 +36,7 @@ def run(folder: Path, days: tuple[int, int, int], time: float, key: int, setting
     """Energy distance to the held-out day, seconds, and steps of one fit."""
     first, middle, last = (np.load(folder / f"day_{day}.npy").astype(np.float32) for day in days)
     scale = np.concatenate([first, middle, last]).std(axis=0).mean()
-    fit = bk.LightBridge(epsilon=EPSILON, **settings).fit(first / scale, last / scale, key=key)
+    fit = schrodinger_bridge.LightBridge(epsilon=EPSILON, **settings).fit(first / scale, last / scale, key=key)
     moved = fit.bridge.sample_path(first / scale, [time], key=key + 1000)[:, 0]
     return [energy_distance(np.asarray(moved) * scale, middle), fit.seconds, len(fit.losses) - 1]
 

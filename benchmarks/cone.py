@@ -59,15 +59,15 @@ def ring(p: jax.Array) -> Callable[[], None]:
 
 def hierarchical(num_hidden: int, num_particles: int) -> Callable[[jax.Array], object]:
     """The bound with the angle hidden, and the uniform distribution as its reverse kernel."""
-    bound = bk.hierarchical_elbo(["x", "y"], lambda _: angle, num_hidden, num_particles)
+    bound = bk.objectives.HierarchicalELBO(["x", "y"], lambda _: angle, num_hidden, num_particles)
     return lambda p: bound(cone, ring(p))
 
 
 NORMAL_STARTS = jnp.array([[2.0, -1.0, 0.5, -1.0], [-2.0, -1.0, 0.5, -1.0], [0.5, -1.0, 2.0, -1.0]])
 RING_STARTS = jnp.array([[-1.0, -1.0], [0.0, 0.0], [-2.0, -1.0]])
 ROWS: dict[str, tuple[Callable, jax.Array, float]] = {  # objective, starts, converged value
-    "ELBO": (lambda p: bk.elbo()(cone, independent(p)), NORMAL_STARTS, -8.077),
-    "IWELBO(5)": (lambda p: bk.importance_weighted_elbo(5)(cone, independent(p)), NORMAL_STARTS, -7.535),
+    "ELBO": (lambda p: bk.objectives.ELBO()(cone, independent(p)), NORMAL_STARTS, -8.077),
+    "IWELBO(5)": (lambda p: bk.objectives.ImportanceWeightedELBO(5)(cone, independent(p)), NORMAL_STARTS, -7.535),
     "HVI": (hierarchical(1, 1), RING_STARTS, -9.746),
     "IWHVI(5)": (hierarchical(5, 1), RING_STARTS, -8.180),
     "DIWHVI(5, 5)": (hierarchical(5, 5), RING_STARTS, -7.308),

@@ -69,7 +69,7 @@ def by_hand(key: jax.Array, p: Parameters, x: jax.Array) -> jax.Array:
 
 
 def with_bayeskit(key: jax.Array, p: Parameters, x: jax.Array) -> jax.Array:
-    return bk.expectation(bk.elbo())(key, lambda: model(p, x), lambda: guide(p, x))
+    return bk.expectation(bk.objectives.ELBO())(key, lambda: model(p, x), lambda: guide(p, x))
 
 
 def step(objective: Callable) -> Callable:

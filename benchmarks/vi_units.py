@@ -25,14 +25,14 @@ from reference.table import REFERENCES, Reference
 
 import bayeskit as bk
 
-LANDING = bk.elbo(8, sticking_the_landing=True)
+LANDING = bk.objectives.ELBO(8, sticking_the_landing=True)
 WAYS = {
-    "full_rank(), Adam, 10,000 steps": bk.VI(guide=bk.full_rank(), objective=LANDING),
+    "full_rank(), Adam, 10,000 steps": bk.VI(guide=bk.guides.FullRank(), objective=LANDING),
     "full_rank(), natural, 500 steps": bk.VI(
-        guide=bk.full_rank(), objective=LANDING, optimizer="natural", num_steps=500
+        guide=bk.guides.FullRank(), objective=LANDING, optimizer="natural", num_steps=500
     ),
-    "laplace_guide(), no steps": bk.VI(guide=bk.laplace_guide(), num_steps=0),
-    "laplace_guide(), Adam, 1,000 steps": bk.VI(guide=bk.laplace_guide(), objective=LANDING, num_steps=1000),
+    "laplace_guide(), no steps": bk.VI(guide=bk.guides.Laplace(), num_steps=0),
+    "laplace_guide(), Adam, 1,000 steps": bk.VI(guide=bk.guides.Laplace(), objective=LANDING, num_steps=1000),
 }
 NAMES = ("kidiq-kidscore_momiq", "kidiq-kidscore_interaction")
 

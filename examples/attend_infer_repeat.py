@@ -58,15 +58,15 @@ for program in (air.model, air.guide, air.choices):
 # %% [markdown]
 # ## The objective
 #
-# The programs say nothing of estimators; `bk.estimators` chooses them from outside. One expectation a canvas.
+# The programs say nothing of estimators; `bk.with_estimators` chooses them from outside. One expectation a canvas.
 
 
 # %%
 def bound(estimator):
     def one(p, canvas):
         ink = []
-        guide = bk.estimators(lambda: air.guide(p, canvas, ink), air.presences(estimator))
-        return bk.elbo()(lambda: air.model(p, canvas, ink), guide)
+        guide = bk.with_estimators(lambda: air.guide(p, canvas, ink), air.presences(estimator))
+        return bk.objectives.ELBO()(lambda: air.model(p, canvas, ink), guide)
 
     each = jax.vmap(bk.expectation(one), (0, None, 0))
     return lambda key, p, batch: jnp.mean(each(jax.random.split(key, len(batch)), p, batch))
@@ -89,7 +89,7 @@ def fit(estimator):
 
 
 batches = np.random.default_rng(0).integers(len(train), size=(STEPS, BATCH))
-estimators = {"enumeration": bk.enumeration(), "score": bk.score()}
+estimators = {"enumeration": bk.estimators.Enumeration(), "score": bk.estimators.Score()}
 if SMALL:
     del estimators["score"]
 fits = {name: fit(estimator) for name, estimator in estimators.items()}

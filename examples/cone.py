@@ -92,20 +92,20 @@ def around(p):
 
 
 def ring(p, num_particles):
-    return bk.marginal(around(p), ["x", "y"], bk.importance(num_particles, lambda _: angle))
+    return bk.marginal(around(p), ["x", "y"], bk.integrators.ImportanceSampling(num_particles, lambda _: angle))
 
 
 NORMAL, RING = jnp.array([2.0, -1.0, 0.5, -1.0]), jnp.array([-1.0, -1.0])
 OBJECTIVES = {
-    "ELBO, independent normals": (lambda p: bk.elbo()(cone, independent(p)), NORMAL, independent),
+    "ELBO, independent normals": (lambda p: bk.objectives.ELBO()(cone, independent(p)), NORMAL, independent),
     "IWELBO(5), independent normals": (
-        lambda p: bk.importance_weighted_elbo(5)(cone, independent(p)),
+        lambda p: bk.objectives.ImportanceWeightedELBO(5)(cone, independent(p)),
         NORMAL,
         independent,
     ),
-    "HVI, ring": (lambda p: bk.elbo()(cone, ring(p, 1)), RING, around),
-    "IWHVI(5), ring": (lambda p: bk.elbo()(cone, ring(p, 5)), RING, around),
-    "IWHVI(50), ring": (lambda p: bk.elbo()(cone, ring(p, 50)), RING, around),
+    "HVI, ring": (lambda p: bk.objectives.ELBO()(cone, ring(p, 1)), RING, around),
+    "IWHVI(5), ring": (lambda p: bk.objectives.ELBO()(cone, ring(p, 5)), RING, around),
+    "IWHVI(50), ring": (lambda p: bk.objectives.ELBO()(cone, ring(p, 50)), RING, around),
 }
 
 # %% [markdown]

@@ -74,8 +74,8 @@ def guide(p, logits):
 
 def bound(estimator):
     def one(p, point, logits):
-        chosen = bk.estimators(lambda: guide(p, logits), {"group": estimator})
-        return bk.elbo()(lambda: model(point), chosen)
+        chosen = bk.with_estimators(lambda: guide(p, logits), {"group": estimator})
+        return bk.objectives.ELBO()(lambda: model(point), chosen)
 
     each = jax.vmap(bk.expectation(one), (0, None, 0, 0))
     return lambda key, p: jnp.sum(each(jax.random.split(key, POINTS), p, points, p["logits"]))
@@ -95,7 +95,11 @@ start = {
 # The noise of each, at the start, in the derivative by the logits of the assignments.
 
 # %%
-ESTIMATORS = {"enumeration": bk.enumeration(), "measure-valued": bk.measure_valued(), "score": bk.score()}
+ESTIMATORS = {
+    "enumeration": bk.estimators.Enumeration(),
+    "measure-valued": bk.estimators.MeasureValued(),
+    "score": bk.estimators.Score(),
+}
 for name, estimator in ESTIMATORS.items():
     gradient = jax.jit(jax.vmap(jax.grad(bound(estimator), argnums=1), (0, None)))
     logits = gradient(jax.random.split(jax.random.key(0), 50 if SMALL else 500), start)["logits"]

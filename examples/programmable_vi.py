@@ -54,11 +54,11 @@ def gradients(f, num=4000):
 
 
 rows = {
-    "score": gradients(lambda p: squared(p, bk.score())),
-    "score, baseline 3": gradients(lambda p: squared(p, bk.score(baseline=3.0))),
-    "score, mean of 4": gradients(lambda p: bk.average(4, squared, p, bk.score())),
-    "measure-valued": gradients(lambda p: squared(p, bk.measure_valued())),
-    "enumeration": gradients(lambda p: squared(p, bk.enumeration())),
+    "score": gradients(lambda p: squared(p, bk.estimators.Score())),
+    "score, baseline 3": gradients(lambda p: squared(p, bk.estimators.Score(baseline=3.0))),
+    "score, mean of 4": gradients(lambda p: bk.average(4, squared, p, bk.estimators.Score())),
+    "measure-valued": gradients(lambda p: squared(p, bk.estimators.MeasureValued())),
+    "enumeration": gradients(lambda p: squared(p, bk.estimators.Enumeration())),
 }
 figure, axes = plt.subplots(figsize=(7, 2.6))
 axes.violinplot([row + 1e-9 * np.arange(row.size) for row in rows.values()], orientation="horizontal", widths=0.9)
@@ -102,7 +102,7 @@ def ring_guide(p, num_particles=5):
         numpyro.sample("x", dist.Normal(jnp.sqrt(5.0) * jnp.cos(u), jnp.exp(p[0])))
         numpyro.sample("y", dist.Normal(jnp.sqrt(5.0) * jnp.sin(u), jnp.exp(p[1])))
 
-    return bk.marginal(guide, ["x", "y"], bk.importance(num_particles, lambda _: angle))
+    return bk.marginal(guide, ["x", "y"], bk.integrators.ImportanceSampling(num_particles, lambda _: angle))
 
 
 def maximise(objective, start, batch=32):
@@ -123,10 +123,12 @@ def maximise(objective, start, batch=32):
 
 
 fits = {
-    "normal guide, ELBO": maximise(lambda p: bk.elbo()(cone, normal_guide(p)), jnp.array([2.0, -1.0, 0.5, -1.0])),
-    "ring guide, ELBO": maximise(lambda p: bk.elbo()(cone, ring_guide(p)), jnp.array([-1.0, -1.0])),
+    "normal guide, ELBO": maximise(
+        lambda p: bk.objectives.ELBO()(cone, normal_guide(p)), jnp.array([2.0, -1.0, 0.5, -1.0])
+    ),
+    "ring guide, ELBO": maximise(lambda p: bk.objectives.ELBO()(cone, ring_guide(p)), jnp.array([-1.0, -1.0])),
     "ring guide, 5 particles outside": maximise(
-        lambda p: bk.importance_weighted_elbo(5)(cone, ring_guide(p)), jnp.array([-1.0, -1.0])
+        lambda p: bk.objectives.ImportanceWeightedELBO(5)(cone, ring_guide(p)), jnp.array([-1.0, -1.0])
     ),
 }
 for name, (_, bound) in fits.items():
@@ -172,8 +174,8 @@ def regression(x, y):
 generator = np.random.default_rng(0)
 covariate = generator.uniform(1.0, 3.0, size=40)
 data = {"x": covariate, "y": 1.0 - 0.5 * covariate + 0.5 * generator.normal(size=40)}
-for guide in (bk.mean_field(), bk.full_rank()):
-    objective = bk.elbo(8, sticking_the_landing=True)
+for guide in (bk.guides.MeanField(), bk.guides.FullRank()):
+    objective = bk.objectives.ELBO(8, sticking_the_landing=True)
     fit = bk.infer(regression, data, bk.VI(guide=guide, objective=objective, num_steps=3000), key=0, progress=False)
     print(type(guide).__name__)
     bk.check(fit)

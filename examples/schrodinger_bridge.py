@@ -29,6 +29,7 @@ import numpyro
 import numpyro.distributions as dist
 
 import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
 POINTS = 500 if SMALL else 5000
@@ -55,7 +56,7 @@ times = np.linspace(0.0, 1.0, 60)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
 bridges = {}
 for panel, epsilon in zip(axes, (0.05, 2.0), strict=True):
-    fit = bk.LightBridge(5, epsilon, num_restarts=3).fit(x0, x1, key=0)
+    fit = schrodinger_bridge.LightBridge(5, epsilon, num_restarts=3).fit(x0, x1, key=0)
     bridges[epsilon] = fit.bridge
     cost, energy = fit.bridge.transport_cost(x0), fit.bridge.energy(x0, key=1)
     panel.scatter(*x1[:800].T, s=3, color="tab:orange", alpha=0.5)
@@ -89,7 +90,7 @@ figure.tight_layout()
 # %%
 turn = 1.5 * np.pi * (1 + 2 * generator.uniform(size=POINTS))
 roll = np.stack([turn * np.cos(turn), turn * np.sin(turn)], axis=1) / 3.0 + 0.1 * generator.normal(size=(POINTS, 2))
-settings = bk.LightBridge(1, 0.1, validation_fraction=0.2)
+settings = schrodinger_bridge.LightBridge(1, 0.1, validation_fraction=0.2)
 candidates = [5, 20] if SMALL else [10, 25, 50]
 from bayeskit.models.schrodinger_bridge import choose_num_components
 
@@ -129,7 +130,7 @@ def bridge_model(x0, x1=None):
 
 def plan_of(x0, share, low, gap, s):
     r = jnp.stack([low, low + gap])[:, None]
-    return bk.BridgeConditional(x0, EPSILON, jnp.stack([share, 0.0 * share]), r, S_diag=s[:, None])
+    return schrodinger_bridge.BridgeConditional(x0, EPSILON, jnp.stack([share, 0.0 * share]), r, S_diag=s[:, None])
 
 
 data = {"x0": few0.astype(np.float32), "x1": few1.astype(np.float32)}
@@ -138,7 +139,7 @@ method = bk.NUTS(num_chains=2, target_accept=0.95, **sizes)
 post = bk.infer(bridge_model, data, method, key=0, progress=False)
 bk.check(post)
 approximate = bk.infer(
-    bridge_model, data, bk.VI(guide=bk.full_rank(), num_steps=500 if SMALL else 5000), key=1, progress=False
+    bridge_model, data, bk.VI(guide=bk.guides.FullRank(), num_steps=500 if SMALL else 5000), key=1, progress=False
 )
 bk.check(approximate)
 
@@ -165,7 +166,9 @@ def band(fit, num=20 if SMALL else 150):
     return np.quantile(np.asarray(densities), [0.05, 0.95], axis=0)
 
 
-frequentist = bk.LightBridge(2, EPSILON, covariance="diagonal", prior_count=0.1).fit(**data, key=0).bridge
+frequentist = (
+    schrodinger_bridge.LightBridge(2, EPSILON, covariance="diagonal", prior_count=0.1).fit(**data, key=0).bridge
+)
 starts, ends = jnp.repeat(fresh, len(line), axis=0), jnp.tile(line[:, None], (len(fresh), 1))
 by_fit = np.asarray(weight @ jnp.exp(frequentist.log_density(ends, starts)).reshape(len(fresh), len(line)))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
@@ -200,7 +203,7 @@ if SMALL:
     days = [day[:1000, :5] for day in days]
 scale = np.concatenate(days).std(axis=0).mean()
 early, middle, late = (day / scale for day in days)
-fit = bk.LightBridge(10, 0.1, covariance="diagonal", num_steps=15).fit(early, late, key=0)
+fit = schrodinger_bridge.LightBridge(10, 0.1, covariance="diagonal", num_steps=15).fit(early, late, key=0)
 predicted = np.asarray(fit.bridge.sample_path(early, [0.5], key=1)[:, 0])
 paths = np.asarray(fit.bridge.sample_path(early[:60], np.linspace(0.0, 1.0, 40), key=2))
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True, sharey=True)

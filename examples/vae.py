@@ -76,7 +76,7 @@ def initial(key):
 @jax.jit
 def bound(key, p, batch):
     """The evidence lower bound of an image, in nats."""
-    return bk.expectation(bk.elbo())(key, lambda: model(p, batch), lambda: guide(p, batch)) / len(batch)
+    return bk.expectation(bk.objectives.ELBO())(key, lambda: model(p, batch), lambda: guide(p, batch)) / len(batch)
 
 
 # %% [markdown]
@@ -147,7 +147,7 @@ figure.tight_layout(pad=0.3)
 # %%
 def importance_weighted(p, image, num):
     batch = image[None]
-    return bk.importance_weighted_elbo(num)(lambda: model(p, batch), lambda: guide(p, batch))
+    return bk.objectives.ImportanceWeightedELBO(num)(lambda: model(p, batch), lambda: guide(p, batch))
 
 
 for num in (1, 10, 100):

@@ -4,7 +4,7 @@
   asks for it with ``jax.enable_x64(False)``.
 * compiled programs are kept in ``.cache/jax`` of the repository: the second run of the tests hardly compiles.
 * the array shapes in bayeskit's signatures are checked at every call (jaxtyping with beartype).
-* XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.numerics.miscompilation`).
+* XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.xla.miscompilation`).
 * XLA's multi-threaded Eigen loops are off: several programs at once can exhaust its thread pool and wait forever.
 * XLA compiles quickly and not well, which halves the time of the tests: they run thousands of programs, once each. With
   ``XLA_FLAGS=--xla_backend_optimization_level=3`` it compiles as it does for users.

@@ -150,7 +150,13 @@ def _lost_chunk(path):
     return bk.load(folder)
 
 
-DATA, MODEL, METHOD, INIT, STORAGE = bk.DataError, bk.ModelError, bk.MethodError, bk.InitError, bk.StorageError
+DATA, MODEL, METHOD, INIT, STORAGE = (
+    bk.errors.DataError,
+    bk.errors.ModelError,
+    bk.errors.MethodError,
+    bk.errors.InitError,
+    bk.errors.StorageError,
+)
 
 # what is done (with a folder to write to), the documented exception, and what the message must say
 CASES = {
@@ -306,7 +312,7 @@ CASES = {
         "dims.*'nu'",
     ),
     # results and files
-    "loo without log_likelihood": (lambda p: bk.loo(fit(mu=1.0)), bk.BayeskitError, "log_likelihood"),
+    "loo without log_likelihood": (lambda p: bk.loo(fit(mu=1.0)), bk.errors.BayeskitError, "log_likelihood"),
     "load a missing file": (lambda p: bk.load(p / "none.zarr"), STORAGE, "none.zarr"),
     "load a folder of other things": (lambda p: _foreign(p), STORAGE, "folder"),
     "load a truncated file": (lambda p: _cut(p), STORAGE, "post.nc"),
@@ -391,27 +397,27 @@ def test_interrupted_run_keeps_its_draws_and_can_be_resumed(tmp_path, monkeypatc
     whole = run(normal, {"y": Y}, METHOD_NO_WARMUP)
     with monkeypatch.context() as patch:
         stop_at(patch, 2)
-        with pytest.raises(bk.Interrupted, match="interrupted after 2 of 40 steps, with 2 draws") as caught:
+        with pytest.raises(bk.errors.Interrupted, match="interrupted after 2 of 40 steps, with 2 draws") as caught:
             run(normal, {"y": Y}, METHOD_NO_WARMUP, store=store)
     post = caught.value.post
     assert post["posterior/mu"].shape == (2, 2)
     np.testing.assert_array_equal(post["posterior/mu"], whole["posterior/mu"][:, :2])
     assert caught.value.store == str(store)
     assert not store.exists()
-    with pytest.raises(bk.DataError, match="other data"):
+    with pytest.raises(bk.errors.DataError, match="other data"):
         bk.resume(normal, {"y": [0.5, -0.2, 1.2]}, store, progress=False)
-    with pytest.raises(bk.DataError, match="another model"):
+    with pytest.raises(bk.errors.DataError, match="another model"):
         bk.resume(uniform, {"y": Y}, store, progress=False)
     resumed = bk.resume(normal, {"y": Y}, store, progress=False)
     np.testing.assert_array_equal(resumed["posterior/mu"], whole["posterior/mu"])
     assert [file.name for file in tmp_path.iterdir()] == ["run.zarr"]
-    with pytest.raises(bk.StorageError, match=r"run\.zarr"):
+    with pytest.raises(bk.errors.StorageError, match=r"run\.zarr"):
         bk.resume(normal, {"y": Y}, store, progress=False)
 
 
 def test_interrupt_in_the_first_chunk_has_no_draws(monkeypatch):
     stop_at(monkeypatch, 1)
-    with pytest.raises(bk.Interrupted, match="with 0 draws") as caught:
+    with pytest.raises(bk.errors.Interrupted, match="with 0 draws") as caught:
         run(normal, {"y": Y}, METHOD_NO_WARMUP)
     assert caught.value.post is None
     assert caught.value.store is None

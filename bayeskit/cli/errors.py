@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
-from bayeskit._errors import BayeskitError, Interrupted, SamplingError
+from bayeskit.errors import BayeskitError, Interrupted, SamplingError
 
 FAILED, WRONG_INPUT, BAD_VERDICT, INTERRUPTED = 1, 2, 3, 130
 
@@ -63,11 +63,3 @@ def _exit(error: BaseException, debug: bool) -> NoReturn:
 def say(message: str) -> None:
     """Write a message to stderr, unwrapped, so that it stays one line in a log."""
     print(message, file=sys.stderr, flush=True)
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """`; did you mean ...?` for a misspelt name, else the names there are."""
-    import difflib
-
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bayeskit._errors import MethodError
-from bayeskit.cli.errors import suggestion
+from bayeskit._spelling import did_you_mean
+from bayeskit.errors import MethodError
 
 if TYPE_CHECKING:
     from bayeskit.inference import Method
@@ -23,15 +23,14 @@ def make_method(name: str, settings: Mapping[str, object]) -> Method:
     Raises:
         MethodError: no such method; a setting that it does not have, or a value that it refuses.
     """
-    from bayeskit.inference import METHODS
-
-    cls = METHODS.get(name.lower())
+    methods = all_methods()
+    cls = methods.get(name.lower())
     if cls is None:
-        raise MethodError(f"unknown method {name!r}{suggestion(name.lower(), sorted(METHODS))}")
+        raise MethodError(f"unknown method {name!r}{did_you_mean(name.lower(), sorted(methods), 'known:')}")
     known = [item.name for item in settings_of(cls)]
     for setting in settings:
         if setting not in known:
-            raise MethodError(f"{name.lower()} has no setting {setting!r}{suggestion(setting, known)}")
+            raise MethodError(f"{name.lower()} has no setting {setting!r}{did_you_mean(setting, known, 'known:')}")
     try:
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls.from_settings(given)
@@ -39,6 +38,13 @@ def make_method(name: str, settings: Mapping[str, object]) -> Method:
         if isinstance(error, MethodError):
             raise
         raise MethodError(f"{name.lower()}: {error}") from error
+
+
+def all_methods() -> dict[str, type[Method]]:
+    """The methods by name."""
+    from bayeskit.inference import Method
+
+    return Method.kinds()
 
 
 def settings_of(cls: type) -> list[dataclasses.Field]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bayeskit._errors import BayeskitError, DataError, ModelError
-from bayeskit.cli.errors import suggestion
+from bayeskit._spelling import did_you_mean
+from bayeskit.errors import BayeskitError, DataError, ModelError
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def load_model(spec: str | Path) -> ModelFile:
     found = getattr(module, function, None)
     if found is None:
         functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        hint = suggestion(function, functions) if functions else ""
+        hint = did_you_mean(function, functions, "known:") if functions else ""
         raise ModelError(f"{path} defines no function {function!r}{hint}")
     if not callable(found):
         raise ModelError(f"{path}: {function!r} is not a function but {type(found).__name__}")

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from bayeskit.cli.errors import UsageError, suggestion
+from bayeskit._spelling import did_you_mean
+from bayeskit.cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _method(path: Path, given: str | dict[str, object]) -> tuple[str, dict[str, 
 
 def _check(path: Path, name: str, value: object) -> None:
     if name not in _TYPES:
-        raise UsageError(f"{path}: unknown key {name!r}{suggestion(name, list(_TYPES))}")
+        raise UsageError(f"{path}: unknown key {name!r}{did_you_mean(name, list(_TYPES), 'known:')}")
     allowed = _TYPES[name]
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         words = " or ".join(_WORDS[kind] for kind in allowed)

@@ -11,7 +11,7 @@ from typing import TextIO
 XLA_FLAGS = {
     # several compiled programs at once can exhaust the thread pool of XLA's CPU backend and wait for each other forever
     "--xla_cpu_multi_thread_eigen": "false",
-    # the library behind it makes some sums of products wrong, see `bayeskit.numerics.miscompilation`
+    # the library behind it makes some sums of products wrong, see `bayeskit.xla.miscompilation`
     "--xla_cpu_experimental_ynn_fusion_type": "",
 }
 

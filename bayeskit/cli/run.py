@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeskit._errors import BayeskitError, DataError, Interrupted, StorageError
-from bayeskit.cli.errors import BAD_VERDICT, UsageError, suggestion
+from bayeskit._spelling import did_you_mean
+from bayeskit.cli.errors import BAD_VERDICT, UsageError
 from bayeskit.cli.methods import make_method
 from bayeskit.cli.modelfile import ModelFile, load_model
 from bayeskit.cli.plan import Plan
 from bayeskit.cli.process import set_precision
+from bayeskit.errors import BayeskitError, DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -144,14 +145,16 @@ def _check_output(plan: Plan, resume: bool) -> None:
 def _check_predictive(plan: Plan, arguments: dict[str, object]) -> None:
     for name in plan.predictive:
         if name not in arguments:
-            raise UsageError(f"predictive: the model is given no argument {name!r}{suggestion(name, list(arguments))}")
+            raise UsageError(
+                f"predictive: the model is given no argument {name!r}{did_you_mean(name, list(arguments), 'known:')}"
+            )
 
 
 def _headline(plan: Plan, method: Method, precision: str) -> str:
     import jax
 
     device = jax.devices()[0]
-    backend = f" ({method.backend})" if hasattr(method, "backend") else ""
+    backend = f" ({method.library})"
     return (
         f"[bold]{plan.model}[/bold]  {type(method).__name__}{backend}, {method.num_chains} chains of "
         f"{method.num_warmup} + {method.num_draws} steps, {precision} on {device.platform}"

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bayeskit.cli.errors import UsageError, suggestion
+from bayeskit._spelling import did_you_mean
+from bayeskit.cli.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
     known = [str(name) for name in post["posterior"].data_vars]
     for name in sites or []:
         if name not in known:
-            raise UsageError(f"the posterior has no site {name!r}{suggestion(name, known)}")
+            raise UsageError(f"the posterior has no site {name!r}{did_you_mean(name, known, 'known:')}")
     rows = summary(post, sites)
     if limit is not None:
         rows = rows.loc[sorted(rows.index, key=lambda name: "[" in name)]  # stable: scalars first
@@ -97,13 +98,12 @@ def write_report(post: xr.DataTree, path: Path) -> None:
 
 def show_methods() -> None:
     """Print every method with its settings and their defaults."""
-    from bayeskit.cli.methods import default_of, settings_of
-    from bayeskit.inference import METHODS
+    from bayeskit.cli.methods import all_methods, default_of, settings_of
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("method", "what it is", "settings and defaults"):
         table.add_column(title, overflow="fold")
-    for name, cls in METHODS.items():
+    for name, cls in all_methods().items():
         about = (cls.__doc__ or "").strip().partition("\n")[0]
         settings = ", ".join(f"{item.name}={default_of(item) or 'none'}" for item in settings_of(cls))
         table.add_row(Text(name, style="bold"), about, settings)

@@ -6,7 +6,7 @@ import numpy as np
 
 from bayeskit.diagnostics.convergence import r_hat_of
 from bayeskit.diagnostics.elements import Site
-from bayeskit.diagnostics.findings import Finding, number
+from bayeskit.diagnostics.verdict import Finding, number
 
 NARROW = 0.03  # a chain whose interquartile range is this share of the others' barely moves
 MOVES = 0.05  # a chain that leaves its place in fewer than this share of the steps barely moves

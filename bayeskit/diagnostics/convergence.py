@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bayeskit.diagnostics.elements import Site
-from bayeskit.diagnostics.findings import Finding, Measure, number
+from bayeskit.diagnostics.verdict import Finding, Measure, number
 
 R_HAT_LIMIT = 1.01
 ESS_PER_CHAIN = 100.0

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from bayeskit._errors import StorageError
+from bayeskit.errors import StorageError
 
 
 @dataclass(frozen=True, eq=False)

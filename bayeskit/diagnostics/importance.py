@@ -9,7 +9,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayeskit.diagnostics.elements import Site
-from bayeskit.diagnostics.findings import Finding, Measure
+from bayeskit.diagnostics.verdict import Finding, Measure
 
 MAX_K = 0.7
 MIN_ESS = 10.0
@@ -19,13 +19,13 @@ MAX_SHIFT = 0.25
 MAX_RATIO = 1.15
 _NUTS = "NUTS started from this fit: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)"
 _FAR = (
-    "a guide that can follow the posterior (bayeskit.full_rank(), mixture(...), flow()), more steps (num_steps), or "
-    f"{_NUTS}. Its weights are of no use; once k is below {MAX_K}, bayeskit.importance_resample(post, num_draws, "
-    "key=...) corrects what is left."
+    "a guide that can follow the posterior (bayeskit.guides.FullRank(), Mixture(...), Flow()), more steps "
+    f"(num_steps), or {_NUTS}. Its weights are of no use; once k is below {MAX_K}, "
+    "bayeskit.importance_resample(post, num_draws, key=...) corrects what is left."
 )
 _MOMENTS = (
     "weighted draws in place of those of the guide: bayeskit.importance_resample(post, num_draws, key=...); a richer "
-    f"guide (bayeskit.full_rank()); or {_NUTS}."
+    f"guide (bayeskit.guides.FullRank()); or {_NUTS}."
 )
 
 

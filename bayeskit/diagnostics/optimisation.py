@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayeskit.diagnostics.findings import Finding, number
+from bayeskit.diagnostics.verdict import Finding, number
 
 MAX_SKIPPED = 0.01
 MAX_FALL = 1.0
@@ -66,7 +66,7 @@ def _unconverged(converged: np.ndarray) -> list[Finding]:
             f"{int((~converged).sum())} of {converged.size} fits took all of their steps without the stopping rule "
             "being met: the loss still falls by more than the tolerance, or is too noisy to tell.",
             "more steps (num_steps), more particles in the objective, a larger tolerance, or a better conditioned fit: "
-            "bayeskit.VI(optimizer='natural') or bayeskit.laplace_guide().",
+            "bayeskit.VI(optimizer='natural') or bayeskit.guides.Laplace().",
         )
     ]
 
@@ -93,7 +93,8 @@ def _falling(loss: np.ndarray) -> list[Finding]:
             MAX_FALL,
             f"The loss still fell by {number(worst)} between the last two quarters of the optimisation.",
             "more steps (num_steps), or a better conditioned fit: standardise the data, or use "
-            "bayeskit.VI(optimizer='natural') or bayeskit.laplace_guide(). VI(tolerance=...) stops when the loss does.",
+            "bayeskit.VI(optimizer='natural') or bayeskit.guides.Laplace(). VI(tolerance=...) stops when the loss "
+            "does.",
         )
     ]
 
@@ -121,7 +122,7 @@ def fits_disagree(findings: list[Finding], stats: dict[str, np.ndarray]) -> list
         advice = f"the best fit alone, post.sel(chain=[{best}])"
     else:
         meaning = "which are alike: several modes of like weight, or directions in which the bound is flat"
-        advice = "a guide for several modes (bayeskit.mixture(...))"
+        advice = "a guide for several modes (bayeskit.guides.Mixture(...))"
     return [
         Finding(
             "fits_disagree",

@@ -12,11 +12,11 @@ import pandas as pd
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bayeskit.diagnostics.check import check
 from bayeskit.diagnostics.elements import Site, posterior_sites
-from bayeskit.diagnostics.findings import number
 from bayeskit.diagnostics.plots import Plot, energy_plot, forest_plot, predictive_plot, rank_plot, trace_plot
 from bayeskit.diagnostics.tables import summary
-from bayeskit.diagnostics.verdict import check
+from bayeskit.diagnostics.verdict import number
 from bayeskit.storage.atomic import replace_file
 
 MOST_ROWS = 60

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayeskit._errors import DataError, StorageError
+from bayeskit.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData

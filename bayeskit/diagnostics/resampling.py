@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from bayeskit._errors import DataError, MethodError
 from bayeskit._typing import Array
-from bayeskit.diagnostics.findings import Finding, Measure
 from bayeskit.diagnostics.importance import MAX_K, pareto_k
+from bayeskit.diagnostics.verdict import Finding, Measure
+from bayeskit.errors import DataError, MethodError
 
 MIN_ESS = 100.0
 _DROPPED = ("log_weight", "log_q")

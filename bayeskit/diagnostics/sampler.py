@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayeskit.diagnostics.elements import Site
-from bayeskit.diagnostics.findings import Finding, Measure
+from bayeskit.diagnostics.verdict import Finding, Measure
 
 E_BFMI_LIMIT = 0.3
 E_BFMI_ERROR = 0.2

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayeskit._errors import StorageError
 from bayeskit.diagnostics.convergence import TAIL
 from bayeskit.diagnostics.elements import Site, posterior_sites
+from bayeskit.errors import StorageError
 
 _COLUMNS = ["mean", "sd", "q5", "q95", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.numerics.log_gamma import log_gamma_ratio
 from bayeskit.numerics.positive_definite import log_determinant
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Values
+from bayeskit.errors import ModelError
 from bayeskit.inference.batches import is_rows
-from bayeskit.inference.mcmc.chains import resolve
+from bayeskit.inference.chains.independent import resolve
 from bayeskit.inference.model_parameters import is_parameter
-from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program
 from bayeskit.target import SiteInfo, Structure, Target
 from bayeskit.target.density import run_trace
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,18 +97,14 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
 
     import bayeskit
 
-    backend = str(getattr(method, "backend", "numpyro" if type(method).__name__ == "HMC" else "blackjax"))
     versions = {"python": platform.python_version(), "bayeskit": bayeskit.__version__}
     versions |= {"jax": jax.__version__, "numpyro": numpyro.__version__}
-    if backend == "blackjax":
-        import importlib.metadata
-
-        versions["blackjax"] = importlib.metadata.version("blackjax")
+    versions.setdefault(method.library, method.library_version())
     attrs: dict[str, str | int | float] = {
         "bayeskit_version": bayeskit.__version__,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "inference_library": backend,
-        "inference_library_version": versions[backend],
+        "inference_library": method.library,
+        "inference_library_version": versions[method.library],
         "method": type(method).__name__,
         "method_settings": json.dumps(method.settings()),
         "versions": json.dumps(versions),

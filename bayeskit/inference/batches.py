@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._errors import MethodError
 from bayeskit._typing import Array, Model
+from bayeskit.errors import MethodError
 from bayeskit.program import Program
 from bayeskit.target import Target
 from bayeskit.target.sites import place

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
-from bayeskit._errors import SamplingError
+from bayeskit.errors import SamplingError
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.inference.progress import ProgressBar

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from collections.abc import Generator
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from bayeskit._errors import MethodError, ModelError
+from bayeskit._settings import Settings, is_number, is_whole, require
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 from bayeskit.program import Program
 from bayeskit.target import Target
 
@@ -32,16 +32,30 @@ class Draws(NamedTuple):
     positions: Array
 
 
-class Method(ABC):
+class Method(Settings, ABC):
     """Settings of an inference method (a frozen dataclass) and its pure functions over explicit state.
 
     A state is a pytree of arrays with a leading chain axis which holds everything that resuming needs, keys included
     (as raw data).
     """
 
+    room: ClassVar[str] = "method"
+
     num_chains: int
     num_warmup: int
     num_draws: int
+
+    @property
+    def library(self) -> str:
+        """The library whose algorithm runs: by default the one that the class is part of."""
+        return type(self).__module__.partition(".")[0]
+
+    def library_version(self) -> str:
+        """The installed version of `library`; empty for code that is not installed as a package."""
+        try:
+            return importlib.metadata.version(self.library)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
 
     @property
     def warmup_steps(self) -> int:
@@ -96,25 +110,6 @@ class Method(ABC):
                 f"{type(self).__name__} would target the wrong posterior; use the full data (no subsample_size)"
             )
 
-    def settings(self) -> dict[str, object]:
-        """The settings by name, for the record of the run."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Method:
-        """The inverse of :meth:`settings`, after these have been through JSON."""
-        return cls(**settings)
-
-
-def require(ok: bool, name: str, value: object, must: str) -> None:
-    """Refuse an impossible setting.
-
-    Raises:
-        MethodError: ``ok`` is false.
-    """
-    if not ok:
-        raise MethodError(f"{name} must be {must}, got {value!r}")
-
 
 def check_counts(method: Method) -> None:
     """Numbers of chains and steps are positive integers (no warmup is allowed)."""
@@ -123,16 +118,6 @@ def check_counts(method: Method) -> None:
         require(is_whole(value) and value >= least, name, value, f"an integer of at least {least}")
 
 
-def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a setting is an integer (``True`` is none)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a setting is a finite real number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """A setting with a fixed set of values."""
-    require(value in choices, name, value, "one of " + ", ".join(map(repr, choices)))
+def check_accept(value: object) -> None:
+    """An acceptance rate that is aimed at lies between 0 and 1."""
+    require(is_number(value) and 0 < value < 1, "target_accept", value, "between 0 and 1")

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import ModelError
 from bayeskit.target import Target
 from bayeskit.target.density import run_trace
 from bayeskit.target.sites import mask_of
+from bayeskit.xla.miscompilation import safe_jit
 
 
 class Pointwise:

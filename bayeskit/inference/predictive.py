@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._errors import DataError, MethodError, ModelError
+from bayeskit._keys import raw_key
 from bayeskit._typing import Array, Data, Key, Model, Values
+from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims
-from bayeskit.inference.run import raw_key
-from bayeskit.numerics.miscompilation import safe_jit
 from bayeskit.program import Program, bind
 from bayeskit.target.sites import Watch
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,7 +79,7 @@ def predict(
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
     program = bind(model, data)
-    raw = raw_key(key)
+    raw = np.asarray(raw_key(key))
     shape = _learn(program)
     given, lead = _posterior(post, shape, num_draws)
     observed = [n for n, site in shape.items() if site["observed"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
-from bayeskit._errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
+from bayeskit._keys import raw_key
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
+from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
 from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record
 from bayeskit.inference.driver import Run, compile_time, read_back
 from bayeskit.inference.method import Method
@@ -107,12 +108,11 @@ def infer(
             f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
             "known before the fit; leave it out"
         )
-    raw = raw_key(key)
+    raw = np.asarray(raw_key(key))
     run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
     attrs = record(method, target, raw, thin)
     make_record = {
-        "method": type(method).__name__,
-        "settings": method.settings(),
+        "method": method.as_record(),
         "keep": None if keep is None else list(keep),
         "thin": thin,
         "dims": None if dims is None else {n: list(d) for n, d in dims.items()},
@@ -139,7 +139,12 @@ def infer(
 
 
 def resume(
-    model: Model | Program | Target, data: Data | None, path: str | os.PathLike[str], *, progress: bool = True
+    model: Model | Program | Target,
+    data: Data | None,
+    path: str | os.PathLike[str],
+    *,
+    method: Method | None = None,
+    progress: bool = True,
 ) -> xr.DataTree:
     """Go on with a run that was stopped, from its last whole chunk; the result is the one that the run would have had.
 
@@ -147,17 +152,18 @@ def resume(
         model: the same model.
         data: the same data.
         path: the ``store`` of the run.
+        method: the same method; needed only where it holds what was written in Python (a guide that is a function, a
+            method of your own), which the store cannot hold.
         progress: show a progress bar.
 
     Raises:
         StorageError: there is no unfinished run at ``path``, or its files are damaged.
         DataError: model or data are not those of the run.
+        MethodError: the method is not that of the run, or the store cannot hold it and it was not passed.
     """
-    from bayeskit.inference import METHODS
-
     disk = RunStore.open(path)
     kept: dict[str, Any] = disk.record
-    method = METHODS[str(kept["method"]).lower()].from_settings(kept["settings"])
+    method = _same_method(kept["method"], method, path)
     target = _target(model, data, method)
     if kept.get("fingerprint") != fingerprint(target):
         raise DataError(
@@ -174,6 +180,26 @@ def resume(
         except KeyboardInterrupt:
             raise _interrupted(run, attrs, dims, coords, path) from None
     return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
+
+
+def _same_method(kept: Mapping[str, Any], method: Method | None, path: str | os.PathLike[str]) -> Method:
+    """The method of an interrupted run, made from its record or compared with it."""
+    if method is None:
+        try:
+            return Method.from_record(kept)
+        except MethodError as error:
+            raise MethodError(
+                f"the run in {os.fspath(path)} needs its method again, as it was given to bayeskit.infer: {error}; "
+                f"call bayeskit.resume(model, data, {os.fspath(path)!r}, method=...)"
+            ) from None
+    now = json.loads(json.dumps(method.as_record()))
+    differ = [name for name in sorted({*kept, *now}) if kept.get(name) != now.get(name)]
+    if differ:
+        raise MethodError(
+            f"the method is not that of the run in {os.fspath(path)}: "
+            + ", ".join(f"{name} was {kept.get(name)!r} and is {now.get(name)!r}" for name in differ)
+        )
+    return method
 
 
 def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
@@ -196,21 +222,6 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
     if groups:
         run.collected.add(groups)
         run.divergences = int(groups["sample_stats"].get("diverging", np.zeros(1)).sum())
-
-
-def raw_key(key: Key) -> np.ndarray:
-    """Key data of an integer seed or of a JAX key, typed or raw.
-
-    Raises:
-        MethodError: neither.
-    """
-    if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return np.asarray(jax.random.PRNGKey(int(key)))
-    if isinstance(key, jax.Array) and jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
-        return np.asarray(jax.random.key_data(key))
-    if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.shape == (2,):
-        return np.asarray(key)
-    raise MethodError(f"key must be an integer seed or a single JAX key, got {key!r}")
 
 
 def fingerprint(target: Target) -> str:
@@ -241,8 +252,7 @@ def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | 
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; the model has {', '.join(known)}"
+            hint = did_you_mean(name, known, "the model has")
             raise ModelError(f"keep: {name!r} is not a latent or deterministic site{hint}")
     return frozenset(keep)
 
@@ -294,7 +304,10 @@ def _interrupted(
     post = None
     if drawn:
         post = assemble(run.target, *_groups(run), {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)
-    where = f"; go on with bayeskit.resume(model, data, {os.fspath(store)!r})" if store is not None else ""
+    where = ""
+    if store is not None:
+        again = "" if run.method.is_recordable else ", method=method"
+        where = f"; go on with bayeskit.resume(model, data, {os.fspath(store)!r}{again})"
     message = f"interrupted after {run.done} of {run.total} steps, with {drawn} draws a chain in .post{where}"
     return Interrupted(message, post, None if store is None else os.fspath(store))
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array
+from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Full, full_covariance
 
 __all__ = ["GaussianMixture", "mixture_moments"]

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array
+from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import CovarianceKind, Diagonal, full_covariance
 

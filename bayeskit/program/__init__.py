@@ -7,9 +7,9 @@ from bayeskit.program.draw import draw
 from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
 from bayeskit.program.minibatch import minibatch
-from bayeskit.program.naming import estimators
 from bayeskit.program.runnable import Runnable, detach
 from bayeskit.program.weights import LogWeight
+from bayeskit.program.with_estimators import with_estimators
 
 __all__ = [
     "Estimator",
@@ -21,7 +21,6 @@ __all__ = [
     "cond",
     "detach",
     "draw",
-    "estimators",
     "is_prior_factor",
     "log_average_exp",
     "log_density",
@@ -29,4 +28,5 @@ __all__ = [
     "prior_factor",
     "replicate",
     "scan",
+    "with_estimators",
 ]

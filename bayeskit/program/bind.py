@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -13,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError, ModelError
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Model
+from bayeskit.errors import DataError, ModelError
 
 Static = int | bool | str | None | Hashable
 
@@ -146,8 +146,7 @@ def _check_names(model: Model, given: Mapping[str, object]) -> None:
     missing = [name for name in required if name not in given]
     unexpected = [] if takes_any else [name for name in given if name not in named]
     if unexpected:
-        close = difflib.get_close_matches(unexpected[0], named, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(unexpected[0], named)
         raise DataError(
             f"data name {unexpected[0]!r} is not an argument of the model, which takes {_listing(named)}{hint}"
         )

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from numpyro.contrib import control_flow
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.program.execution import Choice, Level, Override, Record, at, current_level, is_executing
 from bayeskit.program.weights import LogWeight, like, number_of
 

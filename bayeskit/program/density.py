@@ -12,14 +12,14 @@ from numpyro import handlers
 from numpyro.distributions.distribution import MaskedDistribution
 from numpyro.primitives import Messenger
 
-from bayeskit._errors import ModelError
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.program.execution import at, current_level, is_executing
-from bayeskit.program.naming import hint
+from bayeskit.program.isolation import Wall
 from bayeskit.program.runnable import Runnable, WeightedProgram, at_a_level, name_of_program
 from bayeskit.program.shapes import check_observation, check_value
 from bayeskit.program.supports import is_everywhere
-from bayeskit.program.walls import Wall
 from bayeskit.program.weights import LogWeight
 
 
@@ -60,7 +60,8 @@ def log_density(program: Runnable, choices: Mapping[str, object]) -> LogWeight |
     for name in given:
         if name not in known:
             raise ModelError(
-                f"choices name {name!r}, which {name_of_program(program)!r} does not have{hint(name, known)}"
+                f"choices name {name!r}, which {name_of_program(program)!r} does not have"
+                f"{did_you_mean(name, known, 'it has')}"
             )
     total = jnp.zeros(())
     for name, site in trace.items():

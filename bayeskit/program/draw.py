@@ -11,13 +11,14 @@ import numpy as np
 from numpyro.distributions import Distribution
 from numpyro.primitives import Messenger
 
-from bayeskit._errors import ModelError
+from bayeskit._keys import as_key
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 from bayeskit.program.density import site_log_prob
-from bayeskit.program.execution import Choice, Estimator, Level, as_key, at, current_level, is_executing
+from bayeskit.program.execution import Choice, Estimator, Level, at, current_level, is_executing
+from bayeskit.program.isolation import shut_off
 from bayeskit.program.runnable import Runnable, WeightedProgram, at_a_level, name_of_program
 from bayeskit.program.supports import finite_support
-from bayeskit.program.walls import shut_off
 from bayeskit.program.weights import LogWeight
 
 
@@ -50,7 +51,7 @@ def draw(program: Runnable, *, key: Array | int | np.integer | None = None) -> t
                 "bayeskit.draw has a key of its own inside of bayeskit.expectation, where a gradient would lose the "
                 "terms of the choices; leave out key="
             )
-        with at(Level(as_key(key, "bayeskit.draw"), "", {}, _plain, is_draw=False)):
+        with at(Level(as_key(key, "bayeskit.draw", ModelError), "", {}, _plain, is_draw=False)):
             return draw(program)
     outer = current_level("bayeskit.draw")
     outer.check_transform("a program")
@@ -126,7 +127,7 @@ def choose(
     estimator = level.choose(distribution) if wanted is None else wanted
     if not isinstance(estimator, Estimator):
         raise ModelError(
-            f"site {name!r}: infer={{'estimator': ...}} must be one such as bayeskit.score(), got {wanted!r}"
+            f"site {name!r}: infer={{'estimator': ...}} must be one such as bayeskit.estimators.Score(), got {wanted!r}"
         )
     estimator.check(name, distribution)
     address = level.path + name

@@ -17,26 +17,36 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from numpyro.distributions import Distribution
 
-from bayeskit._errors import ModelError
+from bayeskit._settings import Settings
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 
 Record = dict[str, Any]
 
 
-class Estimator(ABC):
+class Estimator(Settings, ABC):
     """How the gradient of an expectation passes a random choice; a frozen dataclass of settings.
 
     The `record` of a choice is what the surrogate of the whole expectation needs to know of it (see
     `bayeskit.inference.vi.expectation`).
+
+    Attributes:
+        passes_values: whether gradients pass the values of its choices.
+        takes_discrete: whether it can be used for any discrete choice with a finite support.
+        needs_support: whether the surrogate runs over that support.
     """
+
+    room: ClassVar[str] = "estimator"
+    passes_values: ClassVar[bool] = False
+    takes_discrete: ClassVar[bool] = False
+    needs_support: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, site: str, distribution: Distribution) -> None:
@@ -190,28 +200,6 @@ def current_level(who: str) -> Level:
     if not _LEVELS:
         raise ModelError(f"{who} needs a key: call it in the function given to bayeskit.expectation, or pass key=")
     return _LEVELS[-1]
-
-
-def as_key(key: object, who: str) -> Array:
-    """A key, made from a seed if need be.
-
-    Raises:
-        ModelError: neither an integer nor one key.
-    """
-    if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.PRNGKey(int(key))
-    if isinstance(key, jax.Array | np.ndarray):
-        array = jnp.asarray(key)
-        typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-        if typed and array.shape == ():
-            return array
-        if not typed and jnp.issubdtype(array.dtype, jnp.integer) and array.shape == ():
-            return jax.random.PRNGKey(array)
-        if array.dtype == jnp.uint32 and array.ndim == 1:
-            return array
-        if (typed and array.ndim) or (array.dtype == jnp.uint32 and array.ndim > 1):
-            raise ModelError(f"{who} takes one key, got an array of them, shape {array.shape}; use jax.vmap over keys")
-    raise ModelError(f"{who} takes a key such as jax.random.key(0), or an integer; got {key!r}")
 
 
 def is_executing() -> bool:

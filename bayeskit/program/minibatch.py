@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
+from bayeskit.errors import ModelError
 from bayeskit.program.execution import current_level
 
 __all__ = ["minibatch"]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import jax
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 from bayeskit.program.bind import Program
 from bayeskit.program.execution import Level, at
 from bayeskit.program.weights import LogWeight

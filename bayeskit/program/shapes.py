@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Distribution
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 
 __all__ = ["check_observation", "check_value", "describe"]
 

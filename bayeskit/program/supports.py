@@ -12,7 +12,7 @@ from bayeskit.program.execution import Estimator
 
 def finite_support(distribution: Distribution, estimator: Estimator) -> tuple[float, ...] | None:
     """The support of one element, for the estimators that need it."""
-    if not getattr(estimator, "needs_support", False) or not distribution.has_enumerate_support:
+    if not estimator.needs_support or not distribution.has_enumerate_support:
         return None
     with jax.ensure_compile_time_eval():
         support = np.asarray(elements(distribution).enumerate_support(expand=False))

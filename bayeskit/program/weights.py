@@ -18,8 +18,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 
 Side = Literal["lower", "upper"]
 _OTHER: dict[str, Side] = {"lower": "upper", "upper": "lower"}

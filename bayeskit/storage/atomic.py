@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from bayeskit._errors import StorageError
+from bayeskit.errors import StorageError
 
 
 def _sibling(path: Path, tag: str) -> Path:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bayeskit._errors import DataError
+from bayeskit.errors import DataError
 
 Value: TypeAlias = np.ndarray | int | float | bool | str | None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayeskit._errors import StorageError
+from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
 
 NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from bayeskit._errors import StorageError
+from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file
 
 if TYPE_CHECKING:

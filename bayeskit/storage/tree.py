@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from bayeskit._errors import DataError, StorageError
+from bayeskit.errors import DataError, StorageError
 
 SAMPLE_DIMS = ("chain", "draw")
 SAMPLE_GROUPS = frozenset(

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from numpyro import handlers
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.runnable import name_of_program
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, mask_of, place
+from bayeskit.xla.miscompilation import safe_jit
 
 
 class Term(NamedTuple):

@@ -14,8 +14,8 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.distribution import MaskedDistribution
 from numpyro.primitives import Messenger
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.shapes import check_observation, describe
 

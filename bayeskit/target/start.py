@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,13 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.distributions.distribution import validation_enabled
 
-from bayeskit._errors import InitError, ModelError
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
 from bayeskit.target.density import run_trace, site_term
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     from bayeskit.target.target import Target
@@ -36,8 +36,7 @@ def check_given(structure: Structure, given: Mapping[str, object], num_chains: i
     out: Values = {}
     for name, value in given.items():
         if name not in latent:
-            close = difflib.get_close_matches(str(name), latent, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; the latent sites are {', '.join(latent)}"
+            hint = did_you_mean(name, latent, "the latent sites are")
             raise ModelError(f"{name!r} is not a continuous latent site{hint}")
         try:
             array, shape = jnp.asarray(value, float), latent[name].shape

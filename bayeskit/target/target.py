@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError, ModelError
 from bayeskit._typing import Array, Values
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import DataError, ModelError
 from bayeskit.program import Program
 from bayeskit.target.density import (
     Terms,
@@ -26,6 +25,7 @@ from bayeskit.target.density import (
 )
 from bayeskit.target.sites import Structure, learn_structure
 from bayeskit.target.start import check_given, pull_back
+from bayeskit.xla.miscompilation import safe_jit
 
 
 class Target(eqx.Module):

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bayeskit._errors import TrainingError
 from bayeskit._typing import Array
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import TrainingError
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Trained", "minimise"]
 

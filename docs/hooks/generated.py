@@ -19,10 +19,10 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def _methods() -> str:
     from bayeskit.cli.methods import default_of, settings_of
-    from bayeskit.inference import METHODS
+    from bayeskit.inference import Method
 
     sections = []
-    for name, cls in METHODS.items():
+    for name, cls in Method.kinds().items():
         first_line = (cls.__doc__ or "").strip().splitlines()[0]
         rows = [f"| `{item.name}` | `{default_of(item) or '-'}` |" for item in settings_of(cls)]
         sections.append("\n".join([f"### `{name}`", "", first_line, "", "| setting | default |", "|---|---|", *rows]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayeskit import DataError, ModelError
 from bayeskit.cli.modelfile import load_model
+from bayeskit.errors import DataError, ModelError
 
 pytestmark = pytest.mark.smoke
 

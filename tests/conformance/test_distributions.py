@@ -17,9 +17,8 @@ from numpyro import handlers
 from numpyro.distributions import constraints
 from numpyro.infer.util import log_density
 
-import bayeskit as bk
 from bayeskit import distributions
-from bayeskit.models import nngp
+from bayeskit.models import nngp, schrodinger_bridge
 
 X = np.linspace(-1.0, 1.0, 6)[:, None]
 Y = np.array([0.3, -0.2, 0.5, 1.1, 0.4, -0.6])
@@ -39,7 +38,9 @@ def student_t():
 
 def bridge():
     maps = jnp.array([[0.7, 1.2], [1.5, 0.4]])
-    return bk.BridgeConditional(X @ np.ones((1, 2)), 0.5, jnp.log(jnp.array([0.3, 0.7])), 2 * maps - 2, S_diag=maps)
+    return schrodinger_bridge.BridgeConditional(
+        X @ np.ones((1, 2)), 0.5, jnp.log(jnp.array([0.3, 0.7])), 2 * maps - 2, S_diag=maps
+    )
 
 
 CASES = {

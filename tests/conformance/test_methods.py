@@ -19,7 +19,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
-from bayeskit.inference import METHODS
+from bayeskit.inference import Method
 
 ROWS = 20
 
@@ -44,8 +44,8 @@ def exact(data):
 
 
 CHAINS = {"num_chains": 2, "num_warmup": 300, "num_draws": 400}
-LANDING = bk.elbo(4, sticking_the_landing=True)
-FIT = {"guide": bk.full_rank(), "objective": LANDING, "num_steps": 1500, "num_chains": 2, "num_draws": 400}
+LANDING = bk.objectives.ELBO(4, sticking_the_landing=True)
+FIT = {"guide": bk.guides.FullRank(), "objective": LANDING, "num_steps": 1500, "num_chains": 2, "num_draws": 400}
 CASES = {
     "NUTS blackjax threads": bk.NUTS(**CHAINS, chain_method="threads"),
     "NUTS blackjax vectorized": bk.NUTS(**CHAINS, chain_method="vectorized"),
@@ -59,10 +59,10 @@ CASES = {
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
     "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
-    "VI Laplace": bk.VI(**{**FIT, "guide": bk.laplace_guide(), "num_steps": 100}),
-    "VI block": bk.VI(**{**FIT, "guide": bk.block(("b", bk.full_rank()))}, learning_rate=0.03),
-    "VI mixture": bk.VI(**{**FIT, "guide": bk.mixture(bk.full_rank(), 2)}, learning_rate=0.03),
-    "VI flow": bk.VI(**{**FIT, "guide": bk.flow("coupling", num_layers=4, width=8)}),
+    "VI Laplace": bk.VI(**{**FIT, "guide": bk.guides.Laplace(), "num_steps": 100}),
+    "VI block": bk.VI(**{**FIT, "guide": bk.guides.Block(("b", bk.guides.FullRank()))}, learning_rate=0.03),
+    "VI mixture": bk.VI(**{**FIT, "guide": bk.guides.Mixture(bk.guides.FullRank(), 2)}, learning_rate=0.03),
+    "VI flow": bk.VI(**{**FIT, "guide": bk.guides.Flow("coupling", num_layers=4, width=8)}),
 }
 BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
@@ -97,7 +97,7 @@ def fits():
 
 
 def test_every_method_is_here():
-    assert {type(method) for method in CASES.values()} == set(METHODS.values())
+    assert {type(method) for method in CASES.values()} == set(Method.kinds().values())
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -154,7 +154,7 @@ def test_record(name, fits):
     method, attrs = CASES[name], fits(name).attrs
     assert attrs["method"] == type(method).__name__
     settings = json.loads(attrs["method_settings"])
-    assert METHODS[attrs["method"].lower()].from_settings(settings) == method
+    assert Method.kinds()[attrs["method"].lower()].from_settings(settings) == method
     assert json.loads(attrs["key"]) == [0, 7]
     assert {"python", "jax", "numpyro", "bayeskit"} <= set(json.loads(attrs["versions"]))
     assert attrs["inference_library"] in (("bayeskit",) if isinstance(method, bk.VI) else ("numpyro", "blackjax"))
@@ -223,7 +223,7 @@ def test_resumed_run_is_the_uninterrupted_one(name, chunk, fits, tmp_path, monke
     whole = fits(name)
     with monkeypatch.context() as patch:
         patch.setattr(type(method), "stream", stopping)
-        with pytest.raises(bk.Interrupted):
+        with pytest.raises(bk.errors.Interrupted):
             run(method, store=tmp_path / "run.zarr", log_likelihood=True)
     resumed = bk.resume(regression, DATA, tmp_path / "run.zarr", progress=False)
     for group in ("posterior", "sample_stats"):

@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from bayeskit import StorageError
 from bayeskit.diagnostics import report
+from bayeskit.errors import StorageError
 from bayeskit.storage import make_tree
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

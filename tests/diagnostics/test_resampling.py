@@ -89,7 +89,7 @@ def test_repeated_draws_count_once(fit):
 
 def test_far_guides_are_refused_unless_forced():
     far = bk.infer(funnel, None, bk.VI(num_steps=1000), key=0, progress=False)
-    with pytest.raises(bk.MethodError, match=r"Pareto k of fit 0 is .* NUTS .* force=True"):
+    with pytest.raises(bk.errors.MethodError, match=r"Pareto k of fit 0 is .* NUTS .* force=True"):
         bk.importance_resample(far, 100, key=0)
     verdict = bk.check(bk.importance_resample(far, 1000, key=0, force=True), quiet=True)
     assert not verdict.ok
@@ -108,16 +108,16 @@ def test_few_draws_with_weight_are_found():
 
 @pytest.mark.parametrize("num_draws", [0, -3])
 def test_impossible_numbers_of_draws_are_named(fit, num_draws):
-    with pytest.raises(bk.MethodError, match="num_draws"):
+    with pytest.raises(bk.errors.MethodError, match="num_draws"):
         bk.importance_resample(fit, num_draws, key=0)
 
 
 def test_only_variational_fits_have_weights():
     draws = make_tree({"posterior": {"x": np.zeros((2, 10))}, "sample_stats": {"lp": np.zeros((2, 10))}})
-    with pytest.raises(bk.DataError, match="log_weight"):
+    with pytest.raises(bk.errors.DataError, match="log_weight"):
         bk.importance_resample(draws, 10, key=0)
 
 
 def test_resampling_twice_is_refused(fit):
-    with pytest.raises(bk.DataError, match="resampled already"):
+    with pytest.raises(bk.errors.DataError, match="resampled already"):
         bk.importance_resample(bk.importance_resample(fit, 10, key=0), 10, key=0)

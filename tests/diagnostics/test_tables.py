@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from bayeskit import DataError, StorageError
 from bayeskit.diagnostics import compare, loo, summary
+from bayeskit.errors import DataError, StorageError
 from bayeskit.storage import make_tree
 
 

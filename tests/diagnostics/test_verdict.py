@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayeskit import StorageError
 from bayeskit.diagnostics import check
+from bayeskit.errors import StorageError
 from bayeskit.storage import make_tree
 
 CHAINS, DRAWS = 4, 1000

@@ -93,5 +93,5 @@ def test_batches():
 
 
 def test_shapes_that_do_not_fit():
-    with pytest.raises(bk.ModelError, match="loc and scale_tril must have shapes"):
+    with pytest.raises(bk.errors.ModelError, match="loc and scale_tril must have shapes"):
         MultivariateStudentT(3.0, jnp.zeros(2), jnp.eye(3))

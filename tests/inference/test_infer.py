@@ -58,7 +58,7 @@ def test_plate_with_the_name_of_a_site():
             theta = numpyro.sample("theta", dist.Normal(0.0, 1.0))
             numpyro.sample("y", dist.Normal(theta, 1.0), obs=y)
 
-    with pytest.raises(bk.ModelError, match=r"unique names.*theta"):
+    with pytest.raises(bk.errors.ModelError, match=r"unique names.*theta"):
         run(model, {"y": Y})
 
 
@@ -233,13 +233,13 @@ def test_float32():
 
 def test_several_devices():
     script = """
-from bayeskit.inference.mcmc.chains import resolve
+from bayeskit.inference.chains.independent import resolve
 sharded, vectorized = run("sharded"), run("vectorized")
 print(jax.local_device_count(), sharded["posterior/mu"].shape[0])
 print(np.allclose(sharded["posterior/mu"][:, :2], vectorized["posterior/mu"][:, :2], rtol=1e-6))
 try:
     run("sharded", 3)
-except bk.MethodError as error:
+except bk.errors.MethodError as error:
     print("multiple" in str(error))
 """
     flags = "--xla_force_host_platform_device_count=2"

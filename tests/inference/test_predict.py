@@ -96,7 +96,7 @@ def shared(y=None):
 
 
 def test_discrete_site_that_observations_share_is_refused():
-    with pytest.raises(bk.ModelError, match=r"'k'.*summed out"):
+    with pytest.raises(bk.errors.ModelError, match=r"'k'.*summed out"):
         bk.predict(shared, {"y": np.ones(3)}, fit({"y": np.ones(3)}, p=np.full((2, 5), 0.5)), key=0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tinygp
 
-from bayeskit.numerics.double import in_double, to_default
+from bayeskit.xla.precision import in_double, to_default
 
 X = np.linspace(0.0, 1.0, 8)[:, None]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bayeskit import DataError
+from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
 from bayeskit.numerics.gaussian_mixture_fit import em, k_means, k_means_plus_plus, weighted_moments

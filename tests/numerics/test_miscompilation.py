@@ -8,7 +8,7 @@ import pytest
 
 EXPECTATION = """
 import warnings, jax, numpyro, numpyro.distributions as dist, bayeskit as bk
-from bayeskit.numerics.miscompilation import is_faulty, safe_options
+from bayeskit.xla.miscompilation import is_faulty, safe_options
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
@@ -17,7 +17,7 @@ print(is_faulty(), sum("XLA_FLAGS" in str(w.message) for w in caught))
 """
 OPTIONS = """
 import jax, jax.numpy as jnp, numpy as np
-from bayeskit.numerics.miscompilation import _SHAPE, _TABLE, safe_options
+from bayeskit.xla.miscompilation import _SHAPE, _TABLE, safe_options
 p = np.arange(8, dtype=np.float32)
 f = lambda p: jnp.sum(jnp.broadcast_to(_TABLE, _SHAPE) * jnp.broadcast_to(p[None, :, None, None, None], _SHAPE), -1)
 found = jax.jit(f, compiler_options=safe_options() or None)(p)
@@ -63,7 +63,7 @@ def test_fits_are_compiled_with_the_option_and_do_not_warn():
 
 SHIELD = """
 import jax, jax.numpy as jnp, numpy as np
-from bayeskit.numerics.miscompilation import _SHAPE, _TABLE, safe_jit
+from bayeskit.xla.miscompilation import _SHAPE, _TABLE, safe_jit
 p = np.arange(8, dtype=np.float32)
 f = lambda p: jnp.sum(jnp.broadcast_to(_TABLE, _SHAPE) * jnp.broadcast_to(p[None, :, None, None, None], _SHAPE), -1)
 right = np.broadcast_to(p[None, :, None, None] * _TABLE.sum(-1), _SHAPE[:-1])

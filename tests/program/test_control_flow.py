@@ -125,7 +125,7 @@ def test_a_plate_in_a_scan_and_around_one():
 
 
 def test_a_scan_needs_a_length():
-    with pytest.raises(bk.ModelError, match="needs xs or length"):
+    with pytest.raises(bk.errors.ModelError, match="needs xs or length"):
         bk.draw(lambda: bk.scan(lambda c, _: (c, None), 0.0), key=0)
 
 
@@ -134,7 +134,7 @@ def test_a_site_of_a_scan_drawn_twice():
         walk()
         walk()
 
-    with pytest.raises(bk.ModelError, match="site 'x' is drawn twice"):
+    with pytest.raises(bk.errors.ModelError, match="site 'x' is drawn twice"):
         bk.draw(program, key=0)
 
 
@@ -200,7 +200,7 @@ def test_branches_must_agree_on_the_shape_of_a_site():
             lambda: jnp.sum(numpyro.sample("x", dist.Normal(0, 1).expand([2]))),
         )
 
-    with pytest.raises(bk.ModelError, match="site 'x' has different shapes in the branches"):
+    with pytest.raises(bk.errors.ModelError, match="site 'x' has different shapes in the branches"):
         bk.draw(program, key=0)
 
 
@@ -219,14 +219,14 @@ def test_replications_are_independent():
 
 @pytest.mark.parametrize("num", [0, -1, True])
 def test_the_number_of_replications(num):
-    with pytest.raises(bk.ModelError, match="positive integer"):
+    with pytest.raises(bk.errors.ModelError, match="positive integer"):
         bk.expectation(lambda: bk.replicate(num, lambda: 0.0))(0)
 
 
 def test_replicate_is_for_objectives():
-    with pytest.raises(bk.ModelError, match=r"in a program use a plate or bayeskit.scan"):
+    with pytest.raises(bk.errors.ModelError, match=r"in a program use a plate or bayeskit.scan"):
         bk.draw(lambda: bk.replicate(2, lambda: numpyro.sample("x", dist.Normal(0, 1))), key=0)
-    with pytest.raises(bk.ModelError, match=r"bayeskit.replicate needs a key"):
+    with pytest.raises(bk.errors.ModelError, match=r"bayeskit.replicate needs a key"):
         bk.replicate(2, lambda: 0.0)
 
 
@@ -264,7 +264,7 @@ def test_loops_inside_of_a_users_transformation_are_refused(loop, transform):
         return jnp.sum(bk.replicate(2, value))
 
     wrapped = transform(f)
-    with pytest.raises(bk.ModelError, match=f"bayeskit.{loop.__name__} is drawn inside a JAX transformation"):
+    with pytest.raises(bk.errors.ModelError, match=f"bayeskit.{loop.__name__} is drawn inside a JAX transformation"):
         bk.expectation(lambda: jnp.sum(wrapped() if transform in (jax.jit, jax.checkpoint) else wrapped(jnp.ones(2))))(
             0
         )
@@ -280,5 +280,5 @@ def test_a_raw_loop_inside_of_a_bayeskit_loop_is_refused():
 
         bk.scan(step, 0.0, length=2)
 
-    with pytest.raises(bk.ModelError, match="site 'x' is drawn inside a JAX transformation"):
+    with pytest.raises(bk.errors.ModelError, match="site 'x' is drawn inside a JAX transformation"):
         bk.draw(program, key=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayeskit import DataError
+from bayeskit.errors import DataError
 from bayeskit.storage import read_data
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayeskit import StorageError
+from bayeskit.errors import StorageError
 from bayeskit.storage import files, load, make_tree, save
 
 FORMATS = ["post.zarr", "post.nc", "post"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayeskit import StorageError
+from bayeskit.errors import StorageError
 from bayeskit.storage import RunStore, load, make_tree
 
 

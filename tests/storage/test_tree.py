@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayeskit import DataError, StorageError
+from bayeskit.errors import DataError, StorageError
 from bayeskit.storage import add_group, make_tree, site_values
 
 

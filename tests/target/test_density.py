@@ -306,7 +306,7 @@ def test_discrete_site_shared_by_the_observations():
     lanes = [jnp.log(p) + dist.Normal(0.4 + 2 * k, 1.0).log_prob(Y).sum() for k, p in ((0, 0.7), (1, 0.3))]
     expected = dist.Normal().log_prob(0.4) + jax.scipy.special.logsumexp(jnp.array(lanes))
     np.testing.assert_allclose(target.log_density(z), expected, rtol=1e-10)
-    with pytest.raises(bk.ModelError, match=r"'k'.*not in the same plates"):
+    with pytest.raises(bk.errors.ModelError, match=r"'k'.*not in the same plates"):
         target.terms(z)
 
 
@@ -329,9 +329,9 @@ def test_start_at_given_values():
     there = jax.vmap(target.constrain)(start)
     np.testing.assert_allclose(there["tau"], [1.0, 3.0])
     np.testing.assert_allclose(there["x"], [0.5, 0.5])
-    with pytest.raises(bk.InitError, match=r"chain 0.*0.5.*'x'.*outside"):
+    with pytest.raises(bk.errors.InitError, match=r"chain 0.*0.5.*'x'.*outside"):
         bk.target.find_start(target, jax.random.PRNGKey(1), 2, given={"tau": [0.4, 3.0], "x": 0.5})
-    with pytest.raises(bk.ModelError, match=r"'tau'.*outside"):
+    with pytest.raises(bk.errors.ModelError, match=r"'tau'.*outside"):
         target.unconstrain({"tau": -1.0, "x": 0.5})
 
 
@@ -380,5 +380,5 @@ def test_subsampling_plate_has_no_density():
 
     target = bk.Target(bk.bind(model, {"y": Y}))
     assert target.structure.subsampled == ("part",)
-    with pytest.raises(bk.ModelError, match="subsamples"):
+    with pytest.raises(bk.errors.ModelError, match="subsamples"):
         target.log_density({"mu": jnp.array(0.0)})

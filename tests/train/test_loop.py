@@ -61,5 +61,5 @@ def test_a_loss_that_is_not_finite_raises_and_says_where():
     def loss(w, key):
         return jnp.where(w < 0.95, jnp.nan, w)
 
-    with pytest.raises(bk.TrainingError, match="the loss is nan at step 1;"):
+    with pytest.raises(bk.errors.TrainingError, match="the loss is nan at step 1;"):
         minimise(loss, jnp.array(1.0), key=jax.random.key(0), optimizer=optax.sgd(0.1), num_steps=10)

@@ -30,7 +30,7 @@ from blackjax.mcmc.nuts import NUTSInfo
 
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, History, blackjax_metric, find_adaptation
-from bayeskit.inference.mcmc.single_kernel import has_single_kernel, single_kernel
+from bayeskit.xla.cpu_kernel import has_single_kernel, single_kernel
 
 __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
 

@@ -22,19 +22,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import ModelError
+from bayeskit._keys import as_key
 from bayeskit._typing import Array
-from bayeskit.inference.vi.custom import Custom
-from bayeskit.inference.vi.disarm import DisARM
-from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, Pathwise, default_estimator
-from bayeskit.inference.vi.phantoms import antithetic, phantoms
-from bayeskit.inference.vi.steps import steps
-from bayeskit.inference.vi.structure import Overrides, Structure, shape_of, trace, untraced
+from bayeskit.errors import ModelError
+from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, default_estimator
+from bayeskit.inference.vi.estimators.custom import Custom
+from bayeskit.inference.vi.estimators.disarm import DisARM
+from bayeskit.inference.vi.estimators.phantoms import antithetic, phantoms
+from bayeskit.inference.vi.programs.unbiased import Unbiased
 from bayeskit.inference.vi.surrogate import total
-from bayeskit.inference.vi.unbiased import Unbiased
-from bayeskit.numerics.miscompilation import warn_if_faulty
-from bayeskit.program.execution import Choice, Level, Override, Record, as_key, at, is_executing
+from bayeskit.inference.vi.tracing.jumps import steps
+from bayeskit.inference.vi.tracing.structure import Overrides, Structure, shape_of, trace, untraced
+from bayeskit.program.execution import Choice, Level, Override, Record, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
+from bayeskit.xla.miscompilation import warn_if_faulty
 
 __all__ = ["expectation"]
 
@@ -65,7 +66,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
         >>> import bayeskit as bk
         >>> def f(p):
         ...     choices, _ = bk.draw(
-        ...         lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": bk.enumeration()})
+        ...         lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": bk.estimators.Enumeration()})
         ...     )
         ...     return (2 * choices["b"] + 1) ** 2.0
         >>> value, gradient = jax.value_and_grad(bk.expectation(f), argnums=1)(0, 0.3)
@@ -80,7 +81,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
                 "would be biased; bayeskit.unbiased(f, ...) is for that: it needs no key, and tells what stays unbiased"
             )
         warn_if_faulty()
-        return _Estimate(lambda: f(*args, **kwargs), as_key(key, "an expectation"), max_lanes).total()
+        return _Estimate(lambda: f(*args, **kwargs), as_key(key, "an expectation", ModelError), max_lanes).total()
 
     return estimate
 
@@ -94,7 +95,7 @@ class _Estimate:
     def total(self) -> Any:
         result, records, choices = self._execute({})
         self._check_steps(choices)
-        if all(isinstance(choice.estimator, Pathwise) for choice in choices.values()):
+        if all(choice.estimator.passes_values for choice in choices.values()):
             return result
         self._structure = self._look(result, records, choices)
         self._check_lanes(records)
@@ -177,7 +178,7 @@ class _Estimate:
 
     def _check_steps(self, choices: Mapping[str, Choice]) -> None:
         """Warn of pathwise choices whose gradient misses a jump."""
-        if not any(isinstance(choice.estimator, Pathwise) for choice in choices.values()):
+        if not any(choice.estimator.passes_values for choice in choices.values()):
             return
         shapes = [jax.ShapeDtypeStruct(shape_of(c), c.dtype) for c in choices.values()]
 
@@ -186,12 +187,12 @@ class _Estimate:
             return self._execute({a: Override(None, value) for a, value in pairs})[0]
 
         traced = jax.make_jaxpr(run)(*shapes)
-        found = steps(traced, [c.site if isinstance(c.estimator, Pathwise) else None for c in choices.values()])
+        found = steps(traced, [c.site if c.estimator.passes_values else None for c in choices.values()])
         if found:
             names = ", ".join(map(repr, sorted(found)))
             warnings.warn(
                 f"the value of {names} reaches the result through a step (a comparison, a rounding, an argmax), of "
-                "which a pathwise gradient sees nothing: it is biased. Use bayeskit.score() there",
+                "which a pathwise gradient sees nothing: it is biased. Use bayeskit.estimators.Score() there",
                 stacklevel=4,
             )
 
@@ -216,7 +217,8 @@ class _Estimate:
             )
             raise ModelError(
                 f"enumeration and measure-valued gradients would execute the program {number * more} times, more than "
-                f"max_lanes={self._max_lanes}: {sites}; use bayeskit.score() for some of them, or raise max_lanes"
+                f"max_lanes={self._max_lanes}: {sites}; use bayeskit.estimators.Score() for some of them, or "
+                "raise max_lanes"
             )
 
 

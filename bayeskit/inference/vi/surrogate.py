@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
-from bayeskit.inference.vi.dependence import Label
 from bayeskit.inference.vi.estimators import Enumeration
-from bayeskit.inference.vi.structure import Execution, Part, Structure
+from bayeskit.inference.vi.tracing.dependence import Label
+from bayeskit.inference.vi.tracing.structure import Execution, Part, Structure
 from bayeskit.program.execution import Choice, Record
 
 __all__ = ["cost", "total", "weighted"]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import MethodError
 from bayeskit._typing import Array
+from bayeskit.errors import MethodError
 
 __all__ = ["KernelFunction", "block_rows", "by_row_blocks", "by_tiles", "in_tiles"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayeskit._errors import DataError
+from bayeskit.errors import DataError
 
 __all__ = ["check_classes", "class_labels"]
 

@@ -12,9 +12,9 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Float
 
-from bayeskit._errors import DataError
+from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.inference.method import is_whole, require
+from bayeskit.errors import DataError
 from bayeskit.models.nngp.class_labels import class_labels
 from bayeskit.models.nngp.classifier_scale import as_scale
 from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs

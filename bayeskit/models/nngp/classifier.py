@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
-from bayeskit.inference.method import is_number, is_whole, require
 from bayeskit.inference.progress import ProgressBar
-from bayeskit.inference.vi import expectation
+from bayeskit.inference.vi.expectation import expectation
 from bayeskit.models.nngp.class_labels import check_classes, class_labels
 from bayeskit.models.nngp.classifier_scale import as_scale, start_of_scale
 from bayeskit.models.nngp.fitted_classifier import FittedClassifier, bound_by_quadrature

@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
-from bayeskit._errors import ModelError
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.scale_law import as_scale_prior
 
 __all__ = ["as_scale", "start_of_scale"]

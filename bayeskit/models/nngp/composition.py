@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bayeskit._errors import ModelError
+from bayeskit.errors import ModelError
 
 __all__ = ["Signal"]
 

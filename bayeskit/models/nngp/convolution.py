@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.layers import Layer, parameter
 from bayeskit.models.nngp.state import Pairs, Side, at_least, covariance, of_pixels, spread

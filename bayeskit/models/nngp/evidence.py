@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
-from bayeskit._errors import DataError, MethodError, TrainingError
 from bayeskit._typing import Array, ArrayLike, Key
+from bayeskit.errors import DataError, MethodError, TrainingError
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.nngp.scale_mixture import ScaleMixture
 

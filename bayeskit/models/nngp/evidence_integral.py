@@ -12,9 +12,9 @@ from bayeskit._typing import Array
 from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, factored, spectral
 from bayeskit.models.nngp.scale_law import ScalePrior, on_grid
 from bayeskit.models.nngp.trouble import nan_if, trouble_of
-from bayeskit.numerics.double import in_double
 from bayeskit.numerics.log_gamma import log_gamma_ratio
 from bayeskit.numerics.positive_definite import log_determinant
+from bayeskit.xla.precision import in_double
 
 __all__ = ["closed_evidence", "evidence", "likelihood_of"]
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.activations import Elementwise
 from bayeskit.models.nngp.state import at_least
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from bayeskit._errors import DataError
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import DataError
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["InducingPoints", "at_points", "chosen_points", "factor", "inputs"]
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array
+from bayeskit.errors import DataError
 from bayeskit.models.nngp.state import Side
 
 __all__ = ["as_inputs", "check_alike", "first_distances", "first_side", "squared_distances"]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.state import Pairs, Side, covariance, of_pixels, spread
 from bayeskit.numerics.products import scaled

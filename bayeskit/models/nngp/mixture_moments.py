@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from bayeskit._typing import Array
 from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, SpectralLikelihood
 from bayeskit.models.nngp.trouble import trouble_of
-from bayeskit.numerics.double import in_double
 from bayeskit.numerics.positive_definite import factor, whiten
+from bayeskit.xla.precision import in_double
 
 __all__ = ["each_moments", "in_blocks", "joint_moments"]
 

@@ -19,7 +19,7 @@ from bayeskit.models.nngp.regression_data import new_inputs
 from bayeskit.models.nngp.scale_law import ScaleGrid, ScalePrior, on_grid, predictive_grid
 from bayeskit.models.nngp.scale_posterior import QuadratureScale
 from bayeskit.models.nngp.trouble import nan_if, raise_singular, raise_trouble, trouble_of
-from bayeskit.numerics.double import in_double, to_default
+from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["MixturePosterior"]
 

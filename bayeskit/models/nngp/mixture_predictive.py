@@ -10,12 +10,12 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.likelihood import Likelihood, WithValues
 from bayeskit.models.nngp.scale_law import ScaleGrid, on_grid
-from bayeskit.numerics.double import in_double, to_default
 from bayeskit.numerics.trapezoid import TOLERANCE
+from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["NormalScaleMixture", "ScaleNodesMixture"]
 

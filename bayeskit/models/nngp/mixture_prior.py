@@ -11,13 +11,13 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import DataError
 from bayeskit.models.nngp.evidence_integral import evidence
 from bayeskit.models.nngp.scale_law import ScalePrior
 from bayeskit.models.nngp.trouble import nan_if, raise_trouble, trouble_of
-from bayeskit.numerics.double import in_double, to_default
 from bayeskit.numerics.positive_definite import factor
+from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["ScaleMixturePrior"]
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from tinygp.kernels import Kernel
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.convolution import GlobalPool
@@ -20,7 +20,7 @@ from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_distances,
 from bayeskit.models.nngp.layers import Layer
 from bayeskit.models.nngp.residual import Residual
 from bayeskit.models.nngp.state import Pairs, covariance
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Kernels", "Network", "NtkKernel"]
 

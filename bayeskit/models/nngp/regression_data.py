@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array
+from bayeskit.errors import DataError
 
 __all__ = ["inputs", "new_inputs", "responses"]
 

@@ -8,8 +8,8 @@ from functools import reduce
 
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.composition import Signal
 from bayeskit.models.nngp.layers import Layer
 from bayeskit.models.nngp.state import Pairs, Side

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.likelihood import Likelihood
-from bayeskit.numerics.double import in_double
 from bayeskit.numerics.trapezoid import TOLERANCE, Grid, integrate_log, nodes_for
+from bayeskit.xla.precision import in_double
 
 __all__ = [
     "ScaleGrid",

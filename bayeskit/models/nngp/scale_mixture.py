@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike, Key
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
 from bayeskit.models.nngp.evidence_integral import evidence
 from bayeskit.models.nngp.importance import ImportancePosterior, sample_importance
@@ -21,7 +21,7 @@ from bayeskit.models.nngp.mixture_prior import ScaleMixturePrior
 from bayeskit.models.nngp.regression_data import inputs, responses
 from bayeskit.models.nngp.scale_law import ScalePrior, as_scale_prior
 from bayeskit.models.nngp.trouble import raise_trouble
-from bayeskit.numerics.double import to_default
+from bayeskit.xla.precision import to_default
 
 __all__ = ["ScaleMixture"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import ArrayLike
+from bayeskit.errors import ModelError
 from bayeskit.models.nngp.activations import relu
 from bayeskit.models.nngp.composition import ANYTHING
 from bayeskit.models.nngp.layers import Dense, Layer

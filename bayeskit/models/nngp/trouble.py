@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import ModelError
 
 __all__ = ["INDEFINITE", "NONE", "UNRESOLVED", "nan_if", "raise_singular", "raise_trouble", "trouble_of"]
 

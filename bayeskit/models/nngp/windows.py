@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 
 __all__ = ["PADDINGS", "Window"]
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike, Key
+from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.checks import as_key, finite, points
 from bayeskit.numerics.gaussian_mixture import GaussianMixture, mixture_moments
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
@@ -51,9 +51,11 @@ class Bridge(eqx.Module):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> import bayeskit as bk
+        >>> from bayeskit.models import schrodinger_bridge
         >>> from bayeskit.numerics.gaussian_mixture_covariance import Diagonal
-        >>> bridge = bk.Bridge(0.5, jnp.zeros(2), jnp.array([[-1.0], [1.0]]), Diagonal(jnp.full((2, 1), 0.4)))
+        >>> bridge = schrodinger_bridge.Bridge(
+        ...     0.5, jnp.zeros(2), jnp.array([[-1.0], [1.0]]), Diagonal(jnp.full((2, 1), 0.4))
+        ... )
         >>> x0 = jnp.array([[-2.0], [0.0], [2.0]])
         >>> bridge.sample(x0, key=0).shape, bridge.sample_path(x0, [0.0, 0.5, 1.0], key=0).shape
         ((3, 1), (3, 3, 1))

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array, Key
+from bayeskit.errors import DataError
 
 __all__ = ["as_key", "check_learnable", "check_precision", "finite", "points"]
 

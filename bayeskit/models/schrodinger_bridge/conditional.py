@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 from numpyro.distributions.util import lazy_property
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full
 
@@ -19,7 +19,7 @@ __all__ = ["BridgeConditional"]
 class BridgeConditional(dist.Distribution):
     r"""The law of $x_1$ given $x_0$ under a light Schrödinger bridge.
 
-    It is $\sum_k w_k(x_0) N(r_k + S_k x_0, \varepsilon S_k)$, see :class:`bayeskit.Bridge`.
+    It is $\sum_k w_k(x_0) N(r_k + S_k x_0, \varepsilon S_k)$, see :class:`bayeskit.models.schrodinger_bridge.Bridge`.
 
     As a likelihood it depends on the pairing of the points only through $x_0^\top x_1 / \varepsilon$, which is
     free of the parameters: $\sum_i \log \pi(x_{1i} \mid x_{0i}) = \mathrm{const} + \sum_i \log v(x_{1i}) - \sum_i
@@ -38,13 +38,17 @@ class BridgeConditional(dist.Distribution):
 
     Example:
         >>> import jax.numpy as jnp, numpyro, numpyro.distributions as dist
-        >>> import bayeskit as bk
+        >>> from bayeskit.models import schrodinger_bridge
         >>> def model(x0, x1=None):
         ...     r = numpyro.sample("r", dist.Normal(0.0, 3.0).expand([2, 1]).to_event(2))
         ...     s = numpyro.sample("s", dist.LogNormal(0.0, 1.0).expand([2, 1]).to_event(2))
         ...     with numpyro.plate("point", len(x0)):
-        ...         numpyro.sample("x1", bk.BridgeConditional(x0, 0.5, jnp.zeros(2), r, S_diag=s), obs=x1)
-        >>> bk.BridgeConditional(jnp.zeros((3, 1)), 0.5, jnp.zeros(1), jnp.zeros((1, 1)), S_diag=jnp.ones((1, 1))).mean
+        ...         numpyro.sample(
+        ...             "x1", schrodinger_bridge.BridgeConditional(x0, 0.5, jnp.zeros(2), r, S_diag=s), obs=x1
+        ...         )
+        >>> schrodinger_bridge.BridgeConditional(
+        ...     jnp.zeros((3, 1)), 0.5, jnp.zeros(1), jnp.zeros((1, 1)), S_diag=jnp.ones((1, 1))
+        ... ).mean
         Array([[0.],
                [0.],
                [0.]], dtype=...)

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array
+from bayeskit.errors import DataError
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
 from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
 from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Found", "begin_from", "iterate", "solve"]
 

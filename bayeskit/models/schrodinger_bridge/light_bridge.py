@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import DataError, MethodError
+from bayeskit._settings import check_choice, is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
-from bayeskit.inference.method import check_choice, is_number, is_whole, require
+from bayeskit.errors import DataError, MethodError
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.checks import as_key, check_learnable, check_precision
@@ -88,11 +88,11 @@ class LightBridge:
 
     Example:
         >>> import numpy as np
-        >>> import bayeskit as bk
+        >>> from bayeskit.models import schrodinger_bridge
         >>> generator = np.random.default_rng(0)
         >>> x0 = generator.normal(size=(1000, 2))
         >>> x1 = generator.normal(size=(1000, 2)) + np.array([4.0, 0.0])
-        >>> fit = bk.LightBridge(1, epsilon=0.5).fit(x0, x1, key=0)
+        >>> fit = schrodinger_bridge.LightBridge(1, epsilon=0.5).fit(x0, x1, key=0)
         >>> moved = fit.bridge.sample(x0, key=1)
         >>> bool(np.abs(moved.mean(0) - x1.mean(0)).max() < 0.2)
         True
@@ -247,12 +247,12 @@ def choose_num_components(
 
     Example:
         >>> import numpy as np
-        >>> import bayeskit as bk
+        >>> from bayeskit.models import schrodinger_bridge
         >>> from bayeskit.models.schrodinger_bridge import choose_num_components
         >>> generator = np.random.default_rng(0)
         >>> x0 = generator.normal(size=(2000, 1))
         >>> x1 = np.sign(generator.normal(size=(2000, 1))) * 4 + 0.5 * generator.normal(size=(2000, 1))
-        >>> settings = bk.LightBridge(1, epsilon=0.5, validation_fraction=0.2)
+        >>> settings = schrodinger_bridge.LightBridge(1, epsilon=0.5, validation_fraction=0.2)
         >>> best, losses = choose_num_components(settings, [1, 2], x0, x1, key=0)
         >>> best.num_components
         2

@@ -26,7 +26,7 @@ from bayeskit.models.schrodinger_bridge.objective import masses, objective, rate
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
 from bayeskit.numerics.gaussian_mixture_fit import Moments, moment_sums, moments_of
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = [
     "Assessment",

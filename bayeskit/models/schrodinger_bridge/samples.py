@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from bayeskit._errors import DataError
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.checks import finite, points
 
 __all__ = ["Sampler", "Source", "pooled_scale", "sources"]

@@ -21,7 +21,7 @@ from bayeskit.inference.mcmc.metrics import (
     diagonal_metric,
     low_rank_metric,
 )
-from bayeskit.inference.mcmc.single_kernel import COMPILER_OPTIONS, has_single_kernel, is_available, single_kernel
+from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, has_single_kernel, is_available, single_kernel
 
 needs_single_kernels = pytest.mark.skipif(not is_available(), reason="this XLA has no such compile option")
 

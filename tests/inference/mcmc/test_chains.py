@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
-from bayeskit.inference.mcmc import chains
+from bayeskit.inference.chains import independent as chains
 
 
 def one_matrix(y):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bayeskit.inference.mcmc.run_ahead import AHEAD, run_ahead
+from bayeskit.inference.chains.threads import AHEAD, run_ahead
 
 
 def count(state):

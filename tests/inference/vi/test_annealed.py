@@ -29,7 +29,7 @@ def guide(p, estimator=None):
     return lambda: sample("z", dist.Normal(p[0], jnp.exp(p[1])), estimator)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
 def test_one_step_against_quadrature(estimate, estimator):
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
@@ -46,13 +46,13 @@ def test_one_step_against_quadrature(estimate, estimator):
         return jnp.sum(weights[:, None] * weights * log_w)
 
     value, gradient = jax.value_and_grad(truth)(POINT)
-    found = estimate(lambda p: bk.annealed_elbo(1, size)(model(p[2]), guide(p, estimator)), POINT, n=20_000)
+    found = estimate(lambda p: bk.objectives.AnnealedELBO(1, size)(model(p[2]), guide(p, estimator)), POINT, n=20_000)
     found.check(value, gradient, value_error=0.005, gradient_error=0.05)
 
 
 @pytest.mark.parametrize(("num", "size"), [(1, 0.4), (3, 0.1), (8, 0.05)])
 def test_weights_are_unbiased_for_the_evidence(num, size):
-    f = bk.expectation(lambda: bk.annealed_elbo(num, size)(model(POINT[2]), guide(POINT)))
+    f = bk.expectation(lambda: bk.objectives.AnnealedELBO(num, size)(model(POINT[2]), guide(POINT)))
     log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(1), 20_000))
     ratio = np.exp(log_w - LOG_EVIDENCE)
     error = ratio.std() / 20_000**0.5
@@ -63,8 +63,11 @@ def test_weights_are_unbiased_for_the_evidence(num, size):
 def test_the_bound_rises_with_the_temperatures_and_the_particles(estimate):
     """From a guide that is far away; the plain bound is the worst."""
     settings = [(4, 0.1, 1), (16, 0.1, 1), (64, 0.1, 1), (16, 0.1, 10)]
-    found = [estimate(lambda p, s=s: bk.annealed_elbo(*s)(model(0.2), guide(p)), [2.0, 0.0], n=4000) for s in settings]
-    start = estimate(lambda p: bk.elbo()(model(0.2), guide(p)), [2.0, 0.0], n=4000)
+    found = [
+        estimate(lambda p, s=s: bk.objectives.AnnealedELBO(*s)(model(0.2), guide(p)), [2.0, 0.0], n=4000)
+        for s in settings
+    ]
+    start = estimate(lambda p: bk.objectives.ELBO()(model(0.2), guide(p)), [2.0, 0.0], n=4000)
     values = [float(e.value[0]) for e in (start, *found[:3])]
     errors = [float(e.value_error[0]) for e in (start, *found[:3])]
     assert np.all(np.diff(values) > 4 * np.hypot(errors[1:], errors[:-1]))
@@ -86,7 +89,7 @@ def test_several_sites_of_several_shapes(estimate):
             sample(name, dist.Normal(p, 0.8).expand([2]).to_event(1))
         sample("c", dist.Normal(p, 0.8))
 
-    f = bk.expectation(lambda: bk.annealed_elbo(5, 0.1)(sites, lambda: wide(0.4)))
+    f = bk.expectation(lambda: bk.objectives.AnnealedELBO(5, 0.1)(sites, lambda: wide(0.4)))
     log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(2), 20_000))
     log_evidence = dist.Normal(0.0, 2**0.5).log_prob(jnp.array([1.2, 0.3, 1.2, 0.3, 0.5])).sum()
     ratio = np.exp(log_w - log_evidence)
@@ -97,7 +100,9 @@ def test_several_sites_of_several_shapes(estimate):
 
 def test_a_fit():
     """The guide of the bound is near the posterior, as far as the verdict can see; the loss is near the evidence."""
-    method = bk.VI(guide=bk.full_rank(), objective=bk.annealed_elbo(2, 0.05), num_steps=3000, num_draws=2000)
+    method = bk.VI(
+        guide=bk.guides.FullRank(), objective=bk.objectives.AnnealedELBO(2, 0.05), num_steps=3000, num_draws=2000
+    )
     assert bk.VI.from_settings(method.settings()) == method
     post = bk.infer(model(0.2), None, method, key=0, progress=False)
     assert bk.check(post, quiet=True).ok
@@ -108,11 +113,11 @@ def test_a_fit():
 
 def test_misuse_raises():
     coin = lambda: sample("z", dist.Bernoulli(0.3))  # noqa: E731
-    with pytest.raises(bk.ModelError, match=r"site 'z'.*discrete"):
-        bk.expectation(bk.annealed_elbo(2, 0.1))(0, coin, coin)
-    shown = bk.normalize(model(0.0), bk.sir(2, guide(POINT)))
-    with pytest.raises(bk.ModelError, match="estimated"):
-        bk.expectation(bk.annealed_elbo(2, 0.1))(0, model(0.0), shown)
+    with pytest.raises(bk.errors.ModelError, match=r"site 'z'.*discrete"):
+        bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, coin, coin)
+    shown = bk.normalize(model(0.0), bk.integrators.SIR(2, guide(POINT)))
+    with pytest.raises(bk.errors.ModelError, match="estimated"):
+        bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, model(0.0), shown)
     for settings, match in (((0, 0.1), "num_temperatures"), ((2, 0.0), "step_size"), ((2, 0.1, 0), "num_particles")):
-        with pytest.raises(bk.MethodError, match=match):
-            bk.annealed_elbo(*settings)
+        with pytest.raises(bk.errors.MethodError, match=match):
+            bk.objectives.AnnealedELBO(*settings)

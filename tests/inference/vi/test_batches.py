@@ -54,7 +54,7 @@ def test_random_batches_have_the_mean_of_the_whole():
     assert abs(densities.mean() - whole.log_density(at)) < 4 * error
 
 
-@pytest.mark.parametrize("by", [bk.full_rank(), guide], ids=["automatic", "by hand"])
+@pytest.mark.parametrize("by", [bk.guides.FullRank(), guide], ids=["automatic", "by hand"])
 def test_fit_by_batches(by):
     """The fit is that of the whole data, and so are its weights."""
     method = bk.VI(guide=by, num_steps=4000, num_draws=500)
@@ -72,14 +72,14 @@ def test_fit_by_batches(by):
 def test_what_batches_would_bias_is_refused():
     data = {"y": Y, "batch": 5}
     with pytest.raises(
-        bk.MethodError, match=r"'rows' subsamples.*noise of its batches would bias.*importance_weighted"
+        bk.errors.MethodError, match=r"'rows' subsamples.*noise of its batches would bias.*importance_weighted"
     ):
-        bk.infer(model, data, bk.VI(objective=bk.importance_weighted_elbo(3)), key=0, progress=False)
-    with pytest.raises(bk.MethodError, match=r"'rows' subsamples.*would bias.*laplace"):
-        bk.infer(model, data, bk.VI(guide=bk.laplace_guide()), key=0, progress=False)
-    with pytest.raises(bk.ModelError, match="log_likelihood=True: plate 'rows' subsamples"):
+        bk.infer(model, data, bk.VI(objective=bk.objectives.ImportanceWeightedELBO(3)), key=0, progress=False)
+    with pytest.raises(bk.errors.MethodError, match=r"'rows' subsamples.*would bias.*laplace"):
+        bk.infer(model, data, bk.VI(guide=bk.guides.Laplace()), key=0, progress=False)
+    with pytest.raises(bk.errors.ModelError, match="log_likelihood=True: plate 'rows' subsamples"):
         bk.infer(model, data, bk.VI(), key=0, progress=False, log_likelihood=True)
-    with pytest.raises(bk.ModelError, match=r"'rows' subsamples its data.*NUTS would target the wrong"):
+    with pytest.raises(bk.errors.ModelError, match=r"'rows' subsamples its data.*NUTS would target the wrong"):
         bk.infer(model, data, bk.NUTS(), key=0, progress=False)
 
 
@@ -89,17 +89,19 @@ def test_latent_sites_in_batches_are_refused():
             z = numpyro.sample("z", dist.Normal(0.0, 1.0))
             numpyro.sample("y", dist.Normal(z, 1.0), obs=y[rows])
 
-    with pytest.raises(bk.MethodError, match="site 'z' is inside of plate 'rows', which subsamples"):
+    with pytest.raises(bk.errors.MethodError, match="site 'z' is inside of plate 'rows', which subsamples"):
         bk.infer(local, {"y": Y}, bk.VI(), key=0, progress=False)
 
 
 def test_annealing_ends_in_the_elbo():
     """Hot at first, but the fit is that of the ELBO in the end."""
-    method = bk.VI(guide=bk.full_rank(), objective=bk.tempered_elbo(5.0, 8, annealed=0.4), num_steps=3000)
+    method = bk.VI(
+        guide=bk.guides.FullRank(), objective=bk.objectives.TemperedELBO(5.0, 8, annealed=0.4), num_steps=3000
+    )
     fit = bk.infer(model, {"y": Y}, method, key=0, progress=False)
     draws = fit["posterior/mu"].values.ravel()
     assert abs(draws.std() / SCALE - 1.0) < 0.1
-    hot = bk.VI(guide=bk.full_rank(), objective=bk.tempered_elbo(5.0, 8), num_steps=3000)
+    hot = bk.VI(guide=bk.guides.FullRank(), objective=bk.objectives.TemperedELBO(5.0, 8), num_steps=3000)
     wide = bk.infer(model, {"y": Y}, hot, key=0, progress=False)["posterior/mu"].values
     assert abs(wide.std() / SCALE - 5.0**0.5) < 0.25
 
@@ -111,7 +113,7 @@ def test_hierarchical_fit():
         u = numpyro.sample("u", dist.Normal(0.0, 1.0))
         numpyro.sample("mu", dist.Normal(numpyro.param("loc", 0.0) + 0.3 * u, jnp.exp(numpyro.param("s", -1.0))))
 
-    objective = bk.hierarchical_elbo(
+    objective = bk.objectives.HierarchicalELBO(
         ["mu"], lambda kept: lambda: numpyro.sample("u", dist.Normal(0.0, 1.0)), num_hidden=5
     )
     fit = bk.infer(model, {"y": Y}, bk.VI(hidden, objective, num_steps=3000), key=0, progress=False)

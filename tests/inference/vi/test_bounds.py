@@ -30,7 +30,7 @@ def normal(loc, log_scale, estimator=None):
 
 
 def bound(num, **settings):
-    return lambda p: bk.importance_weighted_elbo(num, **settings)(model(p[2]), normal(p[0], p[1]))
+    return lambda p: bk.objectives.ImportanceWeightedELBO(num, **settings)(model(p[2]), normal(p[0], p[1]))
 
 
 # ---------------------------------------------------------------- doubly reparameterised
@@ -84,7 +84,7 @@ def test_two_sites_of_which_one_depends_on_the_other(estimate):
 
     def f(p, **settings):
         guide = bk.bind(sites, {"m": p[0], "s": p[1]})
-        return bk.importance_weighted_elbo(5, **settings)(chain(p[2]), guide)
+        return bk.objectives.ImportanceWeightedELBO(5, **settings)(chain(p[2]), guide)
 
     plain, doubly = (estimate(lambda p, s=s: f(p, **s), POINT, n=20_000) for s in ({}, DOUBLY))
     error = np.hypot(plain.gradient_error, doubly.gradient_error)
@@ -94,7 +94,7 @@ def test_two_sites_of_which_one_depends_on_the_other(estimate):
 
 def test_a_parameter_of_both_model_and_guide(estimate):
     def f(p, **settings):
-        return bk.importance_weighted_elbo(3, **settings)(model(p), normal(p, -0.2))
+        return bk.objectives.ImportanceWeightedELBO(3, **settings)(model(p), normal(p, -0.2))
 
     plain, doubly = (estimate(lambda p, s=s: f(p, **s), 0.3, n=20_000) for s in ({}, DOUBLY))
     error = np.hypot(plain.gradient_error, doubly.gradient_error)
@@ -115,7 +115,7 @@ def test_a_model_that_subsamples_takes_the_same_rows_twice(estimate):
         return run
 
     def f(p, **settings):
-        return bk.importance_weighted_elbo(3, **settings)(rows(p[2]), normal(p[0], p[1]))
+        return bk.objectives.ImportanceWeightedELBO(3, **settings)(rows(p[2]), normal(p[0], p[1]))
 
     plain, doubly = (estimate(lambda p, s=s: f(p, **s), POINT, n=20_000) for s in ({}, DOUBLY))
     for mine, its, error in (
@@ -130,32 +130,39 @@ def hidden(num):
     def joint():
         sample("z", dist.Normal(sample("u", dist.Normal(0.0, 1.0)), 1.0))
 
-    return bk.marginal(joint, ["z"], bk.importance(num, lambda _: lambda: sample("u", dist.Normal(0.0, 1.0))))
+    return bk.marginal(
+        joint, ["z"], bk.integrators.ImportanceSampling(num, lambda _: lambda: sample("u", dist.Normal(0.0, 1.0)))
+    )
 
 
 @pytest.mark.parametrize(
     ("guide", "match"),
     [
-        (lambda: normal(0.0, 0.0, bk.score()), "site 'z': the doubly reparameterised gradient would be biased"),
-        (lambda: normal(0.0, 0.0, bk.measure_valued()), "site 'z'"),
+        (
+            lambda: normal(0.0, 0.0, bk.estimators.Score()),
+            "site 'z': the doubly reparameterised gradient would be biased",
+        ),
+        (lambda: normal(0.0, 0.0, bk.estimators.MeasureValued()), "site 'z'"),
         (lambda: lambda: sample("z", dist.Normal(0.0, 1.0)), r"bayeskit\.bind"),
         (lambda: hidden(2), "estimated"),
-        (lambda: bk.normalize(model(0.0), bk.sir(2, normal(0.0, 0.0))), "not pathwise"),
+        (lambda: bk.normalize(model(0.0), bk.integrators.SIR(2, normal(0.0, 0.0))), "not pathwise"),
     ],
 )
 def test_a_guide_that_would_bias_the_doubly_reparameterised_gradient(guide, match):
-    with pytest.raises(bk.ModelError, match=match):
-        bk.expectation(bk.importance_weighted_elbo(3, **DOUBLY))(0, model(0.0), guide())
+    with pytest.raises(bk.errors.ModelError, match=match):
+        bk.expectation(bk.objectives.ImportanceWeightedELBO(3, **DOUBLY))(0, model(0.0), guide())
 
 
 @pytest.mark.parametrize(
-    "objective", [bk.importance_weighted_elbo(3, **DOUBLY), bk.elbo(2, sticking_the_landing=True)], ids=repr
+    "objective",
+    [bk.objectives.ImportanceWeightedELBO(3, **DOUBLY), bk.objectives.ELBO(2, sticking_the_landing=True)],
+    ids=repr,
 )
 def test_second_derivatives_that_would_be_wrong_raise(objective):
     estimate = bk.expectation(lambda m: objective(model(0.0), normal(m, 0.0)))
     assert np.isfinite(jax.grad(estimate, argnums=1)(0, 0.1))
     for twice in (jax.hessian, lambda f, argnums: jax.grad(jax.grad(f, argnums), argnums)):
-        with pytest.raises(bk.ModelError, match="second derivative"):
+        with pytest.raises(bk.errors.ModelError, match="second derivative"):
             twice(estimate, argnums=1)(0, 0.1)
 
 
@@ -177,7 +184,9 @@ def prior(p):
 def test_hierarchical_bound_with_the_prior_as_reverse_kernel(estimate, num, entropy):
     """E log p(y, z) for z ~ N(0, √2) in closed form, and the known upper bounds of E log q."""
     log_joint = -np.log(2 * np.pi) - 0.5 * 2 - 0.5 * (1.2**2 + 2)
-    found = estimate(lambda p: bk.hierarchical_elbo(["z"], prior(p), num)(model(0.0), joint(p)), 0.0, n=40_000)
+    found = estimate(
+        lambda p: bk.objectives.HierarchicalELBO(["z"], prior(p), num)(model(0.0), joint(p)), 0.0, n=40_000
+    )
     assert found.value_error < 0.016
     assert abs(found.value - (log_joint + entropy)) < 4 * found.value_error + 5e-5  # known to four decimals
 
@@ -195,7 +204,7 @@ def test_with_the_exact_reverse_kernel_the_hidden_choice_costs_nothing(estimate,
         z = p + 2**0.5 * nodes
         return dist.Normal(0, 1).log_prob(z) + dist.Normal(z, 1).log_prob(1.2) - dist.Normal(p, 2**0.5).log_prob(z)
 
-    objective = lambda p: bk.hierarchical_elbo(["z"], exact(p), num_hidden, num_particles)  # noqa: E731
+    objective = lambda p: bk.objectives.HierarchicalELBO(["z"], exact(p), num_hidden, num_particles)  # noqa: E731
     found = estimate(lambda p: objective(p)(model(0.0), joint(p)), 0.2, n=20_000)
     if num_particles == 1:
         value, gradient = jax.value_and_grad(lambda p: jnp.sum(weights * log_w(p)))(0.2)
@@ -203,7 +212,7 @@ def test_with_the_exact_reverse_kernel_the_hidden_choice_costs_nothing(estimate,
         found.check(value, gradient, value_error=0.02, gradient_error=0.03)
     else:
         plain = estimate(
-            lambda p: bk.importance_weighted_elbo(num_particles)(
+            lambda p: bk.objectives.ImportanceWeightedELBO(num_particles)(
                 model(0.0), lambda: sample("z", dist.Normal(p, 2**0.5))
             ),
             0.2,
@@ -220,12 +229,12 @@ def test_hierarchical_bound_is_the_bound_of_a_marginal(estimate, num_hidden, num
     """HVI, IWHVI and DIWHVI, composed by hand: the same numbers from the same keys."""
 
     def by_hand(p):
-        shown = bk.marginal(joint(p), ["z"], bk.importance(num_hidden, prior(p)))
-        outer = bk.elbo() if num_particles == 1 else bk.importance_weighted_elbo(num_particles)
+        shown = bk.marginal(joint(p), ["z"], bk.integrators.ImportanceSampling(num_hidden, prior(p)))
+        outer = bk.objectives.ELBO() if num_particles == 1 else bk.objectives.ImportanceWeightedELBO(num_particles)
         return outer(model(0.0), shown)
 
     def named(p):
-        return bk.hierarchical_elbo(["z"], prior(p), num_hidden, num_particles)(model(0.0), joint(p))
+        return bk.objectives.HierarchicalELBO(["z"], prior(p), num_hidden, num_particles)(model(0.0), joint(p))
 
     one, other = (estimate(f, 0.2, n=50) for f in (by_hand, named))
     np.testing.assert_array_equal(one.values, other.values)
@@ -235,13 +244,13 @@ def test_hierarchical_bound_is_the_bound_of_a_marginal(estimate, num_hidden, num
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: bk.hierarchical_elbo("z", prior(0.0)), "keep must be a list of site names"),
-        (lambda: bk.hierarchical_elbo([], prior(0.0)), "keep must be a list of site names"),
-        (lambda: bk.hierarchical_elbo(["z"], prior(0.0), 0), "num_hidden must be a positive integer"),
-        (lambda: bk.hierarchical_elbo(["z"], prior(0.0), 1, 0), "num_particles must be a positive integer"),
-        (lambda: bk.importance_weighted_elbo(0, **DOUBLY), "num_particles"),
+        (lambda: bk.objectives.HierarchicalELBO("z", prior(0.0)), "keep must be a list of site names"),
+        (lambda: bk.objectives.HierarchicalELBO([], prior(0.0)), "keep must be a list of site names"),
+        (lambda: bk.objectives.HierarchicalELBO(["z"], prior(0.0), 0), "num_hidden must be a positive integer"),
+        (lambda: bk.objectives.HierarchicalELBO(["z"], prior(0.0), 1, 0), "num_particles must be a positive integer"),
+        (lambda: bk.objectives.ImportanceWeightedELBO(0, **DOUBLY), "num_particles"),
     ],
 )
 def test_impossible_settings_are_named(make, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         make()

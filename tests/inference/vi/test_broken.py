@@ -36,8 +36,8 @@ def test_disarm_in_a_branch_of_replications_within_replications():
 
     def f(theta):
         def one():
-            b = coin("b", theta[0], bk.score())
-            inner = lambda: (2.0 * coin("c", theta[1] + b, bk.disarm()) + 1.0) ** 2 * (1.0 + b)  # noqa: E731
+            b = coin("b", theta[0], bk.estimators.Score())
+            inner = lambda: (2.0 * coin("c", theta[1] + b, bk.estimators.DisARM()) + 1.0) ** 2 * (1.0 + b)  # noqa: E731
             return bk.cond(b > 0, lambda: bk.replicate(2, inner), lambda: jnp.zeros(2) + theta[0])
 
         return jnp.mean(bk.replicate(2, one))
@@ -57,12 +57,12 @@ def test_mixed_second_derivatives_of_a_measure_valued_choice_before_a_custom_one
         return continuation(x) * jnp.exp(log_q - jax.lax.stop_gradient(log_q))
 
     def f(theta):
-        m, c = coin("m", theta[0], bk.measure_valued()), coin("c", theta[1], bk.custom_estimator(by_score))
+        m, c = coin("m", theta[0], bk.estimators.MeasureValued()), coin("c", theta[1], bk.estimators.Custom(by_score))
         return (m + 2.0 * c) ** 2
 
     estimate = lambda theta: bk.expectation(f)(0, theta)  # noqa: E731
     assert jnp.all(jnp.isfinite(jax.grad(estimate)(THETA)))
-    with pytest.raises(bk.ModelError, match="second derivatives"):
+    with pytest.raises(bk.errors.ModelError, match="second derivatives"):
         jax.hessian(estimate)(THETA)
 
 
@@ -85,9 +85,9 @@ def test_a_fitted_baseline_beside_an_enumerated_choice(first):
     """Its gradient is E C - b, whichever of the two comes first."""
 
     def f(logits, b):
-        score, both = bk.score(bk.fitted_baseline(lambda: b)), {}
+        score, both = bk.estimators.Score(bk.estimators.FittedBaseline(lambda: b)), {}
         for name in ("u", "z") if first else ("z", "u"):
-            both[name] = coin(name, 0.3, bk.enumeration()) if name == "u" else coin(name, logits, score)
+            both[name] = coin(name, 0.3, bk.estimators.Enumeration()) if name == "u" else coin(name, logits, score)
         return (both["z"] + 1.0) ** 2 * (both["u"] + 1.0)
 
     upwards = jax.jit(jax.vmap(jax.grad(bk.expectation(f), argnums=2), (0, None, None)))(keys(3000), 0.4, 1.5)
@@ -140,7 +140,7 @@ def test_a_number_that_is_doubled_many_times():
     """It has a million terms, of which no more than some are told apart."""
 
     def f(logits):
-        number = 1.0 * coin("b", logits, bk.enumeration())
+        number = 1.0 * coin("b", logits, bk.estimators.Enumeration())
         for _ in range(20):
             number = number + number
         return number

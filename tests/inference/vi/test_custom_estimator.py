@@ -28,8 +28,12 @@ def by_score(key, distribution, continuation):
     return number + jax.lax.stop_gradient(number) * (log_q - jax.lax.stop_gradient(log_q))
 
 
-MINE = {"enumeration": bk.custom_estimator(by_enumeration), "score": bk.custom_estimator(by_score)}
-OURS = {"enumeration": bk.enumeration(), "score": bk.score(), "measure": bk.measure_valued()}
+MINE = {"enumeration": bk.estimators.Custom(by_enumeration), "score": bk.estimators.Custom(by_score)}
+OURS = {
+    "enumeration": bk.estimators.Enumeration(),
+    "score": bk.estimators.Score(),
+    "measure": bk.estimators.MeasureValued(),
+}
 
 
 def make(first, second, third):
@@ -45,7 +49,7 @@ def make(first, second, third):
     return f
 
 
-EXACT = make(*[bk.enumeration()] * 3)
+EXACT = make(*[bk.estimators.Enumeration()] * 3)
 
 
 @pytest.mark.parametrize("mine", MINE)
@@ -65,7 +69,7 @@ def test_agrees_with_enumeration(mine, ours, place):
 
 def test_two_of_them():
     exact = bk.expectation(EXACT)(0, 0.4)
-    both = make(MINE["enumeration"], bk.enumeration(), MINE["enumeration"])
+    both = make(MINE["enumeration"], bk.estimators.Enumeration(), MINE["enumeration"])
     assert jnp.isclose(bk.expectation(both)(0, 0.4), exact, rtol=1e-12)
 
 
@@ -77,5 +81,5 @@ def test_refused_in_a_loop():
 
         return bk.scan(step, 0, length=2)[0]
 
-    with pytest.raises(bk.ModelError, match=r"site 'b'.*scan"):
+    with pytest.raises(bk.errors.ModelError, match=r"site 'b'.*scan"):
         bk.expectation(f)(0, 0.3)

@@ -83,7 +83,7 @@ def mean_of_two(number, p, *, fixed):
 
 
 def of(name, num, **settings):
-    return bk.f_divergence(name, num, power=FORMULAS[name][1], **settings)
+    return bk.objectives.FDivergence(name, num, power=FORMULAS[name][1], **settings)
 
 
 @pytest.mark.parametrize(("name", "dual"), [*((name, False) for name in FORMULAS), ("t_power", True)])
@@ -111,7 +111,9 @@ def test_f_divergence_of_two_self_normalised_weights(estimate, name):
     found.check(value, gradient, value_error=0.01, gradient_error=0.03)
 
 
-@pytest.mark.parametrize("estimator", [bk.score(), bk.enumeration(), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Score(), bk.estimators.Enumeration(), bk.estimators.MeasureValued()], ids=repr
+)
 @pytest.mark.parametrize("self_normalized", [False, True])
 def test_f_divergence_of_a_coin(estimate, estimator, self_normalized):
     def coin_model():
@@ -133,9 +135,9 @@ def test_f_divergence_of_a_coin(estimate, estimator, self_normalized):
         return total
 
     value, gradient = jax.value_and_grad(truth)(0.4)
-    objective = bk.f_divergence("jensen_shannon", 2, self_normalized=self_normalized)
+    objective = bk.objectives.FDivergence("jensen_shannon", 2, self_normalized=self_normalized)
     found = estimate(lambda q: objective(coin_model, lambda: sample("z", dist.Bernoulli(q), estimator)), 0.4)
-    exact = estimator == bk.enumeration()
+    exact = estimator == bk.estimators.Enumeration()
     found.check(value, gradient, value_error=0.0 if exact else 0.005, gradient_error=0.0 if exact else 0.02)
 
 
@@ -143,7 +145,7 @@ def test_f_divergence_of_the_users_own(estimate):
     """Given as a function of log u, it is that of the name; so is its dual."""
     own = lambda log_u: jnp.exp(log_u) * log_u - jnp.expm1(log_u)  # noqa: E731
     for dual in (False, True):
-        pair = (bk.f_divergence(function, 3, dual=dual) for function in (own, "kl_forward"))
+        pair = (bk.objectives.FDivergence(function, 3, dual=dual) for function in (own, "kl_forward"))
         first, second = (estimate(lambda p, o=o: o(model(p), guide(p)), POINT, n=20) for o in pair)
         np.testing.assert_allclose(first.values, second.values, atol=1e-12)
         np.testing.assert_allclose(first.gradients, second.gradients, atol=1e-12)
@@ -169,7 +171,10 @@ def test_duals_convexity_and_the_value_at_one(name, f, dual):
 def test_functions_of_very_uneven_weights(name, log_u):
     """Value and slope of a function and its dual against the formulas in 400 digits."""
     formula, power = FORMULAS[name]
-    ours = bk.f_divergence(name, 2, power=power).f, bk.f_divergence(name, 2, power=power, dual=True).f
+    ours = (
+        bk.objectives.FDivergence(name, 2, power=power).f,
+        bk.objectives.FDivergence(name, 2, power=power, dual=True).f,
+    )
 
     def exact(of_log):
         step = Decimal(10) ** -100
@@ -232,11 +237,11 @@ def log_variance(log_p, log_q, log_r):
     return -0.25 * (log_w[0] - log_w[1]) ** 2
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
 def test_forward_kl(estimate, estimator):
     value, for_model = jax.value_and_grad(lambda p: mean_of_two(forward_kl, p, fixed=True))(POINT)
     for_guide = jax.grad(lambda p: mean_of_two(forward_kl_of_the_guide, p, fixed=True))(POINT)
-    found = estimate(lambda p: bk.forward_kl(2)(model(p), guide(p, estimator)), POINT, n=20_000)
+    found = estimate(lambda p: bk.objectives.ForwardKL(2)(model(p), guide(p, estimator)), POINT, n=20_000)
     found.check(value, [*for_guide[:2], for_model[2]], value_error=0.002, gradient_error=0.01)
 
 
@@ -249,13 +254,13 @@ def test_forward_kl_approaches_the_divergence(estimate, num):
         return -(jnp.log(scale / 0.5**0.5) + (0.5 + (mean - p[0]) ** 2) / (2 * scale**2) - 0.5)
 
     value, gradient = jax.value_and_grad(truth)(POINT)
-    found = estimate(lambda p: bk.forward_kl(num)(model(p), guide(p)), POINT, n=100)
+    found = estimate(lambda p: bk.objectives.ForwardKL(num)(model(p), guide(p)), POINT, n=100)
     assert np.all(np.abs(found.value - value) < 4 * found.value_error + 0.02 / num)
     assert np.all(np.abs(found.gradient - gradient) < 4 * found.gradient_error + 0.25 / num)
     assert np.all(found.gradient_error < 0.14 / num**0.5)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
 def test_symmetric_kl(estimate, estimator):
     """The reverse half is the mean of log w; in the forward one the evidence is left out."""
 
@@ -268,14 +273,14 @@ def test_symmetric_kl(estimate, estimator):
         return jnp.sum(jnp.exp(log_q) * (log_p - log_q)) * STEP + mean_of_two(forward, p, fixed=True)
 
     value, gradient = jax.value_and_grad(truth)(POINT)
-    found = estimate(lambda p: bk.symmetric_kl(2)(model(p), guide(p, estimator)), POINT, n=20_000)
+    found = estimate(lambda p: bk.objectives.SymmetricKL(2)(model(p), guide(p, estimator)), POINT, n=20_000)
     found.check(value, gradient, value_error=0.005, gradient_error=0.02)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
 def test_cauchy_schwarz(estimate, estimator):
     value, gradient = jax.value_and_grad(lambda p: mean_of_two(cauchy_schwarz, p, fixed=False))(POINT)
-    found = estimate(lambda p: bk.cauchy_schwarz(2)(model(p), guide(p, estimator)), POINT, n=20_000)
+    found = estimate(lambda p: bk.objectives.CauchySchwarz(2)(model(p), guide(p, estimator)), POINT, n=20_000)
     found.check(value, gradient, value_error=0.002, gradient_error=0.01)
 
 
@@ -288,13 +293,13 @@ def test_cauchy_schwarz_approaches_the_divergence(estimate):
         return 2 * log(p[0] - (p[2] + 1.2) / 2, s**2 + t**2) - log(0.0, 2 * s**2) - log(0.0, 2 * t**2)
 
     value, gradient = jax.value_and_grad(truth)(POINT)
-    found = estimate(lambda p: bk.cauchy_schwarz(10_000)(model(p), guide(p)), POINT, n=100)
+    found = estimate(lambda p: bk.objectives.CauchySchwarz(10_000)(model(p), guide(p)), POINT, n=100)
     assert np.all(np.abs(found.value - value) < 4 * found.value_error + 1e-4)
     assert np.all(np.abs(found.gradient - gradient) < 4 * found.gradient_error + 1e-4)
     assert np.all(found.gradient_error < 1e-3)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
 def test_log_variance(estimate, estimator):
     value, gradient = jax.value_and_grad(lambda p: mean_of_two(log_variance, p, fixed=True))(POINT)
 
@@ -303,7 +308,7 @@ def test_log_variance(estimate, estimator):
         return jnp.sum(jnp.exp(log_q) * (log_p - log_q)) * STEP
 
     np.testing.assert_allclose(gradient[:2], jax.grad(elbo)(POINT)[:2], rtol=1e-6)  # the guide's is that of the ELBO
-    found = estimate(lambda p: bk.log_variance(2)(model(p), guide(p, estimator)), POINT, n=20_000)
+    found = estimate(lambda p: bk.objectives.LogVariance(2)(model(p), guide(p, estimator)), POINT, n=20_000)
     found.check(value, gradient, value_error=0.003, gradient_error=0.01)
 
 
@@ -315,7 +320,7 @@ def test_log_variance_has_the_leave_one_out_gradient(estimate):
 
     def two(q):
         with numpyro.plate("two", 2):
-            return sample("z", dist.Bernoulli(q), bk.score())
+            return sample("z", dist.Bernoulli(q), bk.estimators.Score())
 
     def model():
         with numpyro.plate("two", 2):
@@ -326,8 +331,8 @@ def test_log_variance_has_the_leave_one_out_gradient(estimate):
         f = lambda q: objective(model, bk.bind(two, {"q": q}))  # noqa: E731
         return np.round(estimate(f, jnp.array([0.4, 0.2]), n=4000, key=key).gradients[:, 1], 8)
 
-    ours, counts = np.unique(gradients(bk.log_variance(3), 0), return_counts=True)
-    theirs, other = np.unique(gradients(bk.elbo(3, sticking_the_landing=True), 1), return_counts=True)
+    ours, counts = np.unique(gradients(bk.objectives.LogVariance(3), 0), return_counts=True)
+    theirs, other = np.unique(gradients(bk.objectives.ELBO(3, sticking_the_landing=True), 1), return_counts=True)
     assert len(ours) > 5
     np.testing.assert_allclose(ours, theirs, atol=2e-8)
     shares = np.stack([counts, other]) / 4000
@@ -335,7 +340,7 @@ def test_log_variance_has_the_leave_one_out_gradient(estimate):
 
 
 EXACT = [of(name, 4) for name in FORMULAS if name not in ("total_variation", "log1p_abs", "modified_gan")]
-EXACT += [bk.cauchy_schwarz(4), bk.log_variance(4)]
+EXACT += [bk.objectives.CauchySchwarz(4), bk.objectives.LogVariance(4)]
 
 
 @pytest.mark.parametrize("objective", EXACT, ids=repr)
@@ -355,7 +360,7 @@ def test_a_choice_that_the_model_forbids_counts_nothing_forward(estimate):
         z = sample("z", dist.HalfNormal(1.0))
         sample("x", dist.Normal(z, 1.0), obs=1.2)
 
-    for objective in (bk.forward_kl(16), bk.wake_guide(16), bk.reweighted_wake_sleep(16)):
+    for objective in (bk.objectives.ForwardKL(16), bk.objectives.WakeGuide(16), bk.objectives.ReweightedWakeSleep(16)):
         found = estimate(lambda loc, o=objective: o(half, lambda: sample("z", dist.Normal(loc, 1.0))), 0.0, n=200)
         assert np.isfinite(found.values).all()
         assert np.isfinite(found.gradients).all()
@@ -376,49 +381,63 @@ def test_a_pathwise_choice_outside_of_the_support_is_not_a_number(estimate):
         return -jnp.sum(jnp.exp(log_q) * (roots - 1) ** 2) * 1e-3
 
     def f(loc, estimator):
-        objective = bk.f_divergence("squared_hellinger", 1, self_normalized=False)
+        objective = bk.objectives.FDivergence("squared_hellinger", 1, self_normalized=False)
         return objective(half, lambda: sample("z", dist.Normal(loc, 1.0), estimator))
 
     grid = jnp.arange(-8, 8, 1e-3) + 5e-4
     value, gradient = jax.value_and_grad(truth)(0.3)
-    estimate(lambda p: f(p, bk.score()), 0.3, n=20_000).check(value, gradient, value_error=0.005, gradient_error=0.01)
-    pathwise = estimate(lambda p: f(p, bk.pathwise()), 0.3, n=1000)
+    estimate(lambda p: f(p, bk.estimators.Score()), 0.3, n=20_000).check(
+        value, gradient, value_error=0.005, gradient_error=0.01
+    )
+    pathwise = estimate(lambda p: f(p, bk.estimators.Pathwise()), 0.3, n=1000)
     outside = np.isnan(pathwise.values[:, 0])
     assert abs(outside.mean() - 0.382) < 4 * (0.382 * 0.618 / 1000) ** 0.5  # P(N(.3, 1) < 0)
     np.testing.assert_array_equal(np.isnan(pathwise.gradients[:, 0]), outside)
-    pairs = estimate(lambda p: bk.cauchy_schwarz(2)(half, lambda: sample("z", dist.Normal(p, 1.0))), 0.3, n=200)
+    pairs = estimate(
+        lambda p: bk.objectives.CauchySchwarz(2)(half, lambda: sample("z", dist.Normal(p, 1.0))), 0.3, n=200
+    )
     assert 0 < np.isnan(pairs.values).sum() < 200
 
 
-ESTIMATED = [bk.f_divergence("pearson", 2), bk.forward_kl(2), bk.symmetric_kl(2), bk.cauchy_schwarz(2)]
+ESTIMATED = [
+    bk.objectives.FDivergence("pearson", 2),
+    bk.objectives.ForwardKL(2),
+    bk.objectives.SymmetricKL(2),
+    bk.objectives.CauchySchwarz(2),
+]
 
 
-@pytest.mark.parametrize("objective", [*ESTIMATED, bk.log_variance(2)], ids=repr)
+@pytest.mark.parametrize("objective", [*ESTIMATED, bk.objectives.LogVariance(2)], ids=repr)
 def test_an_estimated_density_is_refused(objective):
     def joint():
         sample("z", dist.Normal(sample("u", dist.Normal(0.0, 1.0)), 1.0))
 
-    hidden = bk.marginal(joint, ["z"], bk.importance(2, lambda _: lambda: sample("u", dist.Normal(0.0, 1.0))))
-    with pytest.raises(bk.ModelError, match="use bayeskit"):
+    hidden = bk.marginal(
+        joint, ["z"], bk.integrators.ImportanceSampling(2, lambda _: lambda: sample("u", dist.Normal(0.0, 1.0)))
+    )
+    with pytest.raises(bk.errors.ModelError, match="use bayeskit"):
         bk.expectation(objective)(0, posterior(), hidden)
 
 
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: bk.f_divergence("hellinger", 4), "function must be one of 'kl_forward'"),
-        (lambda: bk.f_divergence("pearson", 1), "num_particles must be an integer of at least 2"),
-        (lambda: bk.f_divergence("pearson", 0, self_normalized=False), "num_particles must be a positive integer"),
-        (lambda: bk.f_divergence("pearson", 4, power=2.0), "power must be absent for 'pearson'"),
-        (lambda: bk.f_divergence("amari_alpha", 4), "power must be a number"),
-        (lambda: bk.f_divergence("t_power", 4, power=1.0), "power must be a number, not 0 or 1"),
-        (lambda: bk.f_divergence(jnp.exp, 4, power=1.0), "power is for"),
-        (lambda: bk.forward_kl(1), "num_particles"),
-        (lambda: bk.symmetric_kl(True), "num_particles"),
-        (lambda: bk.cauchy_schwarz(1), "num_particles"),
-        (lambda: bk.log_variance(1), "num_particles"),
+        (lambda: bk.objectives.FDivergence("hellinger", 4), "function must be one of 'kl_forward'"),
+        (lambda: bk.objectives.FDivergence("pearson", 1), "num_particles must be an integer of at least 2"),
+        (
+            lambda: bk.objectives.FDivergence("pearson", 0, self_normalized=False),
+            "num_particles must be a positive integer",
+        ),
+        (lambda: bk.objectives.FDivergence("pearson", 4, power=2.0), "power must be absent for 'pearson'"),
+        (lambda: bk.objectives.FDivergence("amari_alpha", 4), "power must be a number"),
+        (lambda: bk.objectives.FDivergence("t_power", 4, power=1.0), "power must be a number, not 0 or 1"),
+        (lambda: bk.objectives.FDivergence(jnp.exp, 4, power=1.0), "power must be absent with a function"),
+        (lambda: bk.objectives.ForwardKL(1), "num_particles"),
+        (lambda: bk.objectives.SymmetricKL(True), "num_particles"),
+        (lambda: bk.objectives.CauchySchwarz(1), "num_particles"),
+        (lambda: bk.objectives.LogVariance(1), "num_particles"),
     ],
 )
 def test_impossible_settings_are_named(make, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         make()

@@ -9,7 +9,12 @@ import pytest
 import bayeskit as bk
 
 NUM = 4000
-ALL = {"pathwise": bk.pathwise(), "score": bk.score(), "enumeration": bk.enumeration(), "measure": bk.measure_valued()}
+ALL = {
+    "pathwise": bk.estimators.Pathwise(),
+    "score": bk.estimators.Score(),
+    "enumeration": bk.estimators.Enumeration(),
+    "measure": bk.estimators.MeasureValued(),
+}
 LOGITS = jnp.array([0.3, -0.2, 0.9])
 CASES = {  # parameters, distribution, estimators that are valid
     "Normal": (jnp.array([0.7, 1.2]), lambda p: dist.Normal(p[0], p[1]), {"pathwise", "score", "measure"}),
@@ -58,7 +63,7 @@ def test_gradient_is_right_or_refused(name, estimator):
         estimate = jax.jit(jax.vmap(jax.value_and_grad(bk.expectation(f), argnums=1), (0, None)))
         keys = jax.random.split(jax.random.PRNGKey(5), NUM)
         if estimator not in valid:
-            with pytest.raises(bk.ModelError, match="site 'x'"):
+            with pytest.raises(bk.errors.ModelError, match="site 'x'"):
                 estimate(keys, parameters)
             return
         values, gradients = estimate(keys, parameters)
@@ -71,5 +76,5 @@ def test_gradient_is_right_or_refused(name, estimator):
 
 def test_misuse_at_the_site_is_named():
     program = lambda: numpyro.sample("x", dist.Normal(0.0, 1.0), infer={"estimator": "score"})  # noqa: E731
-    with pytest.raises(bk.ModelError, match=r"site 'x'.*bayeskit\.score\(\)"):
+    with pytest.raises(bk.errors.ModelError, match=r"site 'x'.*bayeskit\.estimators\.Score\(\)"):
         bk.expectation(lambda: bk.draw(program)[1])(0)

@@ -16,14 +16,16 @@ from scipy import stats
 import bayeskit as bk
 
 DISCRETE = {
-    "score": bk.score(),
-    "baseline": bk.score(3.0),
-    "enumeration": bk.enumeration(),
-    "measure_valued": bk.measure_valued(),
+    "score": bk.estimators.Score(),
+    "baseline": bk.estimators.Score(3.0),
+    "enumeration": bk.estimators.Enumeration(),
+    "measure_valued": bk.estimators.MeasureValued(),
 }
 by_every_estimator = pytest.mark.parametrize("estimator", DISCRETE.values(), ids=DISCRETE)
 by_estimator = pytest.mark.parametrize(
-    "estimator", [bk.score(), bk.enumeration(), bk.measure_valued()], ids=["score", "enumeration", "measure_valued"]
+    "estimator",
+    [bk.estimators.Score(), bk.estimators.Enumeration(), bk.estimators.MeasureValued()],
+    ids=["score", "enumeration", "measure_valued"],
 )
 
 
@@ -37,7 +39,7 @@ def one(distribution, estimator=None):
 
 
 def is_exact(estimator):
-    return estimator == bk.enumeration()
+    return estimator == bk.estimators.Enumeration()
 
 
 def squared(p, estimator):
@@ -50,11 +52,11 @@ def squared(p, estimator):
 @pytest.mark.parametrize(
     ("estimator", "gradients"),
     [
-        (bk.score(), [-1 / 0.7, 9 / 0.3]),
-        (bk.score(3.0), [2 / 0.7, 6 / 0.3]),
-        (bk.score(lambda: 3.0), [2 / 0.7, 6 / 0.3]),
-        (bk.enumeration(), [8.0]),
-        (bk.measure_valued(), [8.0]),
+        (bk.estimators.Score(), [-1 / 0.7, 9 / 0.3]),
+        (bk.estimators.Score(3.0), [2 / 0.7, 6 / 0.3]),
+        (bk.estimators.Score(lambda: 3.0), [2 / 0.7, 6 / 0.3]),
+        (bk.estimators.Enumeration(), [8.0]),
+        (bk.estimators.MeasureValued(), [8.0]),
     ],
     ids=["score", "baseline", "function as baseline", "enumeration", "measure_valued"],
 )
@@ -77,8 +79,8 @@ def test_average_has_the_same_expectation(estimate, estimator, num):
 
 
 def test_leave_one_out_baselines_lower_the_variance(estimate):
-    plain = estimate(lambda p: jnp.mean(bk.replicate(8, lambda: squared(p, bk.score()))), 0.3)
-    leave_one_out = estimate(lambda p: bk.average(8, lambda: squared(p, bk.score())), 0.3)
+    plain = estimate(lambda p: jnp.mean(bk.replicate(8, lambda: squared(p, bk.estimators.Score()))), 0.3)
+    leave_one_out = estimate(lambda p: bk.average(8, lambda: squared(p, bk.estimators.Score())), 0.3)
     plain.check(3.4, 8.0, value_error=0.03, gradient_error=0.083)  # 14.402 / sqrt(8 * 4000) = .0805
     leave_one_out.check(3.4, 8.0, value_error=0.03, gradient_error=0.047)  # 7.8558, with the best baseline, gives .0439
 
@@ -382,13 +384,17 @@ def test_categorical(estimate, estimator, form):
     found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.25, gradient_error=0.12)
 
 
-@pytest.mark.parametrize("estimator", [bk.score(), bk.score(7.0), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Score(), bk.estimators.Score(7.0), bk.estimators.MeasureValued()], ids=repr
+)
 def test_poisson(estimate, estimator):
     found = estimate(lambda rate: one(dist.Poisson(rate), estimator) ** 2.0, 2.3)
     found.check(2.3 + 2.3**2, 2 * 2.3 + 1, value_error=0.2, gradient_error=0.3)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score(), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.MeasureValued()], ids=repr
+)
 def test_gamma(estimate, estimator):
     """E x² = α(α+1)/β²."""
 
@@ -401,14 +407,20 @@ def test_gamma(estimate, estimator):
     found.check(value, gradient, value_error=0.1, gradient_error=0.35)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score(), bk.score(2.0), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator",
+    [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.Score(2.0), bk.estimators.MeasureValued()],
+    ids=repr,
+)
 def test_normal(estimate, estimator):
     """E x³ = μ³ + 3μσ², with the gradient 3μ² + 3σ², 6μσ."""
     found = estimate(lambda q: one(dist.Normal(q[0], q[1]), estimator) ** 3.0, jnp.array([0.7, 1.2]), n=20_000)
     found.check(0.7**3 + 3 * 0.7 * 1.44, [3 * 0.49 + 3 * 1.44, 6 * 0.7 * 1.2], value_error=0.08, gradient_error=0.45)
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score(), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.MeasureValued()], ids=repr
+)
 def test_plated_normals_whose_shapes_broadcast(estimate, estimator):
     """E (Σ x_i)² for x_i ~ Normal(m, s_i), with one m for all."""
     scales = jnp.array([0.5, 1.0, 0.7])
@@ -428,7 +440,7 @@ def test_uniform_with_a_parameter_for_a_bound(estimate):
     estimate(lambda t: one(dist.Uniform(0, t)), 1.7).check(0.85, 0.5, value_error=0.01, gradient_error=0.006)
 
 
-@pytest.mark.parametrize("estimator", [bk.score(), bk.measure_valued()], ids=repr)
+@pytest.mark.parametrize("estimator", [bk.estimators.Score(), bk.estimators.MeasureValued()], ids=repr)
 @pytest.mark.parametrize(
     "distribution",
     [
@@ -442,12 +454,12 @@ def test_uniform_with_a_parameter_for_a_bound(estimate):
     ids=["uniform", "event", "truncated", "scaled uniform", "exp of uniform", "delta"],
 )
 def test_score_and_weak_derivatives_need_a_fixed_support(estimate, estimator, distribution):
-    with pytest.raises(bk.ModelError, match=r"site 'x'.*support|site 'x': no weak derivative"):
+    with pytest.raises(bk.errors.ModelError, match=r"site 'x'.*support|site 'x': no weak derivative"):
         estimate(lambda t: jnp.sum(one(distribution(t), estimator)), 1.7, n=2)
 
 
 def test_probability_of_a_half_line_by_score(estimate):
-    found = estimate(lambda m: jnp.where(one(dist.Normal(m, 1.0), bk.score()) > 0, 1.0, 0.0), 0.3, n=20_000)
+    found = estimate(lambda m: jnp.where(one(dist.Normal(m, 1.0), bk.estimators.Score()) > 0, 1.0, 0.0), 0.3, n=20_000)
     found.check(stats.norm.cdf(0.3), stats.norm.pdf(0.3), value_error=0.005, gradient_error=0.006)
     assert stats.norm.pdf(0.3) == pytest.approx(0.38139, abs=1e-5)
 
@@ -467,8 +479,8 @@ def test_probability_of_a_half_line_by_score(estimate):
     ids=["Bernoulli", "Poisson", "mixture of gammas", "mixture of vectors"],
 )
 def test_pathwise_is_refused_where_values_do_not_move(estimate, distribution):
-    with pytest.raises(bk.ModelError, match="site 'x': pathwise gradients do not pass"):
-        estimate(lambda p: jnp.sum(one(distribution(p), bk.pathwise())), 0.3, n=2)
+    with pytest.raises(bk.errors.ModelError, match="site 'x': pathwise gradients do not pass"):
+        estimate(lambda p: jnp.sum(one(distribution(p), bk.estimators.Pathwise())), 0.3, n=2)
 
 
 def test_mixture_by_default(estimate):
@@ -483,13 +495,13 @@ def test_mixture_by_default(estimate):
 
 def test_what_an_estimator_cannot_take_is_refused(estimate):
     for distribution, estimator in [
-        (dist.Normal(0.3, 1.0), bk.enumeration()),
-        (dist.Poisson(0.3), bk.enumeration()),
-        (dist.StudentT(3.0, 0.3, 1.0), bk.measure_valued()),
-        (dist.Multinomial(1, jnp.ones(3) / 3), bk.enumeration()),
+        (dist.Normal(0.3, 1.0), bk.estimators.Enumeration()),
+        (dist.Poisson(0.3), bk.estimators.Enumeration()),
+        (dist.StudentT(3.0, 0.3, 1.0), bk.estimators.MeasureValued()),
+        (dist.Multinomial(1, jnp.ones(3) / 3), bk.estimators.Enumeration()),
         (dist.Bernoulli(0.3), "score"),
     ]:
-        with pytest.raises(bk.ModelError, match="site 'x'"):
+        with pytest.raises(bk.errors.ModelError, match="site 'x'"):
             bk.expectation(lambda d=distribution, e=estimator: jnp.sum(one(d, e)))(0)
 
 
@@ -625,7 +637,9 @@ def normal_model():
 
 @by_every_estimator
 def test_elbo_of_a_coin(estimate, estimator):
-    found = estimate(lambda q: bk.elbo()(coin_model, lambda: sample("z", dist.Bernoulli(q), estimator)), 0.4, n=20_000)
+    found = estimate(
+        lambda q: bk.objectives.ELBO()(coin_model, lambda: sample("z", dist.Bernoulli(q), estimator)), 0.4, n=20_000
+    )
     if is_exact(estimator):
         assert found.value[0] == pytest.approx(-1.421521, abs=1e-6)
         assert found.gradient[0] == pytest.approx(-0.841833, abs=1e-6)
@@ -638,7 +652,7 @@ def test_elbo_of_a_coin(estimate, estimator):
 
 def iwelbo(loc, num, scale=1.0, estimator=None):
     guide = lambda: sample("z", dist.Normal(loc, scale), estimator)  # noqa: E731
-    return bk.importance_weighted_elbo(num)(normal_model, guide)
+    return bk.objectives.ImportanceWeightedELBO(num)(normal_model, guide)
 
 
 def test_importance_weighted_elbo_rises_to_the_evidence(estimate):
@@ -652,7 +666,9 @@ def test_importance_weighted_elbo_rises_to_the_evidence(estimate):
     assert values[-1] < -1.625512
 
 
-@pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score(), bk.score(-2.0)], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.Score(-2.0)], ids=repr
+)
 def test_importance_weighted_elbo_of_two_against_quadrature(estimate, estimator):
     """Value and gradient, with leave-one-out baselines (VIMCO) where the estimator is the score."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
@@ -715,9 +731,9 @@ def test_the_posterior_as_guide_has_no_variance(estimate, num):
 
 @pytest.mark.parametrize("average", [bk.average, bk.log_average_exp])
 def test_particles_bring_one_number_each(average):
-    with pytest.raises(bk.ModelError, match=r"returns a number.*bayeskit.replicate"):
+    with pytest.raises(bk.errors.ModelError, match=r"returns a number.*bayeskit.replicate"):
         bk.expectation(lambda: average(3, lambda: jnp.arange(2.0)))(0)
-    with pytest.raises(bk.ModelError, match=r"returns a number.*bayeskit.replicate"):
+    with pytest.raises(bk.errors.ModelError, match=r"returns a number.*bayeskit.replicate"):
         bk.expectation(lambda: average(3, lambda: {"a": jnp.zeros(()), "b": jnp.zeros(())}))(0)
 
 
@@ -728,7 +744,9 @@ def test_ten_enumerated_sites_are_traced_once():
     """Each is one more axis of the same operations, not one more copy of them."""
 
     def f(p):
-        choices, _ = bk.draw(lambda: [sample(f"b{i}", dist.Bernoulli(p), bk.enumeration()) for i in range(10)])
+        choices, _ = bk.draw(
+            lambda: [sample(f"b{i}", dist.Bernoulli(p), bk.estimators.Enumeration()) for i in range(10)]
+        )
         return sum(choices.values()) ** 2.0
 
     both = jax.value_and_grad(bk.expectation(f), argnums=1)
@@ -746,24 +764,30 @@ def test_too_many_lanes_are_refused_by_name():
         return iwelbo_of_coins(13)
 
     def iwelbo_of_coins(num):
-        return bk.importance_weighted_elbo(num)(coin_model, lambda: sample("z", coins, bk.enumeration()))
+        return bk.objectives.ImportanceWeightedELBO(num)(
+            coin_model, lambda: sample("z", coins, bk.estimators.Enumeration())
+        )
 
-    with pytest.raises(bk.ModelError, match=r"8192 times.*max_lanes=4096.*'z' \(enumerated, shape \(13,\), 8192\)"):
+    with pytest.raises(
+        bk.errors.ModelError, match=r"8192 times.*max_lanes=4096.*'z' \(enumerated, shape \(13,\), 8192\)"
+    ):
         bk.expectation(particles)(0)
     assert np.isfinite(bk.expectation(lambda: iwelbo_of_coins(3), max_lanes=8)(0))
-    with pytest.raises(bk.ModelError, match="8 times, more than max_lanes=7"):
+    with pytest.raises(bk.errors.ModelError, match="8 times, more than max_lanes=7"):
         bk.expectation(lambda: iwelbo_of_coins(3), max_lanes=7)(0)
 
     def mixed():
         drawn, _ = bk.draw(
             lambda: (
-                sample("a", coins.expand([10]), bk.measure_valued()),
-                sample("b", coins.expand([9]), bk.enumeration()),
+                sample("a", coins.expand([10]), bk.estimators.MeasureValued()),
+                sample("b", coins.expand([9]), bk.estimators.Enumeration()),
             )
         )
         return 1.0 * jnp.sum(drawn["a"]) * jnp.sum(drawn["b"])
 
-    with pytest.raises(bk.ModelError, match=r"5632 times.*'b' \(enumerated, shape \(9,\), 512\), 'a'.*\(10,\), 10\)"):
+    with pytest.raises(
+        bk.errors.ModelError, match=r"5632 times.*'b' \(enumerated, shape \(9,\), 512\), 'a'.*\(10,\), 10\)"
+    ):
         bk.expectation(mixed)(0)
 
 
@@ -783,7 +807,12 @@ def second_derivative(f, at, n=4000):
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(bk.score(), bk.score()), (bk.score(0.4), bk.score(0.3)), (bk.enumeration(), bk.score()), (bk.enumeration(),) * 2],
+    [
+        (bk.estimators.Score(), bk.estimators.Score()),
+        (bk.estimators.Score(0.4), bk.estimators.Score(0.3)),
+        (bk.estimators.Enumeration(), bk.estimators.Score()),
+        (bk.estimators.Enumeration(),) * 2,
+    ],
     ids=repr,
 )
 def test_second_derivatives(first, second):
@@ -795,34 +824,36 @@ def test_second_derivatives(first, second):
 
 def test_second_derivative_of_one_measure_valued_coin():
     """A sum over the support is linear in the probabilities: (2b+1)² with Bernoulli(p²) gives 1 + 8p²."""
-    mean, error = second_derivative(lambda p: squared(p**2, bk.measure_valued()), 0.3, n=10)
+    mean, error = second_derivative(lambda p: squared(p**2, bk.estimators.MeasureValued()), 0.3, n=10)
     assert (mean, error) == (pytest.approx(16.0), pytest.approx(0.0))
 
 
 @pytest.mark.parametrize(
     "f",
     [
-        lambda p: product_of_coins(p, bk.measure_valued(), bk.measure_valued()),
-        lambda p: product_of_coins(p, bk.measure_valued(), bk.score()),
-        lambda p: product_of_coins(p, bk.score(), bk.measure_valued()),
-        lambda p: product_of_coins(p, bk.enumeration(), bk.measure_valued()),
-        lambda p: 1.0 * jnp.prod(one(dist.Bernoulli(p).expand([2]), bk.measure_valued())),
-        lambda p: p * one(dist.Bernoulli(p), bk.measure_valued()),
-        lambda p: one(dist.Normal(p, 1.0), bk.measure_valued()) ** 2,
-        lambda p: one(dist.Gamma(2.0, p), bk.measure_valued()) ** 2,
-        lambda p: one(dist.Poisson(p), bk.measure_valued()) ** 2.0,
+        lambda p: product_of_coins(p, bk.estimators.MeasureValued(), bk.estimators.MeasureValued()),
+        lambda p: product_of_coins(p, bk.estimators.MeasureValued(), bk.estimators.Score()),
+        lambda p: product_of_coins(p, bk.estimators.Score(), bk.estimators.MeasureValued()),
+        lambda p: product_of_coins(p, bk.estimators.Enumeration(), bk.estimators.MeasureValued()),
+        lambda p: 1.0 * jnp.prod(one(dist.Bernoulli(p).expand([2]), bk.estimators.MeasureValued())),
+        lambda p: p * one(dist.Bernoulli(p), bk.estimators.MeasureValued()),
+        lambda p: one(dist.Normal(p, 1.0), bk.estimators.MeasureValued()) ** 2,
+        lambda p: one(dist.Gamma(2.0, p), bk.estimators.MeasureValued()) ** 2,
+        lambda p: one(dist.Poisson(p), bk.estimators.MeasureValued()) ** 2.0,
     ],
     ids=["two", "then score", "after score", "after enumeration", "vector", "factor", "Normal", "Gamma", "Poisson"],
 )
 def test_second_derivatives_that_would_lose_terms_raise(f):
-    with pytest.raises(bk.ModelError, match="second derivatives do not pass a measure-valued choice"):
+    with pytest.raises(bk.errors.ModelError, match="second derivatives do not pass a measure-valued choice"):
         second_derivative(f, 0.3, n=2)
 
 
 # ---------------------------------------------------------------- as a JAX function
 
 
-@pytest.mark.parametrize("estimator", [bk.score(), bk.measure_valued()], ids=["score", "measure_valued"])
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Score(), bk.estimators.MeasureValued()], ids=["score", "measure_valued"]
+)
 def test_transformations_of_the_expectation_agree(estimator):
     def f(p, scale):
         return scale * squared(p, estimator)
@@ -852,7 +883,7 @@ def test_pytrees_integers_and_dtypes(estimator):
         np.testing.assert_allclose(found["list"][1], [0.3, 0.7])
     assert found["boolean"].dtype == jnp.float64
     gradients = jax.jacobian(bk.expectation(f), argnums=1)(3, {"p": 0.3})
-    if is_exact(estimator) or estimator == bk.measure_valued():
+    if is_exact(estimator) or estimator == bk.estimators.MeasureValued():
         np.testing.assert_allclose(gradients["list"][1]["p"], [1.0, -1.0])
     with jax.enable_x64(False):
         value, gradient = jax.value_and_grad(bk.expectation(lambda p: squared(p, estimator)), argnums=1)(0, 0.3)
@@ -860,14 +891,16 @@ def test_pytrees_integers_and_dtypes(estimator):
 
 
 def test_complex_numbers_are_refused():
-    with pytest.raises(bk.ModelError, match="real numbers"):
+    with pytest.raises(bk.errors.ModelError, match="real numbers"):
         bk.expectation(lambda: 1j * one(dist.Normal(0.0, 1.0)))(0)
 
 
 @pytest.mark.parametrize("make", [int, jax.random.PRNGKey, jax.random.key], ids=["integer", "raw", "typed"])
 def test_keys(make):
     f = bk.expectation(
-        lambda p: squared(p, bk.score()) + bk.scan(lambda c, _: (c + one(dist.Normal()), c), 0.0, length=2)[0]
+        lambda p: (
+            squared(p, bk.estimators.Score()) + bk.scan(lambda c, _: (c + one(dist.Normal()), c), 0.0, length=2)[0]
+        )
     )
     assert float(f(make(7), 0.3)) == float(f(7, 0.3))
     assert float(f(make(7), 0.3)) != float(f(make(8), 0.3))
@@ -880,10 +913,12 @@ def test_plain_numbers(returned):
 
 def test_parameter_free_expectations_have_zero_gradient(estimate):
     """A choice that the parameter does not touch, and the parameter beside it."""
-    estimate(lambda t: t**2 + 0 * squared(0.3, bk.score()), 3.0, n=10).check(9.0, 6.0)
+    estimate(lambda t: t**2 + 0 * squared(0.3, bk.estimators.Score()), 3.0, n=10).check(9.0, 6.0)
 
 
-@pytest.mark.parametrize("estimator", [bk.enumeration(), bk.measure_valued()], ids=["enumeration", "measure_valued"])
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Enumeration(), bk.estimators.MeasureValued()], ids=["enumeration", "measure_valued"]
+)
 def test_what_comes_before_a_choice_is_computed_once(estimator):
     """Executions with the choice at other values share it: XLA counts about the flops of one."""
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(200, 200)), jnp.float32) / 20.0

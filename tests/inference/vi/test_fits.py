@@ -10,15 +10,15 @@ import bayeskit as bk
 
 MEAN, COVARIANCE = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.8]])
 OBJECTIVES = [
-    bk.importance_weighted_elbo(8, doubly_reparameterized=True),
-    bk.wake_guide(32),
-    bk.reweighted_wake_sleep(32),
-    bk.forward_kl(32),
-    bk.symmetric_kl(32),
-    bk.f_divergence("jensen_shannon", 32),
-    bk.f_divergence("amari_alpha", 32, power=0.5),
-    bk.cauchy_schwarz(32),
-    bk.log_variance(32),
+    bk.objectives.ImportanceWeightedELBO(8, doubly_reparameterized=True),
+    bk.objectives.WakeGuide(32),
+    bk.objectives.ReweightedWakeSleep(32),
+    bk.objectives.ForwardKL(32),
+    bk.objectives.SymmetricKL(32),
+    bk.objectives.FDivergence("jensen_shannon", 32),
+    bk.objectives.FDivergence("amari_alpha", 32, power=0.5),
+    bk.objectives.CauchySchwarz(32),
+    bk.objectives.LogVariance(32),
 ]
 
 
@@ -29,8 +29,8 @@ def gaussian():
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_a_guide_that_holds_the_posterior_finds_it(objective):
-    num_steps = 6000 if isinstance(objective, type(bk.importance_weighted_elbo(1))) else 2000  # a flat bound
-    method = bk.VI(guide=bk.full_rank(init_scale=1.0), objective=objective, num_steps=num_steps, num_draws=2000)
+    num_steps = 6000 if isinstance(objective, type(bk.objectives.ImportanceWeightedELBO(1))) else 2000  # a flat bound
+    method = bk.VI(guide=bk.guides.FullRank(init_scale=1.0), objective=objective, num_steps=num_steps, num_draws=2000)
     assert bk.VI.from_settings(method.settings()) == method
     post = bk.infer(gaussian, None, method, key=3, progress=False)
     draws = post["posterior/z"].values[0]
@@ -49,7 +49,7 @@ def test_a_guide_by_hand_has_the_objectives_without_a_detached_density():
         scale = numpyro.param("scale", jnp.ones(2), constraint=dist.constraints.positive)
         numpyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
-    method = bk.VI(guide=by_hand, objective=bk.wake_guide(32), num_steps=2000, num_draws=2000)
+    method = bk.VI(guide=by_hand, objective=bk.objectives.WakeGuide(32), num_steps=2000, num_draws=2000)
     draws = bk.infer(gaussian, None, method, key=3, progress=False)["posterior/z"].values[0]
     error = np.sqrt(np.diag(COVARIANCE) / 2000)
     assert np.all(np.abs(draws.mean(0) - MEAN) < 4 * error)  # forward, so with the posterior's own variances

@@ -14,7 +14,7 @@ import bayeskit as bk
 from bayeskit.inference.vi.guides.guide import SITE
 from bayeskit.program.weights import number_of
 
-LANDING = bk.elbo(8, sticking_the_landing=True)
+LANDING = bk.objectives.ELBO(8, sticking_the_landing=True)
 SLOPES = np.array([1.0, -0.5])
 
 
@@ -32,15 +32,17 @@ def precision_of_chained():
 
 TARGET = bk.Target(bk.bind(chained))
 GUIDES = {
-    "mean_field": bk.mean_field(),
-    "full_rank": bk.full_rank(),
-    "low_rank": bk.low_rank(rank=2),
-    "laplace_guide": bk.laplace_guide(),
-    "block": bk.block(("b", bk.mean_field()), (["a"], bk.full_rank())),
-    "block of all kinds": bk.block(("b", bk.mixture(bk.mean_field(), 2)), rest=bk.flow("coupling", num_layers=2)),
-    "mixture": bk.mixture(bk.full_rank(), 3),
-    "masked autoregressive flow": bk.flow(num_layers=2, width=8),
-    "coupling flow": bk.flow("coupling", num_layers=2, width=8),
+    "mean_field": bk.guides.MeanField(),
+    "full_rank": bk.guides.FullRank(),
+    "low_rank": bk.guides.LowRank(rank=2),
+    "laplace_guide": bk.guides.Laplace(),
+    "block": bk.guides.Block(("b", bk.guides.MeanField()), (["a"], bk.guides.FullRank())),
+    "block of all kinds": bk.guides.Block(
+        ("b", bk.guides.Mixture(bk.guides.MeanField(), 2)), rest=bk.guides.Flow("coupling", num_layers=2)
+    ),
+    "mixture": bk.guides.Mixture(bk.guides.FullRank(), 3),
+    "masked autoregressive flow": bk.guides.Flow(num_layers=2, width=8),
+    "coupling flow": bk.guides.Flow("coupling", num_layers=2, width=8),
 }
 
 
@@ -134,7 +136,7 @@ def test_laplace_is_exact_for_a_normal_posterior_of_any_scale():
     rng = np.random.default_rng(0)
     x = np.column_stack([np.ones(20), 100 * rng.normal(size=20), 0.01 * rng.normal(size=20)])
     y = x @ [0.3, -0.01, 20.0] + 0.5 * rng.normal(size=20)
-    post = infer(regression, {"x": x, "y": y}, guide=bk.laplace_guide(), num_steps=0)
+    post = infer(regression, {"x": x, "y": y}, guide=bk.guides.Laplace(), num_steps=0)
     evidence = dist.MultivariateNormal(jnp.zeros(20), 0.25 * np.eye(20) + 4 * x @ x.T).log_prob(y)
     np.testing.assert_allclose(post["sample_stats/log_weight"], evidence, rtol=1e-6)
     assert "warmup_sample_stats" not in post.children
@@ -151,7 +153,7 @@ def test_laplace_has_the_curvature_at_the_mode(x64):
 
     with jax.enable_x64(x64):
         settings = {"num_steps": 0, "num_draws": 10_000, "chain_method": "vectorized"}
-        post = infer(model, guide=bk.laplace_guide(), **settings)
+        post = infer(model, guide=bk.guides.Laplace(), **settings)
     log_x = np.log(post["posterior/x"].values)
     assert post["posterior/x"].dtype == (np.float64 if x64 else np.float32)
     assert abs(log_x.mean() - np.log(4.5)) < 4 / 3 / 100
@@ -167,7 +169,7 @@ def test_laplace_goes_on_from_the_mode():
         numpyro.sample("x", dist.Gamma(2.0, 2.0))
         numpyro.factor("nothing", 0.0)
 
-    post = infer(model, guide=bk.laplace_guide(), num_steps=300, optimizer="natural", num_draws=10_000)
+    post = infer(model, guide=bk.guides.Laplace(), num_steps=300, optimizer="natural", num_draws=10_000)
     log_x = np.log(post["posterior/x"].values)
     assert abs(log_x.mean() + 0.25) < 4 * np.sqrt(0.5 / 10_000) + 0.01
     assert abs(log_x.std() / np.sqrt(0.5) - 1) < 4 / np.sqrt(2 * 10_000) + 0.01
@@ -203,14 +205,14 @@ def slide():
     ],
 )
 def test_laplace_refuses_a_density_without_a_proper_peak(model, match):
-    with pytest.raises(bk.ModelError, match=match):
-        infer(model, guide=bk.laplace_guide(), num_steps=0)
+    with pytest.raises(bk.errors.ModelError, match=match):
+        infer(model, guide=bk.guides.Laplace(), num_steps=0)
 
 
 @pytest.mark.parametrize("model", [centred_funnel, quartic])
 def test_a_mode_that_says_little_of_the_mass_is_found_by_the_weights(model):
     """The centred funnel has its mode far from its mass; a quartic peak has no curvature."""
-    verdict = bk.check(infer(model, guide=bk.laplace_guide(), num_steps=0), quiet=True)
+    verdict = bk.check(infer(model, guide=bk.guides.Laplace(), num_steps=0), quiet=True)
     assert not verdict.ok
     assert "pareto_k" in [finding.name for finding in verdict.findings]
 
@@ -225,7 +227,9 @@ def test_block_keeps_the_correlations_within_groups():
     precision = precision_of_chained()
     inner = np.linalg.inv(precision[:2, :2])
     gap = 0.5 * (np.linalg.slogdet(precision[:2, :2])[1] + np.log(precision[2, 2]) - np.linalg.slogdet(precision)[1])
-    post = infer(chained, guide=bk.block(("b", bk.mean_field()), rest=bk.full_rank()), num_steps=3000)
+    post = infer(
+        chained, guide=bk.guides.Block(("b", bk.guides.MeanField()), rest=bk.guides.FullRank()), num_steps=3000
+    )
     a, b = post["posterior/a"].values[0], post["posterior/b"].values[0]
     spread = np.sqrt((np.outer(np.diag(inner), np.diag(inner)) + inner**2) / 2000)
     assert np.all(np.abs(np.cov(a.T) - inner) < 4 * spread + 0.02 * np.abs(inner))
@@ -238,38 +242,44 @@ def test_block_keeps_the_correlations_within_groups():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: bk.block(("a", bk.full_rank()), ("a", bk.mean_field())), "site 'a' is in two groups"),
-        (lambda: bk.block((["a", "b", "a"], bk.full_rank())), "site 'a' is in two groups, or twice"),
-        (lambda: bk.block(), "one or more pairs"),
-        (lambda: bk.block(("a", bk.laplace_guide())), "guide of a group"),
-        (lambda: bk.block(([], bk.full_rank())), "names of sites"),
-        (lambda: bk.mixture(bk.full_rank(), 1), "num_components"),
-        (lambda: bk.mixture(bk.laplace_guide(), 2), "mixture: guide"),
-        (lambda: bk.mixture(bk.full_rank(), 2, spread=0.0), "spread"),
-        (lambda: bk.mixture(bk.full_rank(), 2, estimator=bk.pathwise()), "estimator"),
-        (lambda: bk.flow("planar"), "architecture must be one of 'masked_autoregressive'"),
-        (lambda: bk.flow(num_layers=0), "num_layers"),
-        (lambda: bk.flow(init_scale=-1.0), "init_scale"),
-        (lambda: bk.laplace_guide(0), "max_iterations"),
+        (
+            lambda: bk.guides.Block(("a", bk.guides.FullRank()), ("a", bk.guides.MeanField())),
+            "site 'a' is in two groups",
+        ),
+        (lambda: bk.guides.Block((["a", "b", "a"], bk.guides.FullRank())), "site 'a' is in two groups, or twice"),
+        (lambda: bk.guides.Block(), "one or more pairs"),
+        (lambda: bk.guides.Block(("a", bk.guides.Laplace())), "guide of a group"),
+        (lambda: bk.guides.Block(([], bk.guides.FullRank())), "names of sites"),
+        (lambda: bk.guides.Mixture(bk.guides.FullRank(), 1), "num_components"),
+        (lambda: bk.guides.Mixture(bk.guides.Laplace(), 2), "mixture: guide"),
+        (lambda: bk.guides.Mixture(bk.guides.FullRank(), 2, spread=0.0), "spread"),
+        (lambda: bk.guides.Mixture(bk.guides.FullRank(), 2, estimator=bk.estimators.Pathwise()), "estimator"),
+        (lambda: bk.guides.Flow("planar"), "architecture must be one of 'masked_autoregressive'"),
+        (lambda: bk.guides.Flow(num_layers=0), "num_layers"),
+        (lambda: bk.guides.Flow(init_scale=-1.0), "init_scale"),
+        (lambda: bk.guides.Laplace(0), "max_iterations"),
         (lambda: bk.VI.from_settings({"guide": {"kind": "mixture", "components": 2}}), "no setting 'components'"),
         (lambda: bk.VI.from_settings({"guide": {"kind": "mixture", "num_components": 2}}), "missing.*'guide'"),
     ],
 )
 def test_impossible_guides_are_named(make, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         make()
 
 
 @pytest.mark.parametrize(
     ("guide", "match"),
     [
-        (bk.block(("aa", bk.full_rank()), rest=bk.mean_field()), "'aa' is not a latent site of the model; did you"),
-        (bk.block(("a", bk.full_rank())), "sites 'b' are in no group"),
-        (bk.block(("b", bk.flow()), rest=bk.mean_field()), "two coordinates"),
+        (
+            bk.guides.Block(("aa", bk.guides.FullRank()), rest=bk.guides.MeanField()),
+            "'aa' is not a latent site of the model; did you",
+        ),
+        (bk.guides.Block(("a", bk.guides.FullRank())), "sites 'b' are in no group"),
+        (bk.guides.Block(("b", bk.guides.Flow()), rest=bk.guides.MeanField()), "two coordinates"),
     ],
 )
 def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
-    with pytest.raises(bk.ModelError, match=match):
+    with pytest.raises(bk.errors.ModelError, match=match):
         infer(chained, guide=guide, num_steps=10)
 
 
@@ -277,11 +287,13 @@ def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
 
 
 @pytest.mark.parametrize(
-    "estimator", [bk.score(), bk.enumeration(), bk.measure_valued()], ids=lambda e: type(e).__name__
+    "estimator",
+    [bk.estimators.Score(), bk.estimators.Enumeration(), bk.estimators.MeasureValued()],
+    ids=lambda e: type(e).__name__,
 )
 def test_gradients_of_a_mixture_are_those_of_its_moments(estimator):
     r"""E |z|² = sum_k w_k (|m_k|² + |s_k|²)."""
-    guide = bk.mixture(bk.mean_field(), 3, estimator=estimator)
+    guide = bk.guides.Mixture(bk.guides.MeanField(), 3, estimator=estimator)
     parameters = some_parameters(guide)
 
     def exact(parameters):
@@ -308,8 +320,8 @@ def bimodal():
 
 
 def test_a_mixture_finds_the_modes_and_their_weights():
-    guide = bk.mixture(bk.mean_field(init_scale=1.0), 4, spread=5.0)
-    post = infer(bimodal, guide=guide, objective=bk.elbo(16), init={"x": 0.0}, num_steps=4000)
+    guide = bk.guides.Mixture(bk.guides.MeanField(init_scale=1.0), 4, spread=5.0)
+    post = infer(bimodal, guide=guide, objective=bk.objectives.ELBO(16), init={"x": 0.0}, num_steps=4000)
     x = post["posterior/x"].values[0]
     assert abs((x > 0).mean() - 0.7) < 4 * np.sqrt(0.21 / 2000) + 0.02
     assert abs(x[x > 0].std() - 0.5) < 0.05
@@ -328,9 +340,9 @@ def banana():
 
 def test_a_flow_bends_where_a_normal_cannot():
     """log Z = 0 bounds both; the flow comes near it."""
-    settings = {"num_steps": 2000, "learning_rate": 0.01, "objective": bk.elbo(8)}
-    normal = infer(banana, guide=bk.full_rank(), **settings)
-    bent = infer(banana, guide=bk.flow(), **settings)
+    settings = {"num_steps": 2000, "learning_rate": 0.01, "objective": bk.objectives.ELBO(8)}
+    normal = infer(banana, guide=bk.guides.FullRank(), **settings)
+    bent = infer(banana, guide=bk.guides.Flow(), **settings)
     bounds = [float(post["sample_stats/log_weight"].mean()) for post in (normal, bent)]
     assert bounds[0] < -0.4
     assert -0.2 < bounds[1] < 0.02
@@ -338,7 +350,7 @@ def test_a_flow_bends_where_a_normal_cannot():
 
 
 def test_a_flow_starts_as_a_narrow_normal_around_the_start():
-    guide = bk.flow(init_scale=0.1)
+    guide = bk.guides.Flow(init_scale=0.1)
     guide.ready(TARGET, 3)
     start = jnp.array([0.3, -0.2, 0.1])
     values, log_q = draws_of(guide, guide.init(jax.random.PRNGKey(0), TARGET, start), 2000)
@@ -349,12 +361,12 @@ def test_a_flow_starts_as_a_narrow_normal_around_the_start():
 
 def test_a_flow_without_flowjax_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "flowjax", None)
-    with pytest.raises(bk.MethodError, match=r"pip install \"bayeskit\[flows\]\""):
-        bk.flow()
+    with pytest.raises(bk.errors.MethodError, match=r"pip install \"bayeskit\[flows\]\""):
+        bk.guides.Flow()
 
 
 def test_guides_in_single_precision():
-    guide = bk.flow("coupling", num_layers=2, width=8)
+    guide = bk.guides.Flow("coupling", num_layers=2, width=8)
     with jax.enable_x64(False):
         post = infer(banana, guide=guide, num_steps=50, chain_method="vectorized")
     assert post["posterior/x"].dtype == np.float32

@@ -30,7 +30,7 @@ def prior(kept):
 
 
 def hidden(num_particles):
-    return bk.marginal(joint, ["x"], bk.importance(num_particles, prior))
+    return bk.marginal(joint, ["x"], bk.integrators.ImportanceSampling(num_particles, prior))
 
 
 def mean_of(f, num=NUM):
@@ -81,7 +81,7 @@ def test_exact_marginal_of_a_discrete_choice():
             b = numpyro.sample("b", dist.Bernoulli(0.3))
         numpyro.sample("x", dist.Normal(c + b.sum(), 1.0))
 
-    x = bk.marginal(mixture, ["x"], bk.exact())
+    x = bk.marginal(mixture, ["x"], bk.integrators.Exact())
     weights = [0.2, 0.5, 0.3]
     twice = [0.49, 0.42, 0.09]
     truth = sum(
@@ -107,9 +107,9 @@ def wide():
 
 def test_elbo_with_a_resampled_guide_is_the_importance_weighted_bound():
     """Both are E log of the mean of five weights."""
-    guide = bk.normalize(posterior_model, bk.sir(5, wide))
-    resampled, first = mean_of(lambda: bk.elbo()(posterior_model, guide))
-    weighted, second = mean_of(lambda: bk.importance_weighted_elbo(5)(posterior_model, wide))
+    guide = bk.normalize(posterior_model, bk.integrators.SIR(5, wide))
+    resampled, first = mean_of(lambda: bk.objectives.ELBO()(posterior_model, guide))
+    weighted, second = mean_of(lambda: bk.objectives.ImportanceWeightedELBO(5)(posterior_model, wide))
     assert max(first, second) < 0.01
     assert abs(resampled - weighted) < 4 * (first**2 + second**2) ** 0.5
 
@@ -117,7 +117,7 @@ def test_elbo_with_a_resampled_guide_is_the_importance_weighted_bound():
 @pytest.mark.parametrize("num", [1, 4])
 def test_normalised_density_is_unbiased_in_both_directions(num):
     """For one particle the normalised program is its proposal; for more, integrals over a grid tell."""
-    guide = bk.normalize(posterior_model, bk.sir(num, wide))
+    guide = bk.normalize(posterior_model, bk.integrators.SIR(num, wide))
     grid = jnp.linspace(-9.0, 9.0, 181)
     densities = jax.vmap(lambda z: jnp.exp(bk.expectation(lambda: bk.log_density(guide, {"z": z}).value)(4)))
     total = jax.jit(
@@ -152,9 +152,9 @@ def test_nested_marginal():
         return program
 
     def proposal(kept):
-        return bk.normalize(model(kept), bk.sir(3, lambda: numpyro.sample("u", dist.Normal(0.0, 1.0))))
+        return bk.normalize(model(kept), bk.integrators.SIR(3, lambda: numpyro.sample("u", dist.Normal(0.0, 1.0))))
 
-    nested = bk.marginal(joint, ["x"], bk.importance(2, proposal))
+    nested = bk.marginal(joint, ["x"], bk.integrators.ImportanceSampling(2, proposal))
 
     def drawn():
         choices, log_q = bk.draw(nested)
@@ -175,7 +175,9 @@ def test_gradient_of_the_hierarchical_bound():
             numpyro.sample("z", dist.Normal(u, scale))
 
         reverse = lambda kept: lambda: numpyro.sample("u", dist.Normal(0.5 * kept["z"], scale))  # noqa: E731
-        return bk.elbo()(posterior_model, bk.marginal(program, ["z"], bk.importance(3, reverse)))
+        return bk.objectives.ELBO()(
+            posterior_model, bk.marginal(program, ["z"], bk.integrators.ImportanceSampling(3, reverse))
+        )
 
     estimate = bk.expectation(bound)
     keys = jax.random.split(jax.random.PRNGKey(2), 20)
@@ -194,20 +196,22 @@ def test_gradient_of_the_hierarchical_bound():
         (lambda: bk.draw(hidden(2))[1] - bk.draw(hidden(2))[1], "bounds nothing"),
         (lambda: bk.log_average_exp(3, lambda: bk.draw(hidden(2))[1]), "upper bound"),
         (lambda: bk.log_density(hidden(2), {"y": 0.0}), r"\['x'\]"),
-        (lambda: bk.draw(bk.marginal(joint, ["y"], bk.importance(1, prior)))[1], "keep names 'y'"),
-        (lambda: bk.draw(bk.marginal(joint, ["x"], bk.exact()))[1], "no finite support"),
-        (lambda: bk.marginal(joint, "x", bk.exact()), "list of site names"),
-        (lambda: bk.importance(0, prior), "positive integer"),
+        (lambda: bk.draw(bk.marginal(joint, ["y"], bk.integrators.ImportanceSampling(1, prior)))[1], "keep names 'y'"),
+        (lambda: bk.draw(bk.marginal(joint, ["x"], bk.integrators.Exact()))[1], "no finite support"),
+        (lambda: bk.marginal(joint, "x", bk.integrators.Exact()), "list of site names"),
+        (lambda: bk.integrators.ImportanceSampling(0, prior), "positive integer"),
         (
-            lambda: bk.elbo(sticking_the_landing=True)(posterior_model, bk.normalize(posterior_model, bk.sir(2, wide))),
+            lambda: bk.objectives.ELBO(sticking_the_landing=True)(
+                posterior_model, bk.normalize(posterior_model, bk.integrators.SIR(2, wide))
+            ),
             "bias",
         ),
-        (lambda: bk.elbo(sticking_the_landing=True)(posterior_model, wide), r"bayeskit\.bind"),
+        (lambda: bk.objectives.ELBO(sticking_the_landing=True)(posterior_model, wide), r"bayeskit\.bind"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_misuse_raises(f, match):
-    with pytest.raises(bk.ModelError, match=match):
+    with pytest.raises(bk.errors.ModelError, match=match):
         bk.expectation(f)(0)
 
 
@@ -233,7 +237,7 @@ def log_evidence(a):
 
 
 def test_laplace_of_a_normal_program_is_exact():
-    hidden = bk.marginal(joint, ["x"], bk.laplace())
+    hidden = bk.marginal(joint, ["x"], bk.integrators.LaplaceProposal())
     values = jax.vmap(bk.expectation(lambda: bk.log_density(hidden, {"x": jnp.array(0.7)}).value))(
         jax.random.split(jax.random.key(0), 20)
     )
@@ -252,7 +256,9 @@ def test_normalised_by_laplace_the_bound_rises_to_the_evidence():
     truth, slope = jax.value_and_grad(log_evidence)(1.0)
 
     def bound(a, num):
-        return bk.elbo()(lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.laplace(num)))
+        return bk.objectives.ELBO()(
+            lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.integrators.LaplaceProposal(num))
+        )
 
     means = []
     for num in (1, 20):
@@ -283,7 +289,12 @@ def test_gradient_of_a_laplace_bound_is_that_of_its_mean():
         return jnp.sum(weights * heights) / jnp.sum(weights) + jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
 
     both = jax.value_and_grad(
-        bk.expectation(lambda a: bk.elbo()(lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.laplace()))), argnums=1
+        bk.expectation(
+            lambda a: bk.objectives.ELBO()(
+                lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.integrators.LaplaceProposal())
+            )
+        ),
+        argnums=1,
     )
     values, gradients = jax.jit(jax.vmap(both, (0, None)))(jax.random.split(jax.random.key(3), 4000), 1.0)
     for found, truth in zip((values, gradients), jax.value_and_grad(by_quadrature)(1.0), strict=True):
@@ -296,12 +307,12 @@ def test_laplace_needs_continuous_sites_with_a_known_density():
         b = numpyro.sample("b", dist.Bernoulli(0.3))
         numpyro.sample("x", dist.Normal(b, 1.0))
 
-    with pytest.raises(bk.ModelError, match="site 'b' of 'coin' is discrete, and has no Laplace"):
-        bk.expectation(lambda: bk.draw(bk.marginal(coin, ["x"], bk.laplace())))(0)
-    with pytest.raises(bk.ModelError, match="no mode to be found"):
-        bk.normalize(hidden(2), bk.laplace())
-    with pytest.raises(bk.ModelError, match="no latent site left"):
-        bk.expectation(lambda: bk.draw(bk.marginal(joint, ["x", "u"], bk.laplace())))(0)
+    with pytest.raises(bk.errors.ModelError, match="site 'b' of 'coin' is discrete, and has no Laplace"):
+        bk.expectation(lambda: bk.draw(bk.marginal(coin, ["x"], bk.integrators.LaplaceProposal())))(0)
+    with pytest.raises(bk.errors.ModelError, match="no mode to be found"):
+        bk.normalize(hidden(2), bk.integrators.LaplaceProposal())
+    with pytest.raises(bk.errors.ModelError, match="no latent site left"):
+        bk.expectation(lambda: bk.draw(bk.marginal(joint, ["x", "u"], bk.integrators.LaplaceProposal())))(0)
 
 
 def test_laplace_at_a_kink_is_not_a_number():
@@ -312,6 +323,8 @@ def test_laplace_at_a_kink_is_not_a_number():
         numpyro.sample("k", dist.Normal(x, 2.0))
 
     def f(loc):
-        return bk.log_density(bk.marginal(lambda: kinked(loc), ["k"], bk.laplace()), {"k": jnp.array(0.4)}).value
+        return bk.log_density(
+            bk.marginal(lambda: kinked(loc), ["k"], bk.integrators.LaplaceProposal()), {"k": jnp.array(0.4)}
+        ).value
 
     assert jnp.isnan(jax.jit(bk.expectation(f))(0, 0.3))

@@ -1,5 +1,7 @@
 """`VI` as a method: right where the guide can be, honest where it cannot."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import bayeskit as bk
 from bayeskit.diagnostics.importance import pareto_k
+from bayeskit.inference.progress import ProgressBar
 
 COVARIANCE = np.array([[1.0, 0.9], [0.9, 2.0]])
 MEAN = np.array([0.5, -1.0])
@@ -43,9 +46,9 @@ def moments(post):
     return draws.mean(0), np.cov(draws.T)
 
 
-@pytest.mark.parametrize("guide", [bk.full_rank(), bk.low_rank(rank=2)])
+@pytest.mark.parametrize("guide", [bk.guides.FullRank(), bk.guides.LowRank(rank=2)])
 def test_guide_that_holds_the_posterior_finds_it(guide):
-    post = fit(gaussian, guide=guide, objective=bk.elbo(8, sticking_the_landing=True), num_steps=3000)
+    post = fit(gaussian, guide=guide, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
     mean, covariance = moments(post)
     error = np.sqrt(np.diag(COVARIANCE) / 2000)
     assert np.all(np.abs(mean - MEAN) < 4 * error)
@@ -57,20 +60,22 @@ def test_guide_that_holds_the_posterior_finds_it(guide):
 
 def test_mean_field_has_the_variances_of_theory():
     """The best independent normal has variances 1 / (inverse covariance)_ii: Bishop (2006), section 10.1.2."""
-    mean, covariance = moments(fit(gaussian, objective=bk.elbo(8, sticking_the_landing=True), num_steps=3000))
+    mean, covariance = moments(
+        fit(gaussian, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
+    )
     truth = 1.0 / np.diag(np.linalg.inv(COVARIANCE))
     assert np.all(np.abs(mean - MEAN) < 4 * np.sqrt(truth / 2000) + 0.01)
     assert np.all(np.abs(np.diag(covariance) - truth) < 4 * truth * np.sqrt(2 / 2000) + 0.01)
 
 
 def test_prodigy_needs_no_learning_rate():
-    mean, _ = moments(fit(gaussian, guide=bk.full_rank(), optimizer="prodigy"))
+    mean, _ = moments(fit(gaussian, guide=bk.guides.FullRank(), optimizer="prodigy"))
     assert np.all(np.abs(mean - MEAN) < 0.2)
 
 
 def test_importance_weighted_objective_is_wider_than_the_elbo():
     _, narrow = moments(fit(gaussian))
-    _, wide = moments(fit(gaussian, objective=bk.importance_weighted_elbo(16)))
+    _, wide = moments(fit(gaussian, objective=bk.objectives.ImportanceWeightedELBO(16)))
     assert np.trace(wide) > np.trace(narrow)
 
 
@@ -96,7 +101,7 @@ def test_steps_that_are_not_finite_are_counted_and_found():
         z = numpyro.sample("z", dist.Normal(0.0, 1.0))
         numpyro.factor("wall", jnp.where(z > 1.0, jnp.nan, 0.0))
 
-    post = fit(model, objective=bk.elbo(1), num_steps=400)
+    post = fit(model, objective=bk.objectives.ELBO(1), num_steps=400)
     skipped = float(np.mean(~np.isfinite(post["warmup_sample_stats/loss"])))
     verdict = bk.check(post, quiet=True)
     assert skipped > 0.01
@@ -152,31 +157,31 @@ def test_pareto_k_is_infinite_where_one_draw_holds_the_weight():
     ],
 )
 def test_impossible_settings_are_named(settings, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         bk.VI(**settings)
 
 
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: bk.mean_field(0.0), "init_scale"),
-        (lambda: bk.low_rank(0), "rank"),
-        (lambda: bk.elbo(0), "num_particles"),
-        (lambda: bk.renyi_bound(1.0, 2), "alpha"),
-        (lambda: bk.tempered_elbo(0.0), "temperature"),
-        (lambda: bk.wake_guide(1), "num_particles"),
+        (lambda: bk.guides.MeanField(0.0), "init_scale"),
+        (lambda: bk.guides.LowRank(0), "rank"),
+        (lambda: bk.objectives.ELBO(0), "num_particles"),
+        (lambda: bk.objectives.Renyi(1.0, 2), "alpha"),
+        (lambda: bk.objectives.TemperedELBO(0.0), "temperature"),
+        (lambda: bk.objectives.WakeGuide(1), "num_particles"),
         (lambda: bk.VI.from_settings({"guide": "full rank"}), "guide must be one of 'mean_field'"),
         (lambda: bk.VI.from_settings({"objective": {"kind": "evidence"}}), "objective must be one of"),
     ],
 )
 def test_impossible_parts_are_named(make, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         make()
 
 
 def test_a_setting_by_name_is_the_object():
     by_name = bk.VI.from_settings({"guide": {"kind": "low_rank", "rank": 3}, "objective": "elbo"})
-    assert by_name == bk.VI(guide=bk.low_rank(3), objective=bk.elbo())
+    assert by_name == bk.VI(guide=bk.guides.LowRank(3), objective=bk.objectives.ELBO())
 
 
 X, Y = np.arange(5.0), np.array([0.1, 0.8, 2.1, 2.9, 4.2])
@@ -205,7 +210,7 @@ def fit_line(guide, **settings):
 @pytest.mark.parametrize("make", [lambda: by_hand, lambda: AutoNormal(line, init_loc_fn=init_to_median)])
 def test_hand_written_and_numpyro_guides_find_what_mean_field_finds(make):
     """All three are independent normals of slope and log noise, so they have one optimum."""
-    ours, theirs = (fit_line(guide)["posterior"] for guide in (bk.mean_field(), make()))
+    ours, theirs = (fit_line(guide)["posterior"] for guide in (bk.guides.MeanField(), make()))
     for site in ("slope", "noise"):
         a, b = np.log(ours[site].values) if site == "noise" else ours[site].values, theirs[site].values
         b = np.log(b) if site == "noise" else b
@@ -224,9 +229,9 @@ def test_sticking_the_landing_with_a_hand_written_guide():
         scale = numpyro.param("scale", 0.5**0.5, constraint=dist.constraints.positive)
         numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.6), scale))
 
-    post = fit(model, guide=exact, objective=bk.elbo(2, sticking_the_landing=True), num_steps=50)
+    post = fit(model, guide=exact, objective=bk.objectives.ELBO(2, sticking_the_landing=True), num_steps=50)
     assert post["warmup_sample_stats/gradient_norm"][0, 0] < 1e-10  # Adam walks off on rounding errors thereafter
-    plain = fit(model, guide=exact, objective=bk.elbo(2), num_steps=50)
+    plain = fit(model, guide=exact, objective=bk.objectives.ELBO(2), num_steps=50)
     assert plain["warmup_sample_stats/gradient_norm"][0, 0] > 0.1
 
 
@@ -245,5 +250,62 @@ def test_numpyro_guide_over_an_inner_vector():
     ],
 )
 def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
-    with pytest.raises(bk.ModelError, match=match):
+    with pytest.raises(bk.errors.ModelError, match=match):
         fit_line(guide)
+
+
+def own_guide():
+    loc = numpyro.param("loc", 0.0)
+    numpyro.sample("mu", dist.Normal(loc, 1.0))
+
+
+def own_objective(model, guide):
+    z, log_q = bk.draw(guide)
+    return bk.log_density(model, z) - log_q
+
+
+def one_mean(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
+    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def stop_after(chunks, patch):
+    """Interrupt a run after some chunks, as Ctrl-C does."""
+    left = [chunks]
+
+    def stop(*_):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+
+    patch.setattr(ProgressBar, "update", stop)
+
+
+@pytest.mark.parametrize("setting", [{"guide": own_guide}, {"objective": own_objective}], ids=["guide", "objective"])
+def test_a_fit_with_code_of_ones_own_is_resumed_with_its_method(setting, tmp_path, monkeypatch):
+    method = bk.VI(num_steps=100, num_draws=100, **setting)
+    data, path = {"y": np.array([1.0, 2.0])}, tmp_path / "run.zarr"
+    whole = bk.infer(one_mean, data, method, key=0, progress=False)
+    with monkeypatch.context() as patch:
+        stop_after(13, patch)
+        with pytest.raises(bk.errors.Interrupted, match=r"bayeskit.resume\(model, data, '.*', method=method\)"):
+            bk.infer(one_mean, data, method, key=0, store=path, progress=False)
+    (name,) = setting
+    with pytest.raises(
+        bk.errors.MethodError, match=rf"needs its method again.*function of the {name} is .*own_{name}.*method=\.\.\."
+    ):
+        bk.resume(one_mean, data, path, progress=False)
+    with pytest.raises(bk.errors.MethodError, match=r"is not that of the run.*num_draws was 100 and is 50"):
+        bk.resume(one_mean, data, path, method=bk.VI(num_steps=100, num_draws=50, **setting), progress=False)
+    resumed = bk.resume(one_mean, data, path, method=method, progress=False)
+    np.testing.assert_array_equal(resumed["posterior/mu"], whole["posterior/mu"])
+
+
+def test_an_objective_that_is_a_function_fits_as_its_like():
+    data = {"y": np.array([1.0, 2.0])}
+    ours, theirs = (
+        bk.infer(one_mean, data, bk.VI(objective=objective, num_steps=200), key=0, progress=False)
+        for objective in (own_objective, bk.objectives.ELBO(1))
+    )
+    np.testing.assert_array_equal(ours["posterior/mu"], theirs["posterior/mu"])
+    assert json.loads(ours.attrs["method_settings"])["objective"]["function"]["object"].endswith("own_objective")

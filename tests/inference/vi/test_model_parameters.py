@@ -25,8 +25,8 @@ def model(y):
 def fit(**settings):
     method = bk.VI(
         **{
-            "guide": bk.full_rank(),
-            "objective": bk.elbo(8, sticking_the_landing=True),
+            "guide": bk.guides.FullRank(),
+            "objective": bk.objectives.ELBO(8, sticking_the_landing=True),
             "num_steps": 4000,
             "num_chains": 2,
             "num_draws": 500,
@@ -87,7 +87,7 @@ def test_a_pytree_of_parameters():
 
     x = np.random.default_rng(1).normal(size=(50, 2))
     y = x @ [1.0, -2.0] + 0.5
-    method = bk.VI(num_steps=4000, objective=bk.elbo(8, sticking_the_landing=True))
+    method = bk.VI(num_steps=4000, objective=bk.objectives.ELBO(8, sticking_the_landing=True))
     tree = bk.infer(network, {"x": x, "y": y + 0.1 * x[:, 0] ** 2}, method, key=0, progress=False)
     design = np.column_stack([x, np.ones(50)])
     least = np.linalg.lstsq(design, y + 0.1 * x[:, 0] ** 2, rcond=None)[0]
@@ -104,11 +104,11 @@ def test_resumed_run_is_the_uninterrupted_one(post, tmp_path, monkeypatch):
         yield from itertools.islice(stream(self, state, target, num_steps, num_chunks), 2)
         raise KeyboardInterrupt
 
-    method = bk.VI(guide=bk.full_rank(), num_steps=200, num_draws=100)
+    method = bk.VI(guide=bk.guides.FullRank(), num_steps=200, num_draws=100)
     whole = bk.infer(model, {"y": Y}, method, key=1, progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(bk.VI, "stream", stopping)
-        with pytest.raises(bk.Interrupted):
+        with pytest.raises(bk.errors.Interrupted):
             bk.infer(model, {"y": Y}, method, key=1, progress=False, store=tmp_path / "run.zarr")
     again = bk.resume(model, {"y": Y}, tmp_path / "run.zarr", progress=False)
     assert again["model_parameters"].to_dataset().identical(whole["model_parameters"].to_dataset())
@@ -116,10 +116,10 @@ def test_resumed_run_is_the_uninterrupted_one(post, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"optimizer": "natural"}, {"guide": bk.laplace_guide()}, {"objective": bk.wake_guide(4)}]
+    "settings", [{"optimizer": "natural"}, {"guide": bk.guides.Laplace()}, {"objective": bk.objectives.WakeGuide(4)}]
 )
 def test_what_cannot_fit_them_says_so(settings):
-    with pytest.raises(bk.ModelError, match=r"numpyro\.param statements"):
+    with pytest.raises(bk.errors.ModelError, match=r"numpyro\.param statements"):
         fit(**settings)
 
 
@@ -130,15 +130,15 @@ def test_a_parameter_of_both_model_and_guide_is_refused():
         with numpyro.plate("row", len(y)):
             numpyro.sample("z", dist.Normal(mu, 1.0))
 
-    with pytest.raises(bk.ModelError, match="'sigma' is in both the model and the guide"):
+    with pytest.raises(bk.errors.ModelError, match="'sigma' is in both the model and the guide"):
         fit(guide=guide)
 
 
 def test_log_likelihoods_at_unknown_parameters_are_refused():
-    with pytest.raises(bk.ModelError, match="log_likelihood=True"):
+    with pytest.raises(bk.errors.ModelError, match="log_likelihood=True"):
         bk.infer(model, {"y": Y}, bk.VI(num_steps=10), key=0, progress=False, log_likelihood=True)
 
 
 def test_sampling_still_refuses_them():
-    with pytest.raises(bk.ModelError, match=r"'sigma' is a numpyro\.param"):
+    with pytest.raises(bk.errors.ModelError, match=r"'sigma' is a numpyro\.param"):
         bk.infer(model, {"y": Y}, bk.NUTS(), key=0, progress=False)

@@ -30,7 +30,7 @@ def separate(theta, estimator):
 
 
 def exact(f):
-    return jax.value_and_grad(lambda theta: bk.expectation(f)(0, theta, bk.enumeration()))(0.3)
+    return jax.value_and_grad(lambda theta: bk.expectation(f)(0, theta, bk.estimators.Enumeration()))(0.3)
 
 
 # ---------------------------------------------------------------- DisARM
@@ -39,13 +39,13 @@ def exact(f):
 @pytest.mark.parametrize(("f", "error"), [(product, 0.12), (separate, 0.06)])
 def test_disarm(estimate, f, error):
     value, gradient = exact(f)
-    got = estimate(lambda theta: f(theta, bk.disarm()), 0.3)
+    got = estimate(lambda theta: f(theta, bk.estimators.DisARM()), 0.3)
     got.check(value, gradient, value_error=0.08, gradient_error=error)
 
 
 def test_disarm_of_one_coin_against_its_formula(estimate):
     """At p = 1/2 the two values differ always, and the gradient has no variance."""
-    f = lambda theta: (2.0 * coins(theta[None], bk.disarm())[0] + 1.0) ** 2  # noqa: E731
+    f = lambda theta: (2.0 * coins(theta[None], bk.estimators.DisARM())[0] + 1.0) ** 2  # noqa: E731
     estimate(f, 0.0).check(5.0, 2.0, value_error=0.07, gradient_error=0.0)
 
 
@@ -54,20 +54,22 @@ def test_disarm_in_particles_and_before_other_choices(estimate):
         def program():
             with numpyro.plate("n", 3):
                 b = numpyro.sample("b", dist.Bernoulli(logits=theta * WEIGHTS), infer={"estimator": estimator})
-                return numpyro.sample("c", dist.Bernoulli(logits=theta + b), infer={"estimator": bk.enumeration()})
+                return numpyro.sample(
+                    "c", dist.Bernoulli(logits=theta + b), infer={"estimator": bk.estimators.Enumeration()}
+                )
 
         numbers = []
         bk.draw(lambda: numbers.append(jnp.sum(jnp.cos(program()) * WEIGHTS)))
         return numbers[0]
 
     value, gradient = exact(f)
-    got = estimate(lambda theta: bk.average(2, lambda: f(theta, bk.disarm())), 0.3)
+    got = estimate(lambda theta: bk.average(2, lambda: f(theta, bk.estimators.DisARM())), 0.3)
     got.check(value, gradient, value_error=0.01, gradient_error=0.01)
 
 
 def test_disarm_in_a_loop_that_remembers_raises():
     def step(total, _):
-        b = numpyro.sample("b", dist.Bernoulli(logits=total), infer={"estimator": bk.disarm()})
+        b = numpyro.sample("b", dist.Bernoulli(logits=total), infer={"estimator": bk.estimators.DisARM()})
         return total + b, None
 
     def f(theta):
@@ -75,29 +77,31 @@ def test_disarm_in_a_loop_that_remembers_raises():
         bk.draw(lambda: totals.append(bk.scan(step, theta, length=3)[0]))
         return totals[0] ** 2
 
-    with pytest.raises(bk.ModelError, match="site 'b': DisARM would be biased in a loop"):
+    with pytest.raises(bk.errors.ModelError, match="site 'b': DisARM would be biased in a loop"):
         bk.expectation(f)(0, 0.3)
 
 
 def test_disarm_is_for_coins():
-    with pytest.raises(bk.ModelError, match="site 'x': DisARM is for Bernoulli distributions, and this is Normal"):
+    with pytest.raises(
+        bk.errors.ModelError, match="site 'x': DisARM is for Bernoulli distributions, and this is Normal"
+    ):
         bk.expectation(
-            lambda: bk.draw(lambda: numpyro.sample("x", dist.Normal(0.0, 1.0), infer={"estimator": bk.disarm()}))[0][
-                "x"
-            ]
+            lambda: bk.draw(
+                lambda: numpyro.sample("x", dist.Normal(0.0, 1.0), infer={"estimator": bk.estimators.DisARM()})
+            )[0]["x"]
         )(0)
 
 
 def test_second_derivatives_of_disarm_raise():
-    with pytest.raises(bk.ModelError, match="second derivatives"):
-        jax.hessian(lambda theta: bk.expectation(separate)(0, theta, bk.disarm()))(0.3)
+    with pytest.raises(bk.errors.ModelError, match="second derivatives"):
+        jax.hessian(lambda theta: bk.expectation(separate)(0, theta, bk.estimators.DisARM()))(0.3)
 
 
 # ---------------------------------------------------------------- baselines
 
 
 def with_baseline(theta, baseline, objective="maximize"):
-    return product(theta, bk.score(bk.fitted_baseline(lambda: baseline, objective=objective)))
+    return product(theta, bk.estimators.Score(bk.estimators.FittedBaseline(lambda: baseline, objective=objective)))
 
 
 def test_fitted_baseline_leaves_the_gradient_alone(estimate):
@@ -117,18 +121,20 @@ def test_gradient_of_a_fitted_baseline_leads_to_the_mean_cost(objective, sign):
 
 def test_baselines_of_each_element(estimate):
     value, gradient = exact(separate)
-    each = estimate(lambda theta: separate(theta, bk.score(1.0 + WEIGHTS)), 0.3)
+    each = estimate(lambda theta: separate(theta, bk.estimators.Score(1.0 + WEIGHTS)), 0.3)
     each.check(value, gradient, value_error=0.06, gradient_error=0.2)
 
 
 def test_baseline_of_a_shape_that_does_not_fit():
-    with pytest.raises(bk.ModelError, match=r"a baseline has shape \(2,\), and the choice has \(3,\) independent"):
-        bk.expectation(separate)(0, 0.3, bk.score(jnp.zeros(2)))
+    with pytest.raises(
+        bk.errors.ModelError, match=r"a baseline has shape \(2,\), and the choice has \(3,\) independent"
+    ):
+        bk.expectation(separate)(0, 0.3, bk.estimators.Score(jnp.zeros(2)))
 
 
 def test_unknown_objective_of_a_baseline():
-    with pytest.raises(bk.ModelError, match="objective must be 'maximize' or 'minimize', got 'up'"):
-        bk.fitted_baseline(lambda: 0.0, objective="up")
+    with pytest.raises(bk.errors.ModelError, match="objective must be 'maximize' or 'minimize', got 'up'"):
+        bk.estimators.FittedBaseline(lambda: 0.0, objective="up")
 
 
 # ---------------------------------------------------------------- mixtures
@@ -151,7 +157,9 @@ def test_implicit_gradients_of_a_mixture(estimate, component):
         return jnp.sum(jnp.exp(mixture(theta, component).log_prob(grid)) * jnp.sin(grid)) * (grid[1] - grid[0])
 
     f = lambda theta: jnp.sin(  # noqa: E731
-        bk.draw(lambda: numpyro.sample("x", mixture(theta, component), infer={"estimator": bk.pathwise()}))[0]["x"]
+        bk.draw(lambda: numpyro.sample("x", mixture(theta, component), infer={"estimator": bk.estimators.Pathwise()}))[
+            0
+        ]["x"]
     )
     value, gradient = jax.value_and_grad(truth)(theta)
     estimate(f, theta).check(value, gradient, value_error=0.012, gradient_error=0.04)
@@ -167,7 +175,7 @@ def test_elbo_of_a_mixture_guide(estimate):
         log_q = mixture(theta).log_prob(grid)
         return jnp.sum(jnp.exp(log_q) * (model.log_prob(grid) - log_q)) * (grid[1] - grid[0])
 
-    f = lambda theta: bk.elbo()(  # noqa: E731
+    f = lambda theta: bk.objectives.ELBO()(  # noqa: E731
         lambda: numpyro.sample("x", model), lambda: numpyro.sample("x", mixture(theta))
     )
     value, gradient = jax.value_and_grad(truth)(theta)
@@ -220,7 +228,7 @@ def test_arithmetic_on_estimates(estimate, name):
     ids=["log", "reciprocal", "quotient", "inverse", "root", "exponent", "float", "if", "equal", "numpy"],
 )
 def test_what_would_be_biased_raises(f, what):
-    with pytest.raises(bk.ModelError, match=f"{what}.* would be biased"):
+    with pytest.raises(bk.errors.ModelError, match=f"{what}.* would be biased"):
         bk.expectation(lambda: f(bk.unbiased(coin, 0.3)))(0)
 
 
@@ -230,10 +238,10 @@ def test_functions_of_jax_take_no_estimates():
 
 
 def test_rate_of_the_series():
-    with pytest.raises(bk.ModelError, match=r"rate must be a number in \(0, 8\], got 9.0"):
+    with pytest.raises(bk.errors.ModelError, match=r"rate must be a number in \(0, 8\], got 9.0"):
         bk.unbiased(coin, 0.3).exp(9.0)
 
 
 def test_an_estimate_is_one_number():
-    with pytest.raises(bk.ModelError, match="takes a function that returns a number"):
+    with pytest.raises(bk.errors.ModelError, match="takes a function that returns a number"):
         bk.expectation(lambda: bk.unbiased(lambda: jnp.zeros(3)))(0)

@@ -8,9 +8,9 @@ import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
-from bayeskit.inference.vi.natural import natural
+from bayeskit.inference.vi.fit.natural import natural
 
-LANDING = bk.elbo(8, sticking_the_landing=True)
+LANDING = bk.objectives.ELBO(8, sticking_the_landing=True)
 POINT = {"loc": jnp.array([0.3, -0.2, 1.0]), "log_scale": jnp.array([0.1, -0.5, 0.4])}
 FULL = {**POINT, "lower": jnp.array([0.7, -0.3, 0.2])}
 
@@ -26,7 +26,7 @@ def divergence(guide, here, there):
     return dist.kl_divergence(p, q)
 
 
-@pytest.mark.parametrize(("guide", "point"), [(bk.mean_field(), POINT), (bk.full_rank(), FULL)])
+@pytest.mark.parametrize(("guide", "point"), [(bk.guides.MeanField(), POINT), (bk.guides.FullRank(), FULL)])
 def test_a_short_step_is_the_inverse_fisher_information_times_the_gradient(guide, point):
     """The Fisher information is the Hessian of the divergence at zero; taken by automatic differentiation."""
     flat, unravel = jax.flatten_util.ravel_pytree(point)
@@ -38,9 +38,9 @@ def test_a_short_step_is_the_inverse_fisher_information_times_the_gradient(guide
     np.testing.assert_allclose(moved, -jnp.linalg.solve(fisher, gradient), rtol=1e-5)
 
 
-@pytest.mark.parametrize("guide", [bk.mean_field(), bk.full_rank()])
+@pytest.mark.parametrize("guide", [bk.guides.MeanField(), bk.guides.FullRank()])
 def test_steps_have_a_longest_length(guide):
-    point = POINT if guide == bk.mean_field() else FULL
+    point = POINT if guide == bk.guides.MeanField() else FULL
     huge = jax.tree.map(lambda leaf: jnp.full_like(leaf, 1e8), point)
     updates, _ = natural(guide, 1.0).update(huge, None, point)
     moved = jax.tree.map(jnp.add, point, updates)
@@ -57,7 +57,7 @@ def ill_conditioned():
 
 
 def bound(**settings):
-    method = bk.VI(guide=bk.full_rank(), objective=LANDING, num_steps=1000, num_draws=1000, **settings)
+    method = bk.VI(guide=bk.guides.FullRank(), objective=LANDING, num_steps=1000, num_draws=1000, **settings)
     post = bk.infer(ill_conditioned, None, method, key=0, progress=False)
     return post["sample_stats/log_weight"].values
 
@@ -80,7 +80,7 @@ def test_mean_field_finds_the_conditional_variances():
     assert np.all(np.abs(z.var(axis=0) - truth) < 4 * truth * np.sqrt(2 / 4000) + 0.01)
 
 
-@pytest.mark.parametrize("guide", [bk.low_rank(), bk.mixture(bk.full_rank(), 2), lambda: None])
+@pytest.mark.parametrize("guide", [bk.guides.LowRank(), bk.guides.Mixture(bk.guides.FullRank(), 2), lambda: None])
 def test_guides_without_a_known_fisher_information_are_refused(guide):
-    with pytest.raises(bk.MethodError, match="optimizer='natural' needs a normal guide"):
+    with pytest.raises(bk.errors.MethodError, match="optimizer='natural' needs a normal guide"):
         bk.VI(guide=guide, optimizer="natural")

@@ -21,10 +21,10 @@ NUM_KEYS = 2000
 THETA = jnp.array([0.4, -0.7])
 SHAPES = [(), (2,), (3,), (2, 3)]
 ESTIMATORS = {
-    "score": bk.score,
-    "baseline": lambda: bk.score(0.6),
-    "enumeration": bk.enumeration,
-    "measure_valued": bk.measure_valued,
+    "score": bk.estimators.Score,
+    "baseline": lambda: bk.estimators.Score(0.6),
+    "enumeration": bk.estimators.Enumeration,
+    "measure_valued": bk.estimators.MeasureValued,
 }
 USES = {
     "apart": lambda x: x,
@@ -130,7 +130,7 @@ def compare(program, together, particles):
 def check(program, together, particles):
     try:
         compare(program, together, particles)
-    except bk.ModelError as refused:
+    except bk.errors.ModelError as refused:
         if "max_lanes" not in str(refused):
             raise
 
@@ -170,7 +170,9 @@ def test_elements_of_a_plate_are_enumerated_at_once():
 
     def f(theta, mix):
         def program():
-            x = numpyro.sample("x", dist.Bernoulli(logits=theta * jnp.ones(20)), infer={"estimator": bk.enumeration()})
+            x = numpyro.sample(
+                "x", dist.Bernoulli(logits=theta * jnp.ones(20)), infer={"estimator": bk.estimators.Enumeration()}
+            )
             return jnp.sum(jnp.cos(jnp.cumsum(x) if mix else x))
 
         numbers = []
@@ -181,7 +183,7 @@ def test_elements_of_a_plate_are_enumerated_at_once():
     value, slope = jax.value_and_grad(bk.expectation(lambda theta: f(theta, False)), argnums=1)(0, 0.3)
     np.testing.assert_allclose(value, 20 * (p * jnp.cos(1.0) + 1 - p), rtol=1e-5)
     np.testing.assert_allclose(slope, 20 * p * (1 - p) * (jnp.cos(1.0) - 1.0), rtol=1e-4)
-    with pytest.raises(bk.ModelError, match=r"1048576 times.*'x' \(enumerated, shape \(20,\)"):
+    with pytest.raises(bk.errors.ModelError, match=r"1048576 times.*'x' \(enumerated, shape \(20,\)"):
         bk.expectation(lambda theta: f(theta, True))(0, 0.3)
 
 

@@ -60,12 +60,12 @@ class Site:
     def make_estimator(self, total):
         return {
             "default": lambda: None,
-            "pathwise": bk.pathwise,
-            "score": bk.score,
-            "baseline": lambda: bk.score(0.7),
-            "fitted baseline": lambda: bk.score(lambda: 0.3 + total**2),
-            "enumeration": bk.enumeration,
-            "measure_valued": bk.measure_valued,
+            "pathwise": bk.estimators.Pathwise,
+            "score": bk.estimators.Score,
+            "baseline": lambda: bk.estimators.Score(0.7),
+            "fitted baseline": lambda: bk.estimators.Score(lambda: 0.3 + total**2),
+            "enumeration": bk.estimators.Enumeration,
+            "measure_valued": bk.estimators.MeasureValued,
         }[self.estimator]()
 
 

@@ -64,11 +64,13 @@ def odds():
 
 def odds_guide(m):
     u = numpyro.sample("u", dist.Normal(m, 1.0))
-    numpyro.sample("b", dist.Bernoulli(logits=jnp.where(m > 0, u, -20.0)), infer={"estimator": bk.enumeration()})
+    numpyro.sample(
+        "b", dist.Bernoulli(logits=jnp.where(m > 0, u, -20.0)), infer={"estimator": bk.estimators.Enumeration()}
+    )
 
 
 SMOOTH = {
-    "score": lambda m: jnp.where(normal(m, bk.score()) > 0, 1.0, 0.0),
+    "score": lambda m: jnp.where(normal(m, bk.estimators.Score()) > 0, 1.0, 0.0),
     "relu": lambda m: jax.nn.relu(normal(m)),
     "joined": lambda m: (lambda u: jnp.where(u > 0, u, 0.0))(normal(m)),
     "abs": lambda m: jnp.abs(normal(m)),
@@ -76,19 +78,23 @@ SMOOTH = {
     "softplus": lambda m: jax.nn.softplus(normal(m)),
     "logsumexp": lambda m: jax.nn.logsumexp(jnp.stack([normal(m), 0.0])),
     "sort": lambda m: jnp.sort(jnp.stack([normal(m), 0.0]))[0],
-    "elbo": lambda m: bk.elbo(4)(model, lambda: guide(m)),
-    "importance-weighted": lambda m: bk.importance_weighted_elbo(3)(model, lambda: guide(m)),
-    "bounded support": lambda m: bk.elbo()(bounded, lambda: bounded_guide(m)),
-    "resampling": lambda m: bk.elbo()(model, bk.normalize(model, bk.sir(3, lambda: guide(m)))),
-    "laplace": lambda m: bk.elbo()(bounded, bk.normalize(bounded, bk.laplace(2))) + 0.0 * m,
-    "odds of a later choice": lambda m: bk.elbo()(odds, lambda: odds_guide(m)),
+    "elbo": lambda m: bk.objectives.ELBO(4)(model, lambda: guide(m)),
+    "importance-weighted": lambda m: bk.objectives.ImportanceWeightedELBO(3)(model, lambda: guide(m)),
+    "bounded support": lambda m: bk.objectives.ELBO()(bounded, lambda: bounded_guide(m)),
+    "resampling": lambda m: bk.objectives.ELBO()(model, bk.normalize(model, bk.integrators.SIR(3, lambda: guide(m)))),
+    "laplace": lambda m: (
+        bk.objectives.ELBO()(bounded, bk.normalize(bounded, bk.integrators.LaplaceProposal(2))) + 0.0 * m
+    ),
+    "odds of a later choice": lambda m: bk.objectives.ELBO()(odds, lambda: odds_guide(m)),
     "data in the comparison": lambda m: normal(m) * jnp.where(jnp.array(2.0) > 1.0, 1.0, 0.0),
 }
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_step_is_named(name):
-    with pytest.warns(UserWarning, match=r"value of 'u' reaches the result through a step.*bayeskit\.score"):
+    with pytest.warns(
+        UserWarning, match=r"value of 'u' reaches the result through a step.*bayeskit\.estimators\.Score"
+    ):
         jax.jit(jax.grad(bk.expectation(STEPS[name]), argnums=1))(jax.random.key(0), 0.3)
 
 
@@ -102,5 +108,5 @@ def test_smooth_programs_are_let_pass(name):
 def test_an_expectation_inside_another_raises():
     """Its key would be the same at every call, and a log of it biased."""
     inner = bk.expectation(normal)
-    with pytest.raises(bk.ModelError, match="inside the function of another"):
+    with pytest.raises(bk.errors.ModelError, match="inside the function of another"):
         bk.expectation(lambda m: jnp.log(inner(0, m) ** 2))(1, 0.3)

@@ -8,9 +8,9 @@ import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
-from bayeskit.inference.vi import windows
+from bayeskit.inference.vi.fit import stopping
 
-LANDING = bk.elbo(8, sticking_the_landing=True)
+LANDING = bk.objectives.ELBO(8, sticking_the_landing=True)
 
 
 def stop_step(losses, tolerance=0.1):
@@ -19,11 +19,11 @@ def stop_step(losses, tolerance=0.1):
 
     def one(carry, step_and_loss):
         step, loss = step_and_loss
-        carry = windows.record(carry, loss, step, num_steps, tolerance)
+        carry = stopping.record(carry, loss, step, num_steps, tolerance)
         return carry, (carry.stopped, carry.share)
 
     steps = jnp.arange(num_steps)
-    _, (stopped, share) = jax.lax.scan(one, windows.no_windows(jnp.zeros(())), (steps, jnp.asarray(losses)))
+    _, (stopped, share) = jax.lax.scan(one, stopping.no_windows(jnp.zeros(())), (steps, jnp.asarray(losses)))
     where = np.flatnonzero(stopped)
     return (int(where[0]) + 1 if len(where) else None), np.asarray(share)
 
@@ -61,10 +61,10 @@ def test_losses_that_are_not_finite_count_for_nothing():
 
 def test_windows_cover_any_number_of_steps():
     steps = jnp.arange(1037)
-    index = windows.window_of(steps, 1037)
+    index = stopping.window_of(steps, 1037)
     assert index[0] == 0
     assert index[-1] == 39
-    first = windows.first_step(index, 1037)
+    first = stopping.first_step(index, 1037)
     assert (first <= steps).all()
     assert (steps - first < 27).all()
     assert set(np.asarray(steps[steps == first])) == set(np.flatnonzero(np.diff(np.r_[-1, np.asarray(index)])))
@@ -78,7 +78,7 @@ def gaussian():
 @pytest.mark.parametrize("how", ["threads", "vectorized"])
 def test_a_fit_stops_and_is_right(how):
     method = bk.VI(
-        guide=bk.full_rank(),
+        guide=bk.guides.FullRank(),
         objective=LANDING,
         num_steps=10_000,
         tolerance=0.02,
@@ -129,7 +129,7 @@ def test_fits_in_different_modes_disagree():
         numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(jnp.array([0.05, 0.95])), normals))
         numpyro.factor("nothing", 0.0)
 
-    method = bk.VI(guide=bk.laplace_guide(), num_steps=0, num_chains=2)
+    method = bk.VI(guide=bk.guides.Laplace(), num_steps=0, num_chains=2)
     start = {"x": np.array([-4.0, 4.0])}
     post = bk.infer(bimodal, None, method, key=0, progress=False, init=start)
     verdict = bk.check(post, quiet=True)
@@ -146,10 +146,10 @@ def test_fits_in_different_modes_disagree():
     [
         ({"tolerance": 0.0}, "tolerance"),
         ({"tolerance": 0.1, "num_steps": 500}, "num_steps must be at least 1000 for a tolerance"),
-        ({"num_steps": 0}, "a positive integer .0 with bayeskit.laplace_guide"),
-        ({"num_steps": -1, "guide": bk.laplace_guide()}, "num_steps"),
+        ({"num_steps": 0}, "a positive integer .0 with bayeskit.guides.Laplace"),
+        ({"num_steps": -1, "guide": bk.guides.Laplace()}, "num_steps"),
     ],
 )
 def test_impossible_settings_are_named(settings, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         bk.VI(**settings)

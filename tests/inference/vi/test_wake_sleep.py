@@ -12,7 +12,9 @@ import bayeskit as bk
 POINT = jnp.array([0.5, -0.25, 0.1])  # mean and log scale of the guide, mean of the prior
 GRID = jnp.linspace(-6.0, 7.0, 521)
 STEP = GRID[1] - GRID[0]
-by_estimator = pytest.mark.parametrize("estimator", [bk.pathwise(), bk.score(), bk.measure_valued()], ids=repr)
+by_estimator = pytest.mark.parametrize(
+    "estimator", [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.MeasureValued()], ids=repr
+)
 
 
 def sample(name, distribution, estimator=None, **given):
@@ -57,9 +59,9 @@ def test_wake_phases_of_two_particles(estimate, estimator):
     value, guide_gradient = jax.value_and_grad(for_guide)(POINT)
     assert model_gradient[0] == guide_gradient[2] == 0.0
     for objective, number, gradient in (
-        (bk.wake_guide(2), value, guide_gradient),
-        (bk.wake_model(2), bound, model_gradient),
-        (bk.reweighted_wake_sleep(2), bound, model_gradient + guide_gradient),
+        (bk.objectives.WakeGuide(2), value, guide_gradient),
+        (bk.objectives.WakeModel(2), bound, model_gradient),
+        (bk.objectives.ReweightedWakeSleep(2), bound, model_gradient + guide_gradient),
     ):
         found = estimate(lambda p, o=objective: o(model(p), guide(p, estimator)), POINT, n=20_000)
         found.check(number, gradient, value_error=0.005, gradient_error=0.01)
@@ -67,7 +69,7 @@ def test_wake_phases_of_two_particles(estimate, estimator):
 
 def test_model_half_is_the_gradient_of_the_bound(estimate):
     """Without a guide that learns, the importance-weighted bound has the same gradient: E w̃ ∇ log p for five."""
-    objectives = bk.wake_model(5), bk.importance_weighted_elbo(5)
+    objectives = bk.objectives.WakeModel(5), bk.objectives.ImportanceWeightedELBO(5)
     ours, theirs = (estimate(lambda m, o=o: o(model([0.0, 0.0, m]), guide(POINT)), 0.1, n=20_000) for o in objectives)
     error = np.hypot(ours.gradient_error, theirs.gradient_error)
     assert error < 0.005
@@ -84,13 +86,15 @@ def test_guide_with_an_estimated_density():
         return lambda: sample("z", dist.Normal(sample("u", dist.Normal(0.3, 0.7)) * p, 0.8))
 
     def f(p, objective):
-        hidden = bk.marginal(joint(p), ["z"], bk.importance(2, reverse(p)))
+        hidden = bk.marginal(joint(p), ["z"], bk.integrators.ImportanceSampling(2, reverse(p)))
         return objective(model(POINT), hidden)
 
     keys = jax.random.split(jax.random.key(0), 5000)
-    both = jax.value_and_grad(bk.expectation(lambda p: f(p, bk.reweighted_wake_sleep(3))), argnums=1)
+    both = jax.value_and_grad(bk.expectation(lambda p: f(p, bk.objectives.ReweightedWakeSleep(3))), argnums=1)
     bounds, gradients = jax.jit(jax.vmap(both, (0, None)))(keys, 0.9)
-    plain = jax.jit(jax.vmap(bk.expectation(lambda p: f(p, bk.importance_weighted_elbo(3))), (0, None)))(keys, 0.9)
+    plain = jax.jit(jax.vmap(bk.expectation(lambda p: f(p, bk.objectives.ImportanceWeightedELBO(3))), (0, None)))(
+        keys, 0.9
+    )
     error = np.hypot(bounds.std(), plain.std()) / 5000**0.5
     assert abs(bounds.mean() - plain.mean()) < 4 * error
     assert bounds.mean() < dist.Normal(0.1, 2**0.5).log_prob(1.2)
@@ -121,7 +125,7 @@ def test_sleep_of_normals(estimate, estimator, num):
 
     def f(p):
         given = lambda data: lambda: sample("z", dist.Normal(p[0] * data["x"] + p[1], jnp.exp(p[2])))  # noqa: E731
-        return bk.sleep(["x"], num)(generative(p[3], estimator), given)
+        return bk.objectives.Sleep(["x"], num)(generative(p[3], estimator), given)
 
     point = jnp.array([0.4, 0.2, -0.3, 0.5])
     value, gradient = jax.value_and_grad(truth)(point)
@@ -143,7 +147,7 @@ def test_sleep_with_several_data(estimate):
             assert data["x"].shape == (2,)
             return lambda: sample("z", dist.Bernoulli(logits=jnp.log(0.3 / 0.7) + p * (data["x"].sum() - 2.0)))
 
-        return bk.sleep(["x"])(coins, given)
+        return bk.objectives.Sleep(["x"])(coins, given)
 
     exact, wrong = estimate(f, 2.0, n=20_000), estimate(f, 1.0, n=20_000)
     assert exact.gradient_error < 0.01
@@ -155,19 +159,19 @@ def test_sleep_with_several_data(estimate):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: bk.wake_model(0), "num_particles must be a positive integer"),
-        (lambda: bk.reweighted_wake_sleep(1), "num_particles must be an integer of at least 2"),
-        (lambda: bk.sleep("x"), "observed must be a list of site names"),
-        (lambda: bk.sleep([]), "observed must be a list of site names"),
-        (lambda: bk.sleep(["x"], 0), "num_particles"),
+        (lambda: bk.objectives.WakeModel(0), "num_particles must be a positive integer"),
+        (lambda: bk.objectives.ReweightedWakeSleep(1), "num_particles must be an integer of at least 2"),
+        (lambda: bk.objectives.Sleep("x"), "observed must be a list of site names"),
+        (lambda: bk.objectives.Sleep([]), "observed must be a list of site names"),
+        (lambda: bk.objectives.Sleep(["x"], 0), "num_particles"),
         (lambda: bk.VI.from_settings({"objective": "wake_model"}), "objective must be"),  # leaves the guide as it is
     ],
 )
 def test_impossible_settings_are_named(make, match):
-    with pytest.raises(bk.MethodError, match=match):
+    with pytest.raises(bk.errors.MethodError, match=match):
         make()
 
 
 def test_data_that_are_not_drawn_are_named():
-    with pytest.raises(bk.ModelError, match=r"observed names 'y'.*\['x', 'z'\]"):
-        bk.expectation(bk.sleep(["y"]))(0, generative(0.0), lambda data: guide(POINT))
+    with pytest.raises(bk.errors.ModelError, match=r"observed names 'y'.*\['x', 'z'\]"):
+        bk.expectation(bk.objectives.Sleep(["y"]))(0, generative(0.0), lambda data: guide(POINT))

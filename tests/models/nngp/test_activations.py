@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import erf, ndtr
 
-from bayeskit import ModelError
+from bayeskit.errors import ModelError
 from bayeskit.models import nngp
 
 ACTIVATIONS = {

@@ -9,7 +9,7 @@ import pytest
 from tinygp import kernels
 
 import bayeskit as bk
-from bayeskit import DataError, MethodError, ModelError
+from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.models import nngp
 
 KERNEL = kernels.Matern32(1.0)

@@ -14,7 +14,7 @@ import scipy.stats
 from tinygp import kernels
 
 import bayeskit as bk
-from bayeskit import DataError
+from bayeskit.errors import DataError
 from bayeskit.models import nngp
 from bayeskit.models.nngp.fitted_classifier import bound_by_quadrature
 from bayeskit.models.nngp.inducing import at_points, chosen_points
@@ -149,7 +149,7 @@ def test_bound_is_that_of_the_plain_programs():
         law = dist.MultivariateNormal(at, scale_tril=jnp.sqrt(scale) * guide.factor)
         functions(scale, numpyro.sample("white", law.to_event(1)))
 
-    estimate = jax.jit(jax.vmap(lambda key: bk.expectation(bk.elbo())(key, model, approximation)))
+    estimate = jax.jit(jax.vmap(lambda key: bk.expectation(bk.objectives.ELBO())(key, model, approximation)))
     mean_is(estimate(jax.random.split(jax.random.key(2), 5_000)), bound_by_quadrature(guide, PRIOR, data))
 
 

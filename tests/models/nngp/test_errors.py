@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bayeskit import DataError, MethodError, ModelError
+from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.models import nngp
 from bayeskit.models.nngp.serial import _flat
 

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 import tinygp
 
-from bayeskit import DataError, MethodError, TrainingError
+from bayeskit.errors import DataError, MethodError, TrainingError
 from bayeskit.models import nngp
 
 X = np.linspace(-2.0, 2.0, 25)[:, None]

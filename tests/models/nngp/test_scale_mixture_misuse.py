@@ -30,7 +30,7 @@ Y = np.sin(X[:, 0])
     ],
 )
 def test_scale_prior(prior, message):
-    with pytest.raises(bk.ModelError, match=message):
+    with pytest.raises(bk.errors.ModelError, match=message):
         nngp.ScaleMixture(KERNEL, prior)
 
 
@@ -44,7 +44,7 @@ def test_scale_prior(prior, message):
     ],
 )
 def test_noise(settings, message):
-    with pytest.raises(bk.ModelError, match=message):
+    with pytest.raises(bk.errors.ModelError, match=message):
         nngp.ScaleMixture(KERNEL, 1.0, **settings)
 
 
@@ -64,16 +64,16 @@ def test_noise(settings, message):
 def test_data(x, y, message):
     mixture = nngp.ScaleMixture(KERNEL, 1.0, noise_variance=0.1)
     for method in (mixture.condition, mixture.log_marginal_likelihood):
-        with pytest.raises(bk.DataError, match=message):
+        with pytest.raises(bk.errors.DataError, match=message):
             method(x, y)
 
 
 def test_new_inputs():
     posterior = nngp.ScaleMixture(KERNEL, 1.0, noise_variance=0.1).condition(X, Y)
     for method in (posterior.predict, posterior.predict_each):
-        with pytest.raises(bk.DataError, match="x_new has points of shape"):
+        with pytest.raises(bk.errors.DataError, match="x_new has points of shape"):
             method(np.zeros((2, 3)))
-        with pytest.raises(bk.DataError, match="x_new has NaN"):
+        with pytest.raises(bk.errors.DataError, match="x_new has NaN"):
             method(np.array([[np.nan]]))
 
 
@@ -84,11 +84,11 @@ def test_a_singular_covariance_names_the_noise(prior):
     twice, y = np.repeat(X, 2, axis=0), np.repeat(Y, 2)
     mixture = nngp.ScaleMixture(KERNEL, prior)
     for method in (mixture.condition, mixture.log_marginal_likelihood):
-        with pytest.raises(bk.ModelError, match=r"not positive definite .* need a larger noise_variance"):
+        with pytest.raises(bk.errors.ModelError, match=r"not positive definite .* need a larger noise_variance"):
             method(twice, y)
-    with pytest.raises(bk.ModelError, match="noise_variance"):
+    with pytest.raises(bk.errors.ModelError, match="noise_variance"):
         mixture.prior(twice).log_prob(y)
-    with pytest.raises(bk.ModelError, match="noise_variance"):
+    with pytest.raises(bk.errors.ModelError, match="noise_variance"):
         mixture.prior(twice).sample(jax.random.key(0))
 
 
@@ -96,37 +96,37 @@ def test_no_kernel_at_all():
     """In one dimension of the distance |x| + |y| Matérn is not positive definite in the plane: not a kernel."""
     x = np.random.default_rng(0).normal(size=(40, 2))
     mixture = nngp.ScaleMixture(kernels.Matern52(0.8), dist.HalfCauchy(1.0), noise="outside", noise_variance=0.1)
-    with pytest.raises(bk.ModelError, match="not positive definite"):
+    with pytest.raises(bk.errors.ModelError, match="not positive definite"):
         mixture.log_marginal_likelihood(x, np.sin(x[:, 0]))
 
 
 def test_a_law_whose_integral_has_no_end():
     zero = np.zeros(5)  # the likelihood of a scale of zero is infinite
-    with pytest.raises(bk.ModelError, match="integral over σ² is not resolved"):
+    with pytest.raises(bk.errors.ModelError, match="integral over σ² is not resolved"):
         nngp.ScaleMixture(KERNEL, dist.HalfCauchy(1.0), noise_variance=0.1).log_marginal_likelihood(X, zero)
 
 
 def test_joint_prediction_where_the_function_is_known():
     posterior = nngp.ScaleMixture(KERNEL, dist.InverseGamma(2.0, 2.0)).condition(X, Y)
-    with pytest.raises(bk.ModelError, match="use predict_each"):
+    with pytest.raises(bk.errors.ModelError, match="use predict_each"):
         posterior.predict(X)
 
 
 def test_trained_ensembles_have_no_noise_and_need_a_network():
-    with pytest.raises(bk.ModelError, match="noise_variance must be 0"):
+    with pytest.raises(bk.errors.ModelError, match="noise_variance must be 0"):
         nngp.ScaleMixture(KERNEL, 1.0, noise_variance=0.1).readout_trained(X, Y)
-    with pytest.raises(bk.ModelError, match="noise_variance must be 0"):
+    with pytest.raises(bk.errors.ModelError, match="noise_variance must be 0"):
         nngp.ScaleMixture(KERNEL, 1.0, noise_variance=0.1).fully_trained(X, Y)
-    with pytest.raises(bk.ModelError, match="kernel must be a network"):
+    with pytest.raises(bk.errors.ModelError, match="kernel must be a network"):
         nngp.ScaleMixture(KERNEL, 1.0).fully_trained(X, Y)
-    with pytest.raises(bk.ModelError, match="no member interpolates"):
+    with pytest.raises(bk.errors.ModelError, match="no member interpolates"):
         nngp.ScaleMixture(KERNEL, 1.0).readout_trained(np.repeat(X, 2, axis=0), np.repeat(Y, 2))
 
 
 def test_importance_settings():
-    with pytest.raises(bk.MethodError, match="nothing to sample"):
+    with pytest.raises(bk.errors.MethodError, match="nothing to sample"):
         nngp.ScaleMixture(KERNEL, 1.0).importance(X, Y, key=0)
-    with pytest.raises(bk.MethodError, match="num_draws"):
+    with pytest.raises(bk.errors.MethodError, match="num_draws"):
         nngp.ScaleMixture(KERNEL, dist.HalfCauchy(1.0)).importance(X, Y, num_draws=1, key=0)
 
 
@@ -145,5 +145,5 @@ def test_a_negative_noise_variance_is_nan_where_it_is_traced(noise):
 @pytest.mark.parametrize("shape", [(), (2,), (3, 1)])
 def test_responses_of_another_number_are_refused(shape):
     law = nngp.ScaleMixture(kernels.ExpSquared(0.2), 1.0, noise_variance=0.1).prior(np.arange(3.0)[:, None])
-    with pytest.raises(bk.DataError, match="one response for each of the 3 inputs"):
+    with pytest.raises(bk.errors.DataError, match="one response for each of the 3 inputs"):
         law.log_prob(np.zeros(shape))

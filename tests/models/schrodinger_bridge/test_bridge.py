@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 from bayeskit.models.schrodinger_bridge.objective import light_loss, matching_loss
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
@@ -33,9 +34,9 @@ def potential(kind="full", k=3, d=2, seed=0, radius=2.0):
 
 def bridge(kind="full", epsilon=0.5, **shape):
     if kind != "low_rank":
-        return bk.Bridge.from_potential(potential(kind, **shape), epsilon)
+        return schrodinger_bridge.Bridge.from_potential(potential(kind, **shape), epsilon)
     p = potential(kind, **shape)
-    return bk.Bridge(jnp.asarray(epsilon), p.log_weights, p.means, p.covariance.affine(0.3, 0.0))
+    return schrodinger_bridge.Bridge(jnp.asarray(epsilon), p.log_weights, p.means, p.covariance.affine(0.3, 0.0))
 
 
 def normal(num, d=2, seed=0):
@@ -53,7 +54,7 @@ def z_scores(values, expected):
 def test_exact_map_has_the_moments_of_bayes_rule(kind, epsilon):
     """π(y | x) ∝ N(y | x, εI) p(y) is denoising: the mixture algebra has its moments by another way."""
     p, x0 = potential(kind, d=3), normal(20, 3)
-    exact = bk.Bridge.from_potential(p, epsilon)
+    exact = schrodinger_bridge.Bridge.from_potential(p, epsilon)
     mean, spread = exact.moments(x0)
     expected_mean, expected_spread = p.denoised(x0, 1.0, epsilon)
     np.testing.assert_allclose(mean, expected_mean, atol=1e-10)
@@ -63,7 +64,7 @@ def test_exact_map_has_the_moments_of_bayes_rule(kind, epsilon):
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 @pytest.mark.parametrize("epsilon", [0.1, 1.0])
 def test_population_gradient_is_zero_at_the_truth(kind, epsilon):
-    true = bk.Bridge.from_potential(potential(kind), epsilon)
+    true = schrodinger_bridge.Bridge.from_potential(potential(kind), epsilon)
     num = 20_000
     x0, start = normal(num, seed=1), normal(num, seed=2)
     x1 = true.sample(start, key=3)
@@ -121,7 +122,7 @@ def test_drift_is_a_gradient_and_has_its_limits(kind):
     b, x = bridge(kind), normal(5)
     np.testing.assert_allclose(b.drift(x, 0.0), b.mean(x) - x, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(b.drift(x, 1.0), b.epsilon * b.potential.score(x) + x, rtol=1e-8, atol=1e-9)
-    dense = bk.Bridge(b.epsilon, b.log_alpha, b.r, full_covariance(b.S.dense()))
+    dense = schrodinger_bridge.Bridge(b.epsilon, b.log_alpha, b.r, full_covariance(b.S.dense()))
     np.testing.assert_allclose(b.drift(x, 0.6), dense.drift(x, 0.6), rtol=1e-9, atol=1e-10)
 
 
@@ -213,13 +214,13 @@ def test_translation(kind):
     moved = b.translated(a, c)
     np.testing.assert_allclose(moved.log_density(x1 + c, x0 + a), b.log_density(x1, x0), rtol=1e-9)
     np.testing.assert_allclose(moved.drift(x0 + a + 0.4 * (c - a), 0.4), b.drift(x0, 0.4) + c - a, rtol=1e-8, atol=1e-9)
-    free = bk.Bridge(b.epsilon, b.log_alpha, b.r, b.S, jnp.asarray(2.0))
+    free = schrodinger_bridge.Bridge(b.epsilon, b.log_alpha, b.r, b.S, jnp.asarray(2.0))
     np.testing.assert_allclose(free.translated(a, a).mass(x0 + a), free.mass(x0), rtol=1e-9)
 
 
 def test_small_epsilon_in_float32():
     """Exponents of some thousands: densities, moments and drift stay finite and right."""
-    exact = bk.Bridge.from_potential(potential(), 1e-3)
+    exact = schrodinger_bridge.Bridge.from_potential(potential(), 1e-3)
     x0 = normal(50)
     x1 = exact.sample(x0, key=1)
     with jax.enable_x64(False):
@@ -233,16 +234,16 @@ def test_small_epsilon_in_float32():
 
 def test_bad_points_and_times_are_named():
     b, x0 = bridge(), normal(5)
-    with pytest.raises(bk.DataError, match="x0 has 3 dimensions where 2 are expected"):
+    with pytest.raises(bk.errors.DataError, match="x0 has 3 dimensions where 2 are expected"):
         b.sample(normal(5, 3), key=0)
-    with pytest.raises(bk.DataError, match=r"x0 must have shape \(points, dimensions\)"):
+    with pytest.raises(bk.errors.DataError, match=r"x0 must have shape \(points, dimensions\)"):
         b.mean(x0[0])
-    with pytest.raises(bk.DataError, match="x1 has NaN or infinity in 1 rows, the first is row 2"):
+    with pytest.raises(bk.errors.DataError, match="x1 has NaN or infinity in 1 rows, the first is row 2"):
         b.log_density(x0.at[2, 0].set(jnp.nan), x0)
-    with pytest.raises(bk.DataError, match="give one x0 for each x1"):
+    with pytest.raises(bk.errors.DataError, match="give one x0 for each x1"):
         b.log_density(x0, x0[:3])
     for times in ([0.5, 0.2], [-0.1], [1.2], []):
-        with pytest.raises(bk.DataError, match="times must be increasing"):
+        with pytest.raises(bk.errors.DataError, match="times must be increasing"):
             b.sample_path(x0, times, key=0)
-    with pytest.raises(bk.DataError, match="t must be a time from 0 to 1"):
+    with pytest.raises(bk.errors.DataError, match="t must be a time from 0 to 1"):
         b.drift(x0, 1.5)

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import chi2
 
 import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full
 
 EPSILON = 0.5
@@ -31,8 +32,10 @@ def test_it_is_the_plan_of_the_bridge(kind):
     log_alpha, r, root = parameters()
     x0 = starts(7)
     maps = {"S_tril": root} if kind == "full" else {"S_diag": jnp.diagonal(root, axis1=1, axis2=2)}
-    bridge = bk.Bridge(jnp.asarray(EPSILON), log_alpha, r, Full(root) if kind == "full" else Diagonal(maps["S_diag"]))
-    plan = bk.BridgeConditional(x0, EPSILON, log_alpha, r, **maps, validate_args=True)
+    bridge = schrodinger_bridge.Bridge(
+        jnp.asarray(EPSILON), log_alpha, r, Full(root) if kind == "full" else Diagonal(maps["S_diag"])
+    )
+    plan = schrodinger_bridge.BridgeConditional(x0, EPSILON, log_alpha, r, **maps, validate_args=True)
     assert (plan.batch_shape, plan.event_shape) == ((7,), (2,))
     draws = plan.sample(jax.random.key(1), (5, 3))
     assert draws.shape == (5, 3, 7, 2)
@@ -50,7 +53,10 @@ def test_the_likelihood_does_not_depend_on_the_pairing():
     one, two = parameters(seed=0), parameters(seed=1)
 
     def difference(x1):
-        a, b = (bk.BridgeConditional(x0, EPSILON, p[0], p[1], S_tril=p[2]).log_prob(x1).sum() for p in (one, two))
+        a, b = (
+            schrodinger_bridge.BridgeConditional(x0, EPSILON, p[0], p[1], S_tril=p[2]).log_prob(x1).sum()
+            for p in (one, two)
+        )
         return a - b
 
     np.testing.assert_allclose(difference(x1), difference(x1[::-1]), rtol=1e-10)
@@ -58,17 +64,17 @@ def test_the_likelihood_does_not_depend_on_the_pairing():
 
 def test_wrong_shapes_are_named():
     log_alpha, r, root = parameters()
-    with pytest.raises(bk.DataError, match="exactly one of S_tril and S_diag"):
-        bk.BridgeConditional(starts(3), EPSILON, log_alpha, r)
-    with pytest.raises(bk.DataError, match=r"must have shapes \(n, d\), \(k,\), \(k, d\)"):
-        bk.BridgeConditional(starts(3, 4), EPSILON, log_alpha, r, S_tril=root)
+    with pytest.raises(bk.errors.DataError, match="exactly one of S_tril and S_diag"):
+        schrodinger_bridge.BridgeConditional(starts(3), EPSILON, log_alpha, r)
+    with pytest.raises(bk.errors.DataError, match=r"must have shapes \(n, d\), \(k,\), \(k, d\)"):
+        schrodinger_bridge.BridgeConditional(starts(3, 4), EPSILON, log_alpha, r, S_tril=root)
 
 
 def one_component(x0, x1=None):
     r = numpyro.sample("r", dist.Normal(0.0, 1.0))
     s = numpyro.sample("s", dist.LogNormal(0.0, 0.5))
     with numpyro.plate("point", len(x0)):
-        plan = bk.BridgeConditional(x0, EPSILON, jnp.zeros(1), r[None, None], S_diag=s[None, None])
+        plan = schrodinger_bridge.BridgeConditional(x0, EPSILON, jnp.zeros(1), r[None, None], S_diag=s[None, None])
         numpyro.sample("x1", plan, obs=x1)
 
 
@@ -81,7 +87,9 @@ def test_posterior_of_one_component_is_calibrated():
     for seed in range(simulations):
         of_r, of_s, of_plan = jax.random.split(jax.random.key(seed), 3)
         true = {"r": jax.random.normal(of_r), "s": jnp.exp(0.5 * jax.random.normal(of_s))}
-        plan = bk.BridgeConditional(x0, EPSILON, jnp.zeros(1), true["r"][None, None], S_diag=true["s"][None, None])
+        plan = schrodinger_bridge.BridgeConditional(
+            x0, EPSILON, jnp.zeros(1), true["r"][None, None], S_diag=true["s"][None, None]
+        )
         data = {"x0": np.asarray(x0), "x1": np.asarray(plan.sample(of_plan))}
         post = bk.infer(one_component, data, method, key=seed, thin=4, progress=False)
         for name, value in true.items():
@@ -96,15 +104,15 @@ def test_posterior_agrees_between_nuts_and_vi_and_with_the_fit():
     """The maximum-likelihood bridge lies within the posterior, whose draws agree between the two methods."""
     x0 = np.asarray(starts(300, 1))
     x1 = np.asarray(
-        bk.BridgeConditional(x0, EPSILON, jnp.zeros(1), jnp.ones((1, 1)), S_diag=0.6 * jnp.ones((1, 1))).sample(
-            jax.random.key(5)
-        )
+        schrodinger_bridge.BridgeConditional(
+            x0, EPSILON, jnp.zeros(1), jnp.ones((1, 1)), S_diag=0.6 * jnp.ones((1, 1))
+        ).sample(jax.random.key(5))
     )
     data = {"x0": x0, "x1": x1}
     nuts = bk.infer(one_component, data, bk.NUTS(num_chains=2, num_warmup=300, num_draws=500), key=0, progress=False)
-    fitted = bk.infer(one_component, data, bk.VI(guide=bk.full_rank(), num_steps=2000), key=1, progress=False)
+    fitted = bk.infer(one_component, data, bk.VI(guide=bk.guides.FullRank(), num_steps=2000), key=1, progress=False)
     assert bk.check(nuts, quiet=True).ok
-    mle = bk.LightBridge(1, EPSILON, prior_count=0.0).fit(x0, x1, key=0).bridge
+    mle = schrodinger_bridge.LightBridge(1, EPSILON, prior_count=0.0).fit(x0, x1, key=0).bridge
     for name, value in (("r", mle.r[0, 0]), ("s", mle.S.dense()[0, 0, 0])):
         draws, approximate = nuts[f"posterior/{name}"].values.ravel(), fitted[f"posterior/{name}"].values.ravel()
         low, high = np.quantile(draws, [0.025, 0.975])

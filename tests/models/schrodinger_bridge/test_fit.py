@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import bayeskit as bk
+from bayeskit.models import schrodinger_bridge
 from bayeskit.models.schrodinger_bridge import choose_num_components
 from bayeskit.models.schrodinger_bridge.objective import light_loss
 
@@ -28,7 +29,7 @@ def two_clusters(num, d=2, seed=1):
 def test_one_gaussian_to_another_in_closed_form(epsilon):
     x0 = normal(400, 3) @ np.array([[1.0, 0.3, 0.0], [0.0, 0.7, 0.2], [0.0, 0.0, 1.4]]) + [3.0, 0.0, -1.0]
     x1 = normal(500, 3, seed=1) @ np.array([[0.5, 0.0, 0.1], [0.4, 1.2, 0.0], [0.0, 0.3, 0.9]]) - 2.0
-    bridge = bk.LightBridge(1, epsilon).fit(x0, x1, key=0).bridge
+    bridge = schrodinger_bridge.LightBridge(1, epsilon).fit(x0, x1, key=0).bridge
     (m0, a), (m1, b) = ((x.mean(0), np.cov(x.T, ddof=0)) for x in (x0, x1))
     half, eye = sqrtm(a), np.eye(3)
     inverse = np.linalg.inv(half)
@@ -43,7 +44,9 @@ def test_one_gaussian_to_another_in_closed_form(epsilon):
 def test_fixed_point_is_a_stationary_point_of_the_loss(covariance):
     """Without a prior on the covariances, the derivative of the loss by every parameter is zero at the end."""
     x0, x1 = normal(2000), two_clusters(2500)
-    settings = bk.LightBridge(2, 0.5, covariance=covariance, prior_count=0.0, num_steps=400, tolerance=1e-15)
+    settings = schrodinger_bridge.LightBridge(
+        2, 0.5, covariance=covariance, prior_count=0.0, num_steps=400, tolerance=1e-15
+    )
     fit = settings.fit(x0, x1, key=0)
     assert np.diff(fit.losses).max() <= 0
     gradient = jax.grad(light_loss)(fit.bridge, jnp.asarray(x0), jnp.asarray(x1))
@@ -71,7 +74,7 @@ def test_conditional_means_are_those_of_sinkhorn_on_a_grid(epsilon):
     geometry = pointcloud.PointCloud(jnp.asarray(x0), jnp.asarray(x1), epsilon=2 * epsilon)  # its cost is |x - y|²
     plan = sinkhorn.Sinkhorn(threshold=1e-7, max_iterations=5000)(linear_problem.LinearProblem(geometry)).matrix
     expected = (plan @ x1 / plan.sum(1, keepdims=True))[:, 0]
-    settings = bk.LightBridge(12, epsilon, num_steps=400, tolerance=1e-9, prior_count=0.1)
+    settings = schrodinger_bridge.LightBridge(12, epsilon, num_steps=400, tolerance=1e-9, prior_count=0.1)
     found = settings.fit(x0, x1, key=0).bridge.mean(x0)[:, 0]
     inside = slice(10, -10)  # the grid ends at its outermost points, the mixture goes on
     np.testing.assert_allclose(found[inside], expected[inside], atol=1e-2)
@@ -90,7 +93,7 @@ def test_unbalanced_fit_is_generalised_sinkhorn_on_a_grid():
         f = -damp * log_c
         g = damp * (log_q - logsumexp((f[:, None] - cost) / epsilon, axis=0) + np.log(num))
     plan = np.exp((f[:, None] + g - cost) / epsilon) * width
-    settings = bk.LightBridge(12, epsilon, tau=tau, num_steps=400, tolerance=1e-9, prior_count=0.1)
+    settings = schrodinger_bridge.LightBridge(12, epsilon, tau=tau, num_steps=400, tolerance=1e-9, prior_count=0.1)
     bridge = settings.fit(x0, x1, key=0).bridge
     middle = slice(10, -10)  # the outermost points carry little mass, and the mixture little shape there
     np.testing.assert_allclose(bridge.mass(x0)[middle], plan.sum(1)[middle], rtol=0.02)
@@ -99,8 +102,8 @@ def test_unbalanced_fit_is_generalised_sinkhorn_on_a_grid():
 
 def test_unbalanced_tends_to_balanced():
     x0, x1 = normal(1000), two_clusters(1000)
-    balanced = bk.LightBridge(2, 0.5).fit(x0, x1, key=0).bridge
-    nearly = bk.LightBridge(2, 0.5, tau=1e5).fit(x0, x1, key=0).bridge
+    balanced = schrodinger_bridge.LightBridge(2, 0.5).fit(x0, x1, key=0).bridge
+    nearly = schrodinger_bridge.LightBridge(2, 0.5, tau=1e5).fit(x0, x1, key=0).bridge
     np.testing.assert_allclose(nearly.mean(x0), balanced.mean(x0), atol=2e-3)
     np.testing.assert_allclose(nearly.mass(x0), 1.0, atol=1e-3)
     assert bool((balanced.mass(x0) == 1.0).all())
@@ -111,7 +114,7 @@ def test_small_epsilon_in_float32_with_every_kind_of_start(options):
     """ε a hundredth of the variance of the target, in single precision: the target is met."""
     with jax.enable_x64(False):
         x0, x1 = normal(4000).astype(np.float32), two_clusters(4000).astype(np.float32)
-        fit = bk.LightBridge(4, 0.01, **options).fit(x0, x1, key=0)
+        fit = schrodinger_bridge.LightBridge(4, 0.01, **options).fit(x0, x1, key=0)
         moved = np.asarray(fit.bridge.sample(x0, key=1))
     assert moved.dtype == np.float32
     assert fit.losses[-1] < fit.losses[0]
@@ -123,9 +126,9 @@ def test_small_epsilon_in_float32_with_every_kind_of_start(options):
 
 def test_standardised_fit_is_the_same_fit_in_other_units():
     x0, x1 = normal(1000), two_clusters(1000)
-    plain = bk.LightBridge(2, 0.5).fit(x0, x1, key=0)
+    plain = schrodinger_bridge.LightBridge(2, 0.5).fit(x0, x1, key=0)
     scale = np.concatenate([x0, x1]).std(0).mean()
-    settings = bk.LightBridge(2, 0.5 / scale**2, standardize=True)
+    settings = schrodinger_bridge.LightBridge(2, 0.5 / scale**2, standardize=True)
     large = settings.fit(100 * x0, 100 * x1, key=0)
     assert (plain.scale, pytest.approx(100 * scale)) == (1.0, large.scale)
     np.testing.assert_allclose(large.bridge.mean(100 * x0), 100 * plain.bridge.mean(x0), atol=1e-4)
@@ -139,10 +142,10 @@ def test_samplers_and_a_start_of_ones_own():
     def end(key, num):
         return 2.0 + 0.5 * jax.random.normal(key, (num, 2))
 
-    fit = bk.LightBridge(1, 1.0, num_samples=30_000).fit(start, end, key=0)
+    fit = schrodinger_bridge.LightBridge(1, 1.0, num_samples=30_000).fit(start, end, key=0)
     mean = np.asarray(fit.bridge.sample(normal(10_000), key=1)).mean(0)
     assert np.abs(mean - 2.0).max() < 4 * (0.5 / 10_000**0.5 + 0.5 / 30_000**0.5)
-    again = bk.LightBridge(1, 1.0, num_samples=30_000).fit(start, end, key=0, init=fit.bridge)
+    again = schrodinger_bridge.LightBridge(1, 1.0, num_samples=30_000).fit(start, end, key=0, init=fit.bridge)
     assert again.losses[0] == pytest.approx(fit.losses[-1], abs=1e-9)
 
 
@@ -151,8 +154,10 @@ def test_gradient_steps_bring_low_rank_maps_nearer_than_their_start():
     x0 = normal(4000, 6)
     x1 = normal(4000, 6, seed=3) * 0.5 + normal(4000, 1, seed=4) * np.array([2.0, 2.0, 0.0, 0.0, -2.0, 1.0])
     common = {"covariance": "low_rank", "rank": 1, "validation_fraction": 0.2}
-    fit = bk.LightBridge(1, 0.5, num_gradient_steps=1000, learning_rate=3e-3, **common).fit(x0, x1, key=0)
-    full = bk.LightBridge(1, 0.5, validation_fraction=0.2).fit(x0, x1, key=0)
+    fit = schrodinger_bridge.LightBridge(1, 0.5, num_gradient_steps=1000, learning_rate=3e-3, **common).fit(
+        x0, x1, key=0
+    )
+    full = schrodinger_bridge.LightBridge(1, 0.5, validation_fraction=0.2).fit(x0, x1, key=0)
     start = fit.held_out[len(full.held_out)]
     assert fit.held_out.min() <= start
     assert fit.held_out.min() < full.held_out.min() + 0.05  # nats; the full map has 21 numbers, this one 12
@@ -161,20 +166,20 @@ def test_gradient_steps_bring_low_rank_maps_nearer_than_their_start():
 
 def test_matching_finds_the_bridge_of_the_marginals_from_an_independent_coupling():
     x0, x1 = normal(4000), two_clusters(4000)
-    exact = bk.LightBridge(2, 1.0).fit(x0, x1, key=0).bridge
-    settings = bk.LightBridge(2, 1.0, num_gradient_steps=1500, learning_rate=5e-3, batch_size=256)
+    exact = schrodinger_bridge.LightBridge(2, 1.0).fit(x0, x1, key=0).bridge
+    settings = schrodinger_bridge.LightBridge(2, 1.0, num_gradient_steps=1500, learning_rate=5e-3, batch_size=256)
     matched = settings.match(x0, x1, key=1).bridge
     gap = np.asarray(matched.mean(x0) - exact.mean(x0))
     assert (gap**2).sum(1).mean() < 0.01 * np.asarray(exact.mean(x0)).var(0).sum()
 
 
 def test_number_of_components_by_held_out_loss():
-    settings = bk.LightBridge(1, 0.5, validation_fraction=0.2)
+    settings = schrodinger_bridge.LightBridge(1, 0.5, validation_fraction=0.2)
     best, losses = choose_num_components(settings, [1, 2], normal(2000), two_clusters(2000), key=0)
     assert best.num_components == 2
     assert losses[2] < losses[1]
-    with pytest.raises(bk.MethodError, match="validation_fraction must be positive"):
-        choose_num_components(bk.LightBridge(1, 0.5), [1, 2], normal(50), normal(50), key=0)
+    with pytest.raises(bk.errors.MethodError, match="validation_fraction must be positive"):
+        choose_num_components(schrodinger_bridge.LightBridge(1, 0.5), [1, 2], normal(50), normal(50), key=0)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +195,8 @@ def test_number_of_components_by_held_out_loss():
     ],
 )
 def test_impossible_settings_are_named(settings, message):
-    with pytest.raises(bk.MethodError, match=message):
-        bk.LightBridge(**{"num_components": 2, "epsilon": 1.0, **settings})
+    with pytest.raises(bk.errors.MethodError, match=message):
+        schrodinger_bridge.LightBridge(**{"num_components": 2, "epsilon": 1.0, **settings})
 
 
 def with_nan(x):
@@ -213,14 +218,14 @@ def with_nan(x):
     ],
 )
 def test_bad_samples_are_named(x0, x1, message):
-    with pytest.raises(bk.DataError, match=message):
-        bk.LightBridge(5, 1.0).fit(x0, x1, key=0)
+    with pytest.raises(bk.errors.DataError, match=message):
+        schrodinger_bridge.LightBridge(5, 1.0).fit(x0, x1, key=0)
 
 
 def test_points_far_from_the_origin_are_refused_in_single_precision_only():
     x0, x1 = normal(200) + 1e3, two_clusters(200) + 1e3
-    settings = bk.LightBridge(2, 0.1)
-    with jax.enable_x64(False), pytest.raises(bk.DataError, match="x0 has points so far from the origin"):
+    settings = schrodinger_bridge.LightBridge(2, 0.1)
+    with jax.enable_x64(False), pytest.raises(bk.errors.DataError, match="x0 has points so far from the origin"):
         settings.fit(x0.astype(np.float32), x1.astype(np.float32), key=0)
     near = settings.fit(x0 - 1e3, x1 - 1e3, key=0).bridge
     far = settings.fit(x0, x1, key=0).bridge
@@ -228,18 +233,18 @@ def test_points_far_from_the_origin_are_refused_in_single_precision_only():
 
 
 def test_a_rank_that_is_not_low_is_named():
-    with pytest.raises(bk.DataError, match="rank = 2 is not low in 2 dimensions"):
-        bk.LightBridge(1, 1.0, covariance="low_rank", rank=2).fit(normal(50), normal(50), key=0)
+    with pytest.raises(bk.errors.DataError, match="rank = 2 is not low in 2 dimensions"):
+        schrodinger_bridge.LightBridge(1, 1.0, covariance="low_rank", rank=2).fit(normal(50), normal(50), key=0)
 
 
 def test_bad_couplings_and_starts_are_named():
-    settings = bk.LightBridge(1, 1.0)
-    with pytest.raises(bk.DataError, match="a coupling pairs rows"):
+    settings = schrodinger_bridge.LightBridge(1, 1.0)
+    with pytest.raises(bk.errors.DataError, match="a coupling pairs rows"):
         settings.match(normal(50), normal(40), key=0)
-    with pytest.raises(bk.MethodError, match="match needs tau=None"):
-        bk.LightBridge(1, 1.0, tau=1.0).match(normal(50), normal(50), key=0)
+    with pytest.raises(bk.errors.MethodError, match="match needs tau=None"):
+        schrodinger_bridge.LightBridge(1, 1.0, tau=1.0).match(normal(50), normal(50), key=0)
     bridge = settings.fit(normal(50), normal(50), key=0).bridge
-    with pytest.raises(bk.DataError, match="init has 1 components in 2 dimensions and full maps"):
-        bk.LightBridge(2, 1.0).fit(normal(50), normal(50), key=0, init=bridge)
-    with pytest.raises(bk.MethodError, match="covariance must be one of"):
-        bk.LightBridge(1, 1.0, covariance="banded")
+    with pytest.raises(bk.errors.DataError, match="init has 1 components in 2 dimensions and full maps"):
+        schrodinger_bridge.LightBridge(2, 1.0).fit(normal(50), normal(50), key=0, init=bridge)
+    with pytest.raises(bk.errors.MethodError, match="covariance must be one of"):
+        schrodinger_bridge.LightBridge(1, 1.0, covariance="banded")

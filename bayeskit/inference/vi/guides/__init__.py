@@ -1,39 +1,26 @@
 """Guides: the families that a posterior is approximated by; all are programs once their parameters are known."""
 
-from bayeskit.inference.vi.guides.block import Block, block
-from bayeskit.inference.vi.guides.flow import Flow, flow
-from bayeskit.inference.vi.guides.function import FunctionGuide
-from bayeskit.inference.vi.guides.guide import Guide, Parameters, VectorGuide
-from bayeskit.inference.vi.guides.laplace import LaplaceGuide, laplace_guide
-from bayeskit.inference.vi.guides.mixture import Mixture, mixture
-from bayeskit.inference.vi.guides.normal import (
-    FullRank,
-    LowRank,
-    MeanField,
-    NormalGuide,
-    full_rank,
-    low_rank,
-    mean_field,
-)
+from bayeskit.inference.vi.guides.block import Block
+from bayeskit.inference.vi.guides.custom import Custom
+from bayeskit.inference.vi.guides.flow import Flow
+from bayeskit.inference.vi.guides.full_rank import FullRank
+from bayeskit.inference.vi.guides.guide import Guide, NormalGuide, Parameters, VectorGuide
+from bayeskit.inference.vi.guides.laplace import Laplace
+from bayeskit.inference.vi.guides.low_rank import LowRank
+from bayeskit.inference.vi.guides.mean_field import MeanField
+from bayeskit.inference.vi.guides.mixture import Mixture
 
 __all__ = [
     "Block",
+    "Custom",
     "Flow",
     "FullRank",
-    "FunctionGuide",
     "Guide",
-    "LaplaceGuide",
+    "Laplace",
     "LowRank",
     "MeanField",
     "Mixture",
     "NormalGuide",
     "Parameters",
     "VectorGuide",
-    "block",
-    "flow",
-    "full_rank",
-    "laplace_guide",
-    "low_rank",
-    "mean_field",
-    "mixture",
 ]

@@ -2,39 +2,72 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._errors import MethodError, ModelError
+from bayeskit._settings import part, require
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import require
-from bayeskit.inference.vi.guides.flow import Flow
-from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide
-from bayeskit.inference.vi.guides.mixture import Mixture
-from bayeskit.inference.vi.guides.normal import FullRank, LowRank, MeanField
+from bayeskit.errors import MethodError, ModelError
+from bayeskit.inference.vi.guides.guide import SITE, Guide, Parameters, VectorGuide
 from bayeskit.program.draw import draw
 from bayeskit.program.runnable import WeightedProgram
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
 
-__all__ = ["Block", "block"]
+__all__ = ["Block"]
 
 Group = tuple[tuple[str, ...], VectorGuide]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Block(VectorGuide):
-    """See :func:`block`."""
+    r"""Groups of sites that are independent of each other, each with a guide of its own.
+
+    :math:`q(z) = \prod_g q_g(z_g)`: correlations within a group are kept, those between groups are not.
+
+    Args:
+        groups: pairs of site names (or one name) and a guide for these: mean field, full or low rank, a
+            mixture or a flow.
+        rest: the guide of all other sites, together.
+
+    Raises:
+        MethodError: a site in two groups, or a guide that cannot be a part.
+        ModelError: when the fit starts: a site that the model lacks, or one in no group.
+
+    Example:
+        >>> import bayeskit as bk
+        >>> guide = bk.guides.Block((["slope", "intercept"], bk.guides.FullRank()), rest=bk.guides.MeanField())
+    """
+
+    kind: ClassVar[str] = "block"
 
     groups: tuple[Group, ...]
-    rest: VectorGuide | None = None
+    rest: VectorGuide | None = field(metadata=part(Guide), default=None)
 
-    def __post_init__(self) -> None:
+    def __init__(self, *groups: tuple[Sequence[str] | str, VectorGuide], rest: VectorGuide | None = None):
+        pairs: list[Group] = []
+        for group in groups:
+            if not (isinstance(group, tuple | list) and len(group) == 2):
+                raise MethodError(f"block: each group must be a pair of site names and a guide, got {group!r}")
+            sites, guide = group
+            pairs.append(((sites,) if isinstance(sites, str) else tuple(sites), guide))
+        object.__setattr__(self, "groups", tuple(pairs))
+        object.__setattr__(self, "rest", rest)
+        self._check()
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Block:
+        (rest_field,) = (one for one in fields(cls) if one.name == "rest")
+        groups = [(sites, Guide.from_record(guide)) for sites, guide in settings.get("groups", ())]
+        return cls(*groups, rest=cls._revived(rest_field, settings.get("rest")))  # type: ignore[arg-type]
+
+    def _check(self) -> None:
         require(bool(self.groups), "groups", self.groups, "one or more pairs of site names and a guide")
         taken: set[str] = set()
         for sites, guide in self.groups:
@@ -75,41 +108,13 @@ class Block(VectorGuide):
         named = [site for sites, _ in self.groups for site in sites]
         for site in named:
             if site not in where:
-                close = difflib.get_close_matches(site, where, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; the latent sites are {', '.join(where)}"
+                hint = did_you_mean(site, where, "the latent sites are")
                 raise ModelError(f"block: {site!r} is not a latent site of the model{hint}")
         left = tuple(site for site in where if site not in named)
         if left and self.rest is None:
             raise ModelError(f"block: the sites {', '.join(map(repr, left))} are in no group; name them, or give rest=")
         groups = [*self.groups, (left, self.rest)] if left and self.rest is not None else list(self.groups)
         return [(np.concatenate([where[site] for site in sites]), guide) for sites, guide in groups]
-
-
-def block(*groups: tuple[Sequence[str] | str, VectorGuide], rest: VectorGuide | None = None) -> Block:
-    r"""Groups of sites that are independent of each other, each with a guide of its own.
-
-    :math:`q(z) = \prod_g q_g(z_g)`: correlations within a group are kept, those between groups are not.
-
-    Args:
-        groups: pairs of site names (or one name) and a guide for these: :func:`bayeskit.mean_field`,
-            :func:`bayeskit.full_rank`, :func:`bayeskit.low_rank`, :func:`bayeskit.mixture`, :func:`bayeskit.flow`.
-        rest: the guide of all other sites, together.
-
-    Raises:
-        MethodError: a site in two groups, or a guide that cannot be a part.
-        ModelError: when the fit starts: a site that the model lacks, or one in no group.
-
-    Example:
-        >>> import bayeskit as bk
-        >>> guide = bk.block((["slope", "intercept"], bk.full_rank()), rest=bk.mean_field())
-    """
-    pairs: list[Group] = []
-    for group in groups:
-        if not (isinstance(group, tuple | list) and len(group) == 2):
-            raise MethodError(f"block: each group must be a pair of site names and a guide, got {group!r}")
-        sites, guide = group
-        pairs.append(((sites,) if isinstance(sites, str) else tuple(sites), guide))
-    return Block(tuple(pairs), rest)
 
 
 class BlockProgram(WeightedProgram):
@@ -138,8 +143,9 @@ def _sum(numbers: list[Array]) -> Array:
 
 
 def _check_part(guide: object) -> None:
-    ok = isinstance(guide, MeanField | FullRank | LowRank | Mixture | Flow)
-    require(ok, "block: the guide of a group", guide, "mean_field, full_rank, low_rank, mixture or flow")
+    ok = isinstance(guide, Guide) and guide.can_be_part
+    kinds = ", ".join(kind for kind, one in Guide.kinds().items() if one.can_be_part)
+    require(ok, "block: the guide of a group", guide, f"one of these kinds: {kinds}")
 
 
 def _coordinates(target: Target) -> dict[str, np.ndarray]:

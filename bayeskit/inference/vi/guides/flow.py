@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from bayeskit._errors import MethodError, ModelError
+from bayeskit._settings import check_choice, is_whole, require
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import check_choice, is_whole, require
+from bayeskit.errors import MethodError, ModelError
 from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide, check_scale
 from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
 from bayeskit.program.runnable import WeightedProgram
 from bayeskit.target import Target
 
-__all__ = ["Flow", "flow"]
+__all__ = ["Flow"]
 
 ARCHITECTURES = ("masked_autoregressive", "coupling")
 NEAR_IDENTITY = 0.1
@@ -29,50 +29,6 @@ NEAR_IDENTITY = 0.1
 
 @dataclass(frozen=True)
 class Flow(VectorGuide):
-    """See :func:`flow`."""
-
-    architecture: str = "masked_autoregressive"
-    num_layers: int = 4
-    width: int = 32
-    depth: int = 1
-    init_scale: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_choice("architecture", self.architecture, ARCHITECTURES)
-        for name in ("num_layers", "width", "depth"):
-            value = getattr(self, name)
-            require(is_whole(value) and value >= 1, name, value, "a positive integer")
-        check_scale(self.init_scale)
-        _flowjax()
-
-    def ready(self, target: Target, size: int) -> None:
-        del target
-        if size < 2:
-            raise ModelError("a flow needs two coordinates or more; use bayeskit.full_rank() or bayeskit.mixture(...)")
-        _template(self, size, str(jnp.zeros(()).dtype))
-
-    def init(self, key: Array, target: Target, position: Array) -> Parameters:
-        del target
-        networks = jax.tree.leaves(_template(self, position.shape[0], str(position.dtype))[0])
-        keys = jax.random.split(key, len(networks))
-        networks = [
-            leaf + NEAR_IDENTITY * jax.random.normal(one, leaf.shape, leaf.dtype)
-            for one, leaf in zip(keys, networks, strict=True)
-        ]
-        return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale)), "networks": networks}
-
-    def program(self, parameters: Parameters, target: Target) -> WeightedProgram:
-        del target
-        return FlowProgram(self, parameters)
-
-
-def flow(
-    architecture: str = "masked_autoregressive",
-    num_layers: int = 4,
-    width: int = 32,
-    depth: int = 1,
-    init_scale: float = 0.1,
-) -> Flow:
     r"""A normalising flow: :math:`z = m + s \odot T_n(\cdots T_1(\varepsilon))` with :math:`\varepsilon \sim N(0, I)`.
 
     Each layer :math:`T_i` is affine in every coordinate, with shift and scale from a network of the coordinates before
@@ -94,13 +50,51 @@ def flow(
 
     Example:
         >>> import bayeskit as bk
-        >>> method = bk.VI(guide=bk.flow("coupling", num_layers=6), learning_rate=0.003)
+        >>> method = bk.VI(guide=bk.guides.Flow("coupling", num_layers=6), learning_rate=0.003)
 
     Reference: Papamakarios, Pavlakou and Murray (2017), "Masked autoregressive flow for density estimation", used in
     the direction of Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow"; Dinh,
     Sohl-Dickstein and Bengio (2017), "Density estimation using real NVP".
     """
-    return Flow(architecture, num_layers, width, depth, init_scale)
+
+    kind: ClassVar[str] = "flow"
+    can_be_part: ClassVar[bool] = True
+
+    architecture: str = "masked_autoregressive"
+    num_layers: int = 4
+    width: int = 32
+    depth: int = 1
+    init_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        for name in ("num_layers", "width", "depth"):
+            value = getattr(self, name)
+            require(is_whole(value) and value >= 1, name, value, "a positive integer")
+        check_scale(self.init_scale)
+        _flowjax()
+
+    def ready(self, target: Target, size: int) -> None:
+        del target
+        if size < 2:
+            raise ModelError(
+                "a flow needs two coordinates or more; use bayeskit.guides.FullRank() or bayeskit.guides.Mixture(...)"
+            )
+        _template(self, size, str(jnp.zeros(()).dtype))
+
+    def init(self, key: Array, target: Target, position: Array) -> Parameters:
+        del target
+        networks = jax.tree.leaves(_template(self, position.shape[0], str(position.dtype))[0])
+        keys = jax.random.split(key, len(networks))
+        networks = [
+            leaf + NEAR_IDENTITY * jax.random.normal(one, leaf.shape, leaf.dtype)
+            for one, leaf in zip(keys, networks, strict=True)
+        ]
+        return {"loc": position, "log_scale": jnp.full_like(position, jnp.log(self.init_scale)), "networks": networks}
+
+    def program(self, parameters: Parameters, target: Target) -> WeightedProgram:
+        del target
+        return FlowProgram(self, parameters)
 
 
 class FlowProgram(WeightedProgram):
@@ -175,5 +169,5 @@ def _flowjax() -> tuple[Any, Any]:
     try:
         from flowjax import distributions, flows
     except ImportError:
-        raise MethodError('bayeskit.flow needs flowjax: pip install "bayeskit[flows]"') from None
+        raise MethodError('bayeskit.guides.Flow needs flowjax: pip install "bayeskit[flows]"') from None
     return distributions, flows

@@ -3,27 +3,66 @@ r"""What a guide is: a family of distributions over a target's unconstrained vec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import Distribution
 
+from bayeskit._settings import Settings, is_number, require
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import is_number, require
 from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
 from bayeskit.program.runnable import Runnable, WeightedProgram
 from bayeskit.target import Target
 
-__all__ = ["SITE", "DistributionProgram", "Guide", "Parameters", "VectorGuide", "check_scale"]
+__all__ = [
+    "SITE",
+    "DistributionProgram",
+    "Guide",
+    "NormalGuide",
+    "Parameters",
+    "VectorGuide",
+    "check_scale",
+    "shortened",
+]
 
 Parameters = dict[str, Any]
 SITE = "unconstrained"
 
 
-class Guide(ABC):
-    """Settings of a family of distributions over the latent sites of a target; a frozen dataclass."""
+class Guide(Settings, ABC):
+    """Settings of a family of distributions over the latent sites of a target; a frozen dataclass.
+
+    Attributes:
+        is_normal: whether it is a normal distribution over the unconstrained vector (a `NormalGuide`).
+        can_be_part: whether it can be the guide of some coordinates only, or a component of a mixture.
+        has_natural_gradient: whether `natural_step` is known.
+        prepares: whether it looks at the density (for a mode, say) before the first step. The density must then be the
+            same at every step: no rows that change, no parameters of the model that are fitted along.
+    """
+
+    room: ClassVar[str] = "guide"
+    is_normal: ClassVar[bool] = False
+    can_be_part: ClassVar[bool] = False
+    has_natural_gradient: ClassVar[bool] = False
+    prepares: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, guide: object) -> Guide:
+        """A guide; a function stands for the guide that it is written as.
+
+        Raises:
+            MethodError: neither.
+        """
+        if isinstance(guide, Guide):
+            return guide
+        if callable(guide) and not isinstance(guide, Settings | type):
+            from bayeskit.inference.vi.guides.custom import Custom
+
+            return Custom(guide)
+        require(False, "guide", guide, "a guide such as bayeskit.guides.FullRank(), or a NumPyro function")
+        raise AssertionError
 
     def ready(self, target: Target, size: int) -> None:
         """What cannot wait until a fit is traced: checks against the model, and building; `size` is that of the vector.
@@ -36,6 +75,23 @@ class Guide(ABC):
     @abstractmethod
     def init(self, key: Array, target: Target, position: Array) -> Parameters:
         """Parameters to start from; `position` is an unconstrained vector, shape `(d,)`."""
+
+    def prepare(self, parameters: Parameters, target: Target) -> Parameters:
+        """The parameters from which the first step is taken; traced."""
+        del target
+        return parameters
+
+    def check_prepared(self, parameters: Parameters, target: Target) -> None:
+        """Refuse what `prepare` has arrived at; the parameters have a leading axis of fits.
+
+        Raises:
+            ModelError: a search has failed, for example.
+        """
+        del parameters, target
+
+    def natural_step(self, parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
+        """The parameters after a step along the natural gradient of a loss, for guides that have one."""
+        raise NotImplementedError(f"{type(self).__name__} has no natural gradient")
 
     @abstractmethod
     def programs(self, parameters: Parameters, target: Target) -> tuple[Runnable, Runnable]:
@@ -59,6 +115,20 @@ class VectorGuide(Guide):
     def position(self, choices: Values, target: Target) -> Array:
         del target
         return choices[SITE]
+
+
+class NormalGuide(VectorGuide):
+    """A guide that is a normal distribution."""
+
+    is_normal: ClassVar[bool] = True
+
+    @abstractmethod
+    def distribution(self, parameters: Parameters) -> Distribution:
+        """The distribution, with events of shape `(d,)`."""
+
+    def program(self, parameters: Parameters, target: Target) -> WeightedProgram:
+        del target
+        return DistributionProgram(self.distribution(parameters))
 
 
 class DistributionProgram(WeightedProgram):
@@ -96,3 +166,12 @@ class UnconstrainedModel(WeightedProgram):
 def check_scale(scale: object) -> None:
     """The standard deviation at the start is positive."""
     require(is_number(scale) and float(scale) > 0, "init_scale", scale, "a positive number")
+
+
+LONGEST = 0.5
+"""Length of the longest natural step, in the Fisher metric and for each root of a coordinate."""
+
+
+def shortened(rate: Array | float, square: Array, size: int) -> Array:
+    """The rate of a natural step, smaller where the step, of this squared length at rate one, would be too long."""
+    return jnp.minimum(rate, LONGEST * size**0.5 / jnp.sqrt(jnp.maximum(square, jnp.finfo(square.dtype).tiny)))

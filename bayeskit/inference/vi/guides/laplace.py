@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +13,15 @@ import numpyro.distributions as dist
 import optax
 from numpyro.distributions import Distribution
 
-from bayeskit._errors import ModelError
+from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
-from bayeskit.inference.method import is_whole, require
-from bayeskit.inference.vi.guides.guide import Parameters
-from bayeskit.inference.vi.guides.normal import FullRank, NormalGuide
-from bayeskit.numerics.miscompilation import safe_jit
+from bayeskit.errors import ModelError
+from bayeskit.inference.vi.guides.full_rank import FullRank, natural_step
+from bayeskit.inference.vi.guides.guide import NormalGuide, Parameters
 from bayeskit.target import Target
+from bayeskit.xla.miscompilation import safe_jit
 
-__all__ = ["LaplaceGuide", "laplace_guide"]
+__all__ = ["Laplace"]
 
 Density = Callable[[Array], Array]
 NEWTON_STEPS = 50
@@ -30,46 +31,7 @@ AT_MODE = 0.01
 
 
 @dataclass(frozen=True)
-class LaplaceGuide(NormalGuide):
-    """See :func:`laplace_guide`."""
-
-    max_iterations: int = 1000
-
-    def __post_init__(self) -> None:
-        ok = is_whole(self.max_iterations) and self.max_iterations >= 1
-        require(ok, "max_iterations", self.max_iterations, "a positive integer")
-
-    def init(self, key: Array, target: Target, position: Array) -> Parameters:
-        whitened = FullRank(init_scale=1.0).init(key, target, jnp.zeros_like(position))
-        return {"centre": position, "root": jnp.eye(position.shape[0], dtype=position.dtype), **whitened}
-
-    def prepare(self, parameters: Parameters, target: Target) -> Parameters:
-        """Parameters at the mode; `check` says whether it is one."""
-
-        def loss(position: Array) -> Array:
-            return -target.log_density(target.unravel(position))
-
-        near = _descend(loss, parameters["centre"], self.max_iterations)
-        mode = _newton(loss, near)
-        return {**parameters, "centre": mode, "root": _inverse_root(jax.hessian(loss)(mode))}
-
-    def check(self, parameters: Parameters, target: Target) -> None:
-        """Refuse what is no mode; the parameters have a leading axis of fits.
-
-        Raises:
-            ModelError: the search stopped before the mode, or the density has no peak there.
-        """
-        for fit, centre in enumerate(np.asarray(parameters["centre"])):
-            slope, curvature = (np.asarray(array, float) for array in _shape_at(target, jnp.asarray(centre)))
-            _check_mode(target, fit, centre, slope, curvature)
-
-    def distribution(self, parameters: Parameters) -> Distribution:
-        centre, root = jax.lax.stop_gradient((parameters["centre"], parameters["root"]))
-        inner = FullRank().distribution(parameters)
-        return dist.MultivariateNormal(centre + root @ inner.loc, scale_tril=root @ inner.scale_tril)
-
-
-def laplace_guide(max_iterations: int = 1000) -> LaplaceGuide:
+class Laplace(NormalGuide):
     r"""The Laplace approximation, :math:`z \sim N(m, H^{-1})`, as a guide.
 
     :math:`m` is the mode of the log density over the unconstrained vector (the Jacobians of the transformations
@@ -78,7 +40,7 @@ def laplace_guide(max_iterations: int = 1000) -> LaplaceGuide:
 
     With ``VI(num_steps=0)`` the approximation is drawn from as it is. Otherwise the optimisation starts there and
     goes on in the coordinates in which the approximation is a standard normal distribution:
-    :math:`z = m + H^{-1/2} u` with :math:`u` full rank. It is then a :func:`bayeskit.full_rank` guide for which
+    :math:`z = m + H^{-1/2} u` with :math:`u` full rank. It is then a :class:`bayeskit.guides.FullRank` guide for which
     neither the units nor the correlations of the parameters matter.
 
     Args:
@@ -94,14 +56,55 @@ def laplace_guide(max_iterations: int = 1000) -> LaplaceGuide:
         >>> def model(y):
         ...     mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
         ...     numpyro.sample("y", dist.Normal(mu, 1.0).expand([3]).to_event(1), obs=y)
-        >>> method = bk.VI(guide=bk.laplace_guide(), num_steps=0)
+        >>> method = bk.VI(guide=bk.guides.Laplace(), num_steps=0)
         >>> post = bk.infer(model, {"y": [1.2, 0.7, 1.9]}, method, key=0, progress=False)
         >>> bool(abs(post["posterior/mu"].mean() - 3.8 / 3.01) < 0.1)
         True
 
     Reference: Tierney and Kadane (1986), "Accurate approximations for posterior moments and marginal densities".
     """
-    return LaplaceGuide(max_iterations)
+
+    kind: ClassVar[str] = "laplace"
+    has_natural_gradient: ClassVar[bool] = True
+    prepares: ClassVar[bool] = True
+
+    max_iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        ok = is_whole(self.max_iterations) and self.max_iterations >= 1
+        require(ok, "max_iterations", self.max_iterations, "a positive integer")
+
+    def init(self, key: Array, target: Target, position: Array) -> Parameters:
+        whitened = FullRank(init_scale=1.0).init(key, target, jnp.zeros_like(position))
+        return {"centre": position, "root": jnp.eye(position.shape[0], dtype=position.dtype), **whitened}
+
+    def prepare(self, parameters: Parameters, target: Target) -> Parameters:
+        """Parameters at the mode; `check_prepared` says whether it is one."""
+
+        def loss(position: Array) -> Array:
+            return -target.log_density(target.unravel(position))
+
+        near = _descend(loss, parameters["centre"], self.max_iterations)
+        mode = _newton(loss, near)
+        return {**parameters, "centre": mode, "root": _inverse_root(jax.hessian(loss)(mode))}
+
+    def check_prepared(self, parameters: Parameters, target: Target) -> None:
+        """Refuse what is no mode; the parameters have a leading axis of fits.
+
+        Raises:
+            ModelError: the search stopped before the mode, or the density has no peak there.
+        """
+        for fit, centre in enumerate(np.asarray(parameters["centre"])):
+            slope, curvature = (np.asarray(array, float) for array in _shape_at(target, jnp.asarray(centre)))
+            _check_mode(target, fit, centre, slope, curvature)
+
+    def natural_step(self, parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
+        return natural_step(parameters, gradient, rate)
+
+    def distribution(self, parameters: Parameters) -> Distribution:
+        centre, root = jax.lax.stop_gradient((parameters["centre"], parameters["root"]))
+        inner = FullRank().distribution(parameters)
+        return dist.MultivariateNormal(centre + root @ inner.loc, scale_tril=root @ inner.scale_tril)
 
 
 def _descend(loss: Density, position: Array, max_iterations: int) -> Array:
@@ -175,8 +178,8 @@ def _shape_at(target: Target, position: Array) -> tuple[Array, Array]:
 
 
 def _check_mode(target: Target, fit: int, centre: np.ndarray, slope: np.ndarray, curvature: np.ndarray) -> None:
-    where = f"laplace_guide: fit {fit}"
-    again = "start elsewhere (init=), reparameterise, or use bayeskit.full_rank()"
+    where = f"the Laplace guide: fit {fit}"
+    again = "start elsewhere (init=), reparameterise, or use bayeskit.guides.FullRank()"
     if not (np.isfinite(slope).all() and np.isfinite(curvature).all()):
         bad = int(np.argmax(~np.isfinite(slope) | ~np.isfinite(curvature).all(axis=1)))
         site = _site_of(target, bad)

@@ -3,41 +3,68 @@ r"""Mixtures of normal distributions."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
+from bayeskit._settings import is_number, is_whole, part, require
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import is_number, is_whole, require
-from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, Score
-from bayeskit.inference.vi.guides.guide import SITE, Parameters, VectorGuide
-from bayeskit.inference.vi.guides.normal import FullRank, LowRank, MeanField, NormalGuide
+from bayeskit.inference.vi.estimators.score import Score
+from bayeskit.inference.vi.guides.guide import SITE, Guide, NormalGuide, Parameters, VectorGuide
 from bayeskit.program.draw import choose
 from bayeskit.program.execution import Estimator, current_level
 from bayeskit.program.runnable import WeightedProgram
 from bayeskit.target import Target
 
-__all__ = ["Mixture", "mixture"]
+__all__ = ["Mixture"]
 
 
 @dataclass(frozen=True)
 class Mixture(VectorGuide):
-    """See :func:`mixture`."""
+    r"""A mixture of normal distributions, :math:`q(z) = \sum_k \pi_k\, N(z; m_k, \Sigma_k)`.
 
-    guide: NormalGuide
+    The log density is exact. A draw is one of a component and then of its normal distribution: gradients pass the
+    second by its path, and the first by an estimator for discrete choices, so those of the weights are right too.
+
+    Args:
+        guide: the family of the components: :class:`bayeskit.guides.MeanField`, :class:`bayeskit.guides.FullRank`,
+            :class:`bayeskit.guides.LowRank`.
+        num_components: how many.
+        spread: standard deviation of the centres at the start, around the starting point (in unconstrained units).
+        estimator: how gradients pass the choice of the component. By default
+            :class:`bayeskit.estimators.Score`, whose variance is reduced by the other particles of the objective;
+            :class:`bayeskit.estimators.Enumeration` is exact, for objectives with one particle (it runs every
+            combination of components).
+
+    Raises:
+        MethodError: an impossible setting.
+
+    Example:
+        >>> import bayeskit as bk
+        >>> method = bk.VI(guide=bk.guides.Mixture(bk.guides.FullRank(), 3), objective=bk.objectives.ELBO(16))
+
+    Reference: Morningstar, Vikram, Ham, Gallagher and Dillon (2021), "Automatic differentiation variational inference
+    with mixtures".
+    """
+
+    kind: ClassVar[str] = "mixture"
+    can_be_part: ClassVar[bool] = True
+
+    guide: NormalGuide = field(metadata=part(Guide))
     num_components: int
     spread: float = 1.0
-    estimator: Estimator = field(default_factory=Score)
+    estimator: Estimator = field(metadata=part(Estimator), default_factory=Score)
 
     def __post_init__(self) -> None:
-        ok = isinstance(self.guide, MeanField | FullRank | LowRank)
-        require(ok, "mixture: guide", self.guide, "mean_field, full_rank or low_rank")
+        ok = isinstance(self.guide, Guide) and self.guide.is_normal and self.guide.can_be_part
+        require(ok, "mixture: guide", self.guide, "a normal one, such as bayeskit.guides.FullRank()")
         count = self.num_components
         require(is_whole(count) and count >= 2, "num_components", count, "an integer of at least 2")
         require(is_number(self.spread) and self.spread > 0, "spread", self.spread, "a positive number")
-        ok = isinstance(self.estimator, Score | Enumeration | MeasureValued)
-        require(ok, "estimator", self.estimator, "bayeskit.score(), enumeration() or measure_valued()")
+        ok = isinstance(self.estimator, Estimator) and self.estimator.takes_discrete
+        require(ok, "estimator", self.estimator, "one for discrete choices, such as bayeskit.estimators.Score()")
 
     def init(self, key: Array, target: Target, position: Array) -> Parameters:
         count = self.num_components
@@ -49,36 +76,6 @@ class Mixture(VectorGuide):
     def program(self, parameters: Parameters, target: Target) -> WeightedProgram:
         del target
         return MixtureProgram(self, parameters)
-
-
-def mixture(
-    guide: NormalGuide, num_components: int, spread: float = 1.0, estimator: Estimator | None = None
-) -> Mixture:
-    r"""A mixture of normal distributions, :math:`q(z) = \sum_k \pi_k\, N(z; m_k, \Sigma_k)`.
-
-    The log density is exact. A draw is one of a component and then of its normal distribution: gradients pass the
-    second by its path, and the first by an estimator for discrete choices, so those of the weights are right too.
-
-    Args:
-        guide: the family of the components: :func:`bayeskit.mean_field`, :func:`bayeskit.full_rank`,
-            :func:`bayeskit.low_rank`.
-        num_components: how many.
-        spread: standard deviation of the centres at the start, around the starting point (in unconstrained units).
-        estimator: how gradients pass the choice of the component. By default :func:`bayeskit.score`, whose variance is
-            reduced by the other particles of the objective; :func:`bayeskit.enumeration` is exact, for objectives with
-            one particle (it runs every combination of components).
-
-    Raises:
-        MethodError: an impossible setting.
-
-    Example:
-        >>> import bayeskit as bk
-        >>> method = bk.VI(guide=bk.mixture(bk.full_rank(), 3), objective=bk.elbo(16))
-
-    Reference: Morningstar, Vikram, Ham, Gallagher and Dillon (2021), "Automatic differentiation variational inference
-    with mixtures".
-    """
-    return Mixture(guide, num_components, spread, Score() if estimator is None else estimator)
 
 
 class MixtureProgram(WeightedProgram):

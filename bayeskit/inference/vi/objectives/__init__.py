@@ -2,72 +2,44 @@ r"""Objectives: functions of a few lines that draw from programs and return a nu
 
 An objective is called as ``objective(model, guide)`` within :func:`bayeskit.expectation`, and its expectation is
 maximised: a lower bound on :math:`\log p(y)`, or minus a divergence between the posterior and the guide. Each is made
-from its settings, as in ``bk.elbo(num_particles=8)(model, guide)``.
+from its settings, as in ``bk.objectives.ELBO(num_particles=8)(model, guide)``.
 """
 
-from bayeskit.inference.vi.objectives.annealed import AnnealedELBO, annealed_elbo
-from bayeskit.inference.vi.objectives.bounds import (
-    ELBO,
-    HierarchicalELBO,
-    ImportanceWeightedELBO,
-    RenyiBound,
-    TemperedELBO,
-    elbo,
-    hierarchical_elbo,
-    importance_weighted_elbo,
-    renyi_bound,
-    tempered_elbo,
-)
-from bayeskit.inference.vi.objectives.divergences import (
-    CauchySchwarz,
-    ForwardKL,
-    LogVariance,
-    SymmetricKL,
-    cauchy_schwarz,
-    forward_kl,
-    log_variance,
-    symmetric_kl,
-)
-from bayeskit.inference.vi.objectives.f_divergence import NamedFDivergence, f_divergence
+from bayeskit.inference.vi.objectives.annealed import AnnealedELBO
+from bayeskit.inference.vi.objectives.cauchy_schwarz import CauchySchwarz
+from bayeskit.inference.vi.objectives.custom import Custom
+from bayeskit.inference.vi.objectives.elbo import ELBO
+from bayeskit.inference.vi.objectives.f_divergence import FDivergence
+from bayeskit.inference.vi.objectives.forward_kl import ForwardKL
+from bayeskit.inference.vi.objectives.hierarchical import HierarchicalELBO
+from bayeskit.inference.vi.objectives.importance_weighted import ImportanceWeightedELBO
+from bayeskit.inference.vi.objectives.log_variance import LogVariance
 from bayeskit.inference.vi.objectives.objective import Objective, log_weight
-from bayeskit.inference.vi.objectives.wake_sleep import (
-    ReweightedWakeSleep,
-    WakeGuide,
-    reweighted_wake_sleep,
-    sleep,
-    wake_guide,
-    wake_model,
-)
+from bayeskit.inference.vi.objectives.renyi import Renyi
+from bayeskit.inference.vi.objectives.reweighted_wake_sleep import ReweightedWakeSleep
+from bayeskit.inference.vi.objectives.sleep import Sleep
+from bayeskit.inference.vi.objectives.symmetric_kl import SymmetricKL
+from bayeskit.inference.vi.objectives.tempered import TemperedELBO
+from bayeskit.inference.vi.objectives.wake_guide import WakeGuide
+from bayeskit.inference.vi.objectives.wake_model import WakeModel
 
 __all__ = [
     "ELBO",
     "AnnealedELBO",
     "CauchySchwarz",
+    "Custom",
+    "FDivergence",
     "ForwardKL",
     "HierarchicalELBO",
     "ImportanceWeightedELBO",
     "LogVariance",
-    "NamedFDivergence",
     "Objective",
-    "RenyiBound",
+    "Renyi",
     "ReweightedWakeSleep",
+    "Sleep",
     "SymmetricKL",
     "TemperedELBO",
     "WakeGuide",
-    "annealed_elbo",
-    "cauchy_schwarz",
-    "elbo",
-    "f_divergence",
-    "forward_kl",
-    "hierarchical_elbo",
-    "importance_weighted_elbo",
-    "log_variance",
+    "WakeModel",
     "log_weight",
-    "renyi_bound",
-    "reweighted_wake_sleep",
-    "sleep",
-    "symmetric_kl",
-    "tempered_elbo",
-    "wake_guide",
-    "wake_model",
 ]

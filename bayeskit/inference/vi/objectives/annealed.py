@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +11,66 @@ import numpyro
 import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 
-from bayeskit._errors import ModelError
+from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import is_number, is_whole, require
+from bayeskit.errors import ModelError
 from bayeskit.inference.vi.objectives.objective import Number, Objective, check_count, known
 from bayeskit.program import Runnable, draw, log_average_exp, log_density
 from bayeskit.program.execution import Level, at, current_level
 
-__all__ = ["AnnealedELBO", "annealed_elbo"]
+__all__ = ["AnnealedELBO"]
 
-NAME, INSTEAD = "the annealed bound", "bayeskit.importance_weighted_elbo()"
+NAME, INSTEAD = "the annealed bound", "bayeskit.objectives.ImportanceWeightedELBO()"
 
 
 @dataclass(frozen=True)
 class AnnealedELBO(Objective):
-    """See :func:`annealed_elbo`."""
+    r"""The bound of annealed importance sampling from the guide, with Langevin moves (differentiable AIS).
+
+    A draw :math:`z_0 \sim q` takes a step at each of :math:`M` temperatures on the way from the guide to the posterior,
+    :math:`\log \pi_m = (1 - \tfrac mM) \log q(z) + \tfrac mM \log p(y, z)`:
+
+    .. math:: z_m \sim F_m(\cdot \mid z_{m-1}) = N(z_{m-1} + \epsilon \nabla \log \pi_m(z_{m-1}), \; 2 \epsilon),
+
+    and the way back, by the same kernels, makes its weight
+
+    .. math:: \log w = \log p(y, z_M) - \log q(z_0) + \sum_{m=1}^M \log \frac{F_m(z_{m-1} \mid z_m)}{F_m(z_m \mid
+              z_{m-1})}.
+
+    :math:`\mathrm E\, w = p(y)` for every step size, so :math:`\mathrm E \log \frac1K \sum_k w_k` is a lower bound of
+    :math:`\log p(y)`; with small steps at many temperatures it is tight. The gradient passes the moves. The guide
+    itself is not moved: its draws are still those before the steps.
+
+    Values are moved freely, so sites must be real; the automatic guides, over the unconstrained vector, are. One that
+    leaves the support of its site has a weight of zero.
+
+    Args:
+        num_temperatures: :math:`M`.
+        step_size: :math:`\epsilon`, in the square of the coordinates' unit.
+        num_particles: :math:`K`.
+
+    Raises:
+        MethodError: an impossible setting.
+        ModelError: when called: a choice of the guide is discrete, or a density is estimated.
+
+    Example:
+        >>> import numpyro, numpyro.distributions as dist
+        >>> import bayeskit as bk
+        >>> def model():
+        ...     z = numpyro.sample("z", dist.Normal(0.0, 1.0))
+        ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
+        >>> prior = lambda: numpyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> value = bk.expectation(bk.objectives.AnnealedELBO(64, 0.02, num_particles=100))(0, model, prior)
+        >>> bool(abs(value + 1.6255) < 0.2)
+        True
+
+    Reference: Neal (2001), "Annealed importance sampling"; Thin, Kotelevskii, Doucet, Durmus, Moulines and Panov
+    (2021), "Monte Carlo variational auto-encoders"; Zhang, Hsu, Li, Finn and Grosse (2021), "Differentiable
+    annealed importance sampling and the perils of gradient noise".
+    """
+
+    kind: ClassVar[str] = "annealed_elbo"
+    fits_model: ClassVar[bool] = True
 
     num_temperatures: int
     step_size: float
@@ -72,53 +118,6 @@ class AnnealedELBO(Objective):
         first = start, -known(log_q, NAME, INSTEAD).astype(start.dtype)
         (end, log_w), _ = jax.lax.scan(move, first, (noises.astype(start.dtype), heats))
         return log_densities(end)[0] + log_w
-
-
-def annealed_elbo(num_temperatures: int, step_size: float, num_particles: int = 1) -> AnnealedELBO:
-    r"""The bound of annealed importance sampling from the guide, with Langevin moves (differentiable AIS).
-
-    A draw :math:`z_0 \sim q` takes a step at each of :math:`M` temperatures on the way from the guide to the posterior,
-    :math:`\log \pi_m = (1 - \tfrac mM) \log q(z) + \tfrac mM \log p(y, z)`:
-
-    .. math:: z_m \sim F_m(\cdot \mid z_{m-1}) = N(z_{m-1} + \epsilon \nabla \log \pi_m(z_{m-1}), \; 2 \epsilon),
-
-    and the way back, by the same kernels, makes its weight
-
-    .. math:: \log w = \log p(y, z_M) - \log q(z_0) + \sum_{m=1}^M \log \frac{F_m(z_{m-1} \mid z_m)}{F_m(z_m \mid
-              z_{m-1})}.
-
-    :math:`\mathrm E\, w = p(y)` for every step size, so :math:`\mathrm E \log \frac1K \sum_k w_k` is a lower bound of
-    :math:`\log p(y)`; with small steps at many temperatures it is tight. The gradient passes the moves. The guide
-    itself is not moved: its draws are still those before the steps.
-
-    Values are moved freely, so sites must be real; the automatic guides, over the unconstrained vector, are. One that
-    leaves the support of its site has a weight of zero.
-
-    Args:
-        num_temperatures: :math:`M`.
-        step_size: :math:`\epsilon`, in the square of the coordinates' unit.
-        num_particles: :math:`K`.
-
-    Raises:
-        MethodError: an impossible setting.
-        ModelError: when called: a choice of the guide is discrete, or a density is estimated.
-
-    Example:
-        >>> import numpyro, numpyro.distributions as dist
-        >>> import bayeskit as bk
-        >>> def model():
-        ...     z = numpyro.sample("z", dist.Normal(0.0, 1.0))
-        ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
-        >>> prior = lambda: numpyro.sample("z", dist.Normal(0.0, 1.0))
-        >>> value = bk.expectation(bk.annealed_elbo(64, 0.02, num_particles=100))(0, model, prior)
-        >>> bool(abs(value + 1.6255) < 0.2)
-        True
-
-    Reference: Neal (2001), "Annealed importance sampling"; Thin, Kotelevskii, Doucet, Durmus, Moulines and Panov
-    (2021), "Monte Carlo variational auto-encoders"; Zhang, Hsu, Li, Finn and Grosse (2021), "Differentiable
-    annealed importance sampling and the perils of gradient noise".
-    """
-    return AnnealedELBO(num_temperatures, step_size, num_particles)
 
 
 def _check_real(choices: Values) -> None:

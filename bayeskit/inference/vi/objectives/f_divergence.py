@@ -2,101 +2,25 @@ r"""Divergences :math:`D_f[p \,\|\, q] = \mathrm E_q f(p/q)` with a convex :math
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import MethodError
+from bayeskit._settings import check_choice, is_number, require
 from bayeskit._typing import Array
-from bayeskit.inference.method import check_choice, is_number, require
 from bayeskit.inference.vi.objectives.csiszar import FUNCTIONS, POWERS, Function, dual_of
 from bayeskit.inference.vi.objectives.objective import Objective, check_count, inside, known, log_weight
 from bayeskit.program import Runnable, average, replicate
 from bayeskit.program.weights import number_of
 
-__all__ = ["CustomFDivergence", "FDivergence", "NamedFDivergence", "f_divergence"]
+__all__ = ["FDivergence"]
 
 
 @dataclass(frozen=True)
 class FDivergence(Objective):
-    """See :func:`f_divergence`."""
-
-    function: str | Callable[[Array], Array]
-    num_particles: int
-    dual: bool = False
-    self_normalized: bool = True
-
-    def __post_init__(self) -> None:
-        check_count(self.num_particles, 2 if self.self_normalized else 1)
-
-    @property
-    @abstractmethod
-    def f(self) -> Function:
-        """Of log u."""
-
-    def __call__(self, model: Runnable, guide: Runnable) -> Array:
-        def log_w() -> Array:
-            known_weight = known(
-                log_weight(model, guide), "an f-divergence", "bayeskit.elbo() or bayeskit.wake_guide()"
-            )
-            return inside(known_weight)
-
-        if not self.self_normalized:
-            return number_of(average(self.num_particles, lambda: -self.f(log_w())))
-        log_ws = replicate(self.num_particles, log_w)
-        return -jnp.mean(self.f(log_ws - jax.nn.logsumexp(log_ws) + jnp.log(self.num_particles)))
-
-
-@dataclass(frozen=True)
-class NamedFDivergence(FDivergence):
-    """See :func:`f_divergence`."""
-
-    function: str
-    power: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("function", self.function, (*FUNCTIONS, *POWERS))
-        if self.function in FUNCTIONS:
-            require(self.power is None, "power", self.power, f"absent for {self.function!r}")
-        else:
-            ok = is_number(self.power) and not (self.function == "t_power" and self.power in (0, 1))
-            require(ok, "power", self.power, "a number" + (", not 0 or 1" if self.function == "t_power" else ""))
-
-    @property
-    def f(self) -> Function:
-        if self.function in FUNCTIONS:
-            return FUNCTIONS[self.function][int(self.dual)]
-        power = float(self.power or 0.0)
-        return POWERS[self.function](1.0 - power if self.dual else power)
-
-
-@dataclass(frozen=True)
-class CustomFDivergence(FDivergence):
-    """See :func:`f_divergence`."""
-
-    function: Callable[[Array], Array]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(callable(self.function), "function", self.function, "a name, or a function of log u")
-
-    @property
-    def f(self) -> Function:
-        return dual_of(self.function) if self.dual else self.function
-
-
-def f_divergence(
-    function: str | Callable[[Array], Array],
-    num_particles: int,
-    *,
-    power: float | None = None,
-    dual: bool = False,
-    self_normalized: bool = True,
-) -> FDivergence:
     r"""Minus a divergence :math:`D_f[p(z \mid y) \,\|\, q] = \mathrm E_q f(u)`, :math:`u = p(z \mid y) / q(z)`.
 
     With the weights :math:`w_k = p(y, z_k) / q(z_k)`, :math:`z_k \sim q`, the objective is minus the mean of
@@ -154,15 +78,59 @@ def f_divergence(
         ...     z = numpyro.sample("z", dist.Normal(0.0, 1.0))
         ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
         >>> posterior = lambda: numpyro.sample("z", dist.Normal(0.6, 0.5**0.5))
-        >>> abs(round(float(bk.expectation(bk.f_divergence("jensen_shannon", 8))(0, model, posterior)), 5))
+        >>> abs(round(float(bk.expectation(bk.objectives.FDivergence("jensen_shannon", 8))(0, model, posterior)), 5))
         0.0
 
     Reference: Csiszár (1963); Li and Turner (2016), "Rényi divergence variational inference"; Dieng, Tran, Ranganath,
     Paisley and Blei (2017), "Variational inference via chi upper bound minimization". Functions and names are those of
     TensorFlow Probability's ``tfp.vi`` with ``self_normalized=True`` there.
     """
-    if isinstance(function, str):
-        return NamedFDivergence(function, num_particles, dual, self_normalized, power)
-    if power is not None:
-        raise MethodError(f"power is for 'amari_alpha' and 't_power', got {power!r} with a function")
-    return CustomFDivergence(function, num_particles, dual, self_normalized)
+
+    kind: ClassVar[str] = "f_divergence"
+
+    function: str | Callable[[Array], Array]
+    num_particles: int = 16
+    power: float | None = field(default=None, kw_only=True)
+    dual: bool = field(default=False, kw_only=True)
+    self_normalized: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_count(self.num_particles, 2 if self.self_normalized else 1)
+        if callable(self.function):
+            require(
+                self.power is None,
+                "power",
+                self.power,
+                "absent with a function (it is for 'amari_alpha' and 't_power')",
+            )
+            return
+        check_choice("function", self.function, (*FUNCTIONS, *POWERS))
+        if self.function in FUNCTIONS:
+            require(self.power is None, "power", self.power, f"absent for {self.function!r}")
+        else:
+            ok = is_number(self.power) and not (self.function == "t_power" and self.power in (0, 1))
+            require(ok, "power", self.power, "a number" + (", not 0 or 1" if self.function == "t_power" else ""))
+
+    @property
+    def f(self) -> Function:
+        """Of log u."""
+        if callable(self.function):
+            return dual_of(self.function) if self.dual else self.function
+        if self.function in FUNCTIONS:
+            return FUNCTIONS[self.function][int(self.dual)]
+        power = float(self.power or 0.0)
+        return POWERS[self.function](1.0 - power if self.dual else power)
+
+    def __call__(self, model: Runnable, guide: Runnable) -> Array:
+        def log_w() -> Array:
+            known_weight = known(
+                log_weight(model, guide),
+                "an f-divergence",
+                "bayeskit.objectives.ELBO() or bayeskit.objectives.WakeGuide()",
+            )
+            return inside(known_weight)
+
+        if not self.self_normalized:
+            return number_of(average(self.num_particles, lambda: -self.f(log_w())))
+        log_ws = replicate(self.num_particles, log_w)
+        return -jnp.mean(self.f(log_ws - jax.nn.logsumexp(log_ws) + jnp.log(self.num_particles)))

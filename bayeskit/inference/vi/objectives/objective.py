@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bayeskit._errors import ModelError
+from bayeskit._settings import Settings, is_whole, require
 from bayeskit._typing import Array, Values
-from bayeskit.inference.method import is_whole, require
-from bayeskit.inference.vi.estimators import Pathwise
+from bayeskit.errors import ModelError
 from bayeskit.program import LogWeight, Runnable, detach, draw, log_density, replicate
 from bayeskit.program.execution import at, current_level
 from bayeskit.program.weights import number_of
@@ -23,17 +22,45 @@ __all__ = [
     "check_count",
     "draw_fixed",
     "first_order",
+    "fixed_ratios",
     "inside",
     "known",
     "log_weight",
+    "over_weights",
     "propose",
+    "weighted_mean",
 ]
 
 Number = LogWeight | Array
 
 
-class Objective(ABC):
-    """Settings of an objective (a frozen dataclass), called with a model and a guide."""
+class Objective(Settings, ABC):
+    """Settings of an objective (a frozen dataclass), called with a model and a guide.
+
+    Attributes:
+        fits_model: whether its gradient fits the parameters of a model too, as that of a bound on the evidence does; a
+            divergence fits the guide to the model as it is.
+    """
+
+    room: ClassVar[str] = "objective"
+    fits_model: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, objective: object) -> Objective:
+        """An objective; a function of a model and a guide stands for the objective that it is.
+
+        Raises:
+            MethodError: neither, or one that is not an objective of a guide and a model.
+        """
+        if isinstance(objective, Objective):
+            return objective
+        if callable(objective) and not isinstance(objective, Settings | type):
+            from bayeskit.inference.vi.objectives.custom import Custom
+
+            return Custom(objective)
+        must = "an objective such as bayeskit.objectives.ELBO(), or a function of a model and a guide"
+        require(False, "objective", objective, must)
+        raise AssertionError
 
     @abstractmethod
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
@@ -137,7 +164,7 @@ def inside(log_weight: Array) -> Array:
     What crosses the boundary of the support is missing in a pathwise gradient.
     """
     choices = current_level("an objective").choices.values()
-    if not any(isinstance(choice.estimator, Pathwise) for choice in choices):
+    if not any(choice.estimator.passes_values for choice in choices):
         return log_weight
     return log_weight * jnp.where(log_weight == -jnp.inf, jnp.nan, 1.0)
 
@@ -169,3 +196,22 @@ def first_order(number: Array, objective: str) -> Array:
         raise ModelError(f"{objective} has an unbiased gradient, and a second derivative of it would be wrong")
 
     return same(number)
+
+
+def fixed_ratios(name: str, num_particles: int, model: Runnable, guide: Runnable) -> tuple[Array, Array]:
+    """Log densities of the model over the guide, and over the guide held fixed, at particles that are held fixed."""
+    particles = propose(num_particles, model, guide)
+    log_p, log_q = (known(log, name, "bayeskit.objectives.WakeGuide()") for log in (particles.log_p, particles.log_q))
+    return log_p - log_q, particles.log_weights
+
+
+def weighted_mean(log_ratio: Array, log_weights: Array) -> Array:
+    """The mean of the log ratio over the normalised weights; where the weight is zero, so is the term."""
+    share = jax.nn.softmax(log_weights)
+    return jnp.sum(share * jnp.where(share == 0.0, 0.0, log_ratio))
+
+
+def over_weights(particles: Proposals) -> Array:
+    """The mean of the guide's log density over the normalised weights, which are held fixed."""
+    share = jax.lax.stop_gradient(jax.nn.softmax(particles.log_weights))
+    return jnp.sum(share * number_of(particles.log_q))

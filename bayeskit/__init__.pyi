@@ -1,0 +1,46 @@
+# One row a public name: it is loaded on first use, and type checkers read it here.
+from . import errors as errors
+from . import models as models
+from .diagnostics import check as check
+from .diagnostics import compare as compare
+from .diagnostics import importance_resample as importance_resample
+from .diagnostics import loo as loo
+from .diagnostics import report as report
+from .diagnostics import summary as summary
+from .inference import HMC as HMC
+from .inference import MCLMC as MCLMC
+from .inference import MEADS as MEADS
+from .inference import NUTS as NUTS
+from .inference import VI as VI
+from .inference import ChEES as ChEES
+from .inference import infer as infer
+from .inference import predict as predict
+from .inference import resume as resume
+from .inference.vi import estimators as estimators
+from .inference.vi import guides as guides
+from .inference.vi import integrators as integrators
+from .inference.vi import objectives as objectives
+from .inference.vi.expectation import expectation as expectation
+from .inference.vi.programs.marginal import marginal as marginal
+from .inference.vi.programs.marginal import normalize as normalize
+from .inference.vi.programs.unbiased import unbiased as unbiased
+from .program import LogWeight as LogWeight
+from .program import Program as Program
+from .program import average as average
+from .program import bind as bind
+from .program import cond as cond
+from .program import detach as detach
+from .program import draw as draw
+from .program import log_average_exp as log_average_exp
+from .program import log_density as log_density
+from .program import minibatch as minibatch
+from .program import prior_factor as prior_factor
+from .program import replicate as replicate
+from .program import scan as scan
+from .program import with_estimators as with_estimators
+from .storage import load as load
+from .storage import read_data as read_data
+from .storage import save as save
+from .target import Target as Target
+
+__version__: str

@@ -1,0 +1,9 @@
+from .check import check as check
+from .page import report as report
+from .predictive import compare as compare
+from .predictive import loo as loo
+from .resampling import importance_resample as importance_resample
+from .tables import summary as summary
+from .verdict import Finding as Finding
+from .verdict import Measure as Measure
+from .verdict import Verdict as Verdict

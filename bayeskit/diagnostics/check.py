@@ -1,0 +1,202 @@
+"""`check`: can these draws be trusted?"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from bayeskit.diagnostics import chains, sampler
+from bayeskit.diagnostics.convergence import convergence
+from bayeskit.diagnostics.elements import Site, posterior_sites
+from bayeskit.diagnostics.importance import importance_weights
+from bayeskit.diagnostics.optimisation import fits_disagree, optimisation
+from bayeskit.diagnostics.resampling import capped, resampled
+from bayeskit.diagnostics.verdict import Finding, Measure, Verdict
+
+_STATS_NEEDED = {
+    "diverging": "divergences",
+    "energy": "E-BFMI",
+    "lp": "the log density",
+    "acceptance_rate": "the acceptance rate",
+}
+_OTHER_DRAWS = ("log_likelihood", "posterior_predictive")
+FLOAT32_LP = 1e5  # beyond it, neighbouring float32 numbers are more than 0.007 apart
+
+
+def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
+    r"""Decide whether the draws of a run can be trusted, and say why not and what to try.
+
+    ==================== ======== ================================================================================
+    `non_finite_draws`   error    a draw, a sample statistic or a predicted value that is NaN (or infinite)
+    `r_hat`              error    rank-normalised split $\hat R > 1.01$
+    `ess_bulk`           error    effective sample size of the bulk below 100 a chain
+    `ess_tail`           error    the same for the 5% and 95% quantiles
+    `divergences`        error    one divergent transition or more
+    `tree_depth`         warning  more than 1% of the trajectories cut at the largest tree depth; error over 50%
+    `e_bfmi`             warning  E-BFMI of a chain below 0.3; error below 0.2
+    `stuck_chain`        error    a chain that stands still, or moves 30 times less than the others
+    `separated_chains`   error    chains whose central 90% do not overlap
+    `unsettled_density`  error    $\hat R > 1.05$ of the log density
+    `underflow`          error    a continuous parameter that is exactly 0 in some draws
+    `one_chain`          warning  one chain only; $\hat R$ then compares its halves
+    `few_draws`          warning  fewer than 100 draws a chain; error below 4
+    `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
+    `guide_moments`      error    means or standard deviations of a guide that its weights change by much
+    `fits_disagree`      error    independent fits that differ by more than chance
+    `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
+    `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
+    `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
+    `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
+    ==================== ======== ================================================================================
+
+    Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
+    sites, integers, and single elements of a site that moves elsewhere (the zeros of a Cholesky factor).
+
+    Args:
+        post: the result of a run: a group ``posterior`` with dimensions ``(chain, draw)``; ``sample_stats`` if there
+            is one, and what is missing there is listed as not checked.
+        quiet: do not print the verdict.
+
+    Returns:
+        The verdict; ``verdict.ok`` and ``bool(verdict)`` say whether it is good.
+
+    Raises:
+        StorageError: there is no posterior, or it does not have the dimensions ``(chain, draw)``.
+        TypeError: `post` is not a DataTree.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayeskit.storage import make_tree
+        >>> draws = np.random.default_rng(0).normal(size=(4, 1000))
+        >>> verdict = check(make_tree({"posterior": {"mu": draws}}), quiet=True)
+        >>> verdict.ok, verdict.max_r_hat < 1.01
+        (True, True)
+        >>> check(make_tree({"posterior": {"mu": draws + 4 * np.arange(4)[:, None]}}), quiet=True).findings[0].name
+        'separated_chains'
+
+    References:
+        Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16(2), sections 3 and 4;
+        Betancourt (2016), arXiv:1604.00695, equation 2.
+    """
+    sites = posterior_sites(post)
+    stats = _sample_stats(post)
+    lp = stats.get("lp")
+    findings = [*chains.non_finite_draws(sites), *sampler.non_finite_stats(stats), *_non_finite_groups(post)]
+    moving = sites if sites[0].draws.shape[1] > 1 else []
+    findings += chains.stuck_chains(moving, stats.get("acceptance_rate"))  # causes first, symptoms after
+    findings += chains.separated_chains(moving, lp)
+    findings += chains.unsettled_density(lp)
+    findings += chains.underflow(moving)
+    measures: list[Measure] = []
+    for found, numbers in (
+        sampler.divergences(stats, moving),
+        sampler.energy(stats),
+        convergence(sites),
+        sampler.tree_depth(stats),
+        importance_weights(stats, moving),
+        resampled(stats),
+    ):
+        findings += found
+        measures += numbers
+    if _of_guide(stats):
+        findings = fits_disagree(findings, stats)
+    findings += optimisation(_warmup_stats(post), stats)
+    findings += _float32(post, findings, lp)
+    verdict = _verdict(sites, findings, capped(measures, stats), _unchecked(moving, stats))
+    if not quiet:
+        print(verdict)
+    return verdict
+
+
+def _verdict(sites: list[Site], findings: list[Finding], measures: list[Measure], unchecked: list[str]) -> Verdict:
+    num_chains, num_draws = sites[0].draws.shape[:2]
+    findings = sorted(findings, key=lambda finding: finding.severity != "error")  # stable: errors first
+    return Verdict(
+        ok=all(finding.severity != "error" for finding in findings),
+        findings=tuple(findings),
+        measures=tuple(measures),
+        unchecked=tuple(unchecked),
+        num_chains=num_chains,
+        num_draws=num_draws,
+    )
+
+
+def _warmup_stats(post: xr.DataTree) -> dict[str, np.ndarray]:
+    if "warmup_sample_stats" not in post.children:
+        return {}
+    return {str(name): array.to_numpy() for name, array in post["warmup_sample_stats"].data_vars.items()}
+
+
+def _sample_stats(post: xr.DataTree) -> dict[str, np.ndarray]:
+    if "sample_stats" not in post.children:
+        return {}
+    dataset = post["sample_stats"].to_dataset()
+    return {
+        str(name): np.asarray(variable.transpose("chain", "draw", ...).values)
+        for name, variable in dataset.data_vars.items()
+        if {"chain", "draw"} <= set(variable.dims)
+    }
+
+
+def _non_finite_groups(post: xr.DataTree) -> list[Finding]:
+    """NaN in what was computed from the draws."""
+    bad = [
+        f"{group}/{name}"
+        for group in _OTHER_DRAWS
+        if group in post.children
+        for name, variable in post[group].data_vars.items()
+        if variable.dtype.kind == "f" and np.isnan(variable.values).any()
+    ]
+    if not bad:
+        return []
+    return [
+        Finding(
+            "non_finite_draws",
+            "error",
+            tuple(bad),
+            float(len(bad)),
+            0.0,
+            "Values computed from the draws are NaN.",
+            "look for the parameter values that the likelihood cannot take: a scale of 0, a probability above 1.",
+        )
+    ]
+
+
+def _float32(post: xr.DataTree, findings: list[Finding], lp: np.ndarray | None) -> list[Finding]:
+    if post.attrs.get("float_dtype") != "float32":
+        return []
+    height = float(np.abs(lp[np.isfinite(lp)]).max(initial=0)) if lp is not None else 0.0
+    trouble = any(finding.severity == "error" for finding in findings)
+    if not trouble and height <= FLOAT32_LP:
+        return []
+    meaning = "The run used single precision (float32)"
+    if height > FLOAT32_LP:
+        meaning += f", in which a log density of {height:.1e} is rounded to steps of {height * 2.0**-23:.1g}"
+    meaning += ", a likely cause of the problems above." if trouble else ": acceptance decisions are blurred."
+    return [
+        Finding(
+            "float32",
+            "warning",
+            (),
+            height,
+            FLOAT32_LP,
+            meaning,
+            "repeat it in double precision: jax.config.update('jax_enable_x64', True) before anything else, or without "
+            "--float32 on the command line.",
+        )
+    ]
+
+
+def _of_guide(stats: dict[str, np.ndarray]) -> bool:
+    return "log_weight" in stats or "importance_ess" in stats
+
+
+def _unchecked(sites: list[Site], stats: dict[str, np.ndarray]) -> list[str]:
+    needed = {} if _of_guide(stats) else _STATS_NEEDED  # independent draws of a guide have none of these
+    notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in stats]
+    if needed and len(notes) == len(needed):
+        notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
+    constant = [site.name for site in sites if site.draws.size and site.constant.all() and site.finite.all()]
+    if constant:
+        notes.append(f"{', '.join(constant)} (constant)")
+    return notes

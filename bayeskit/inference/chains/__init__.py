@@ -1,0 +1,1 @@
+"""The chain axis: independent chains, ensembles, threads."""

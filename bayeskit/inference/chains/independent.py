@@ -1,0 +1,259 @@
+"""Independent chains: one function for a single chain, mapped over the chain axis in the way that suits the machine.
+
+===============  =============================================================================  ================
+`chain_method`   what happens                                                                   chosen by "auto"
+===============  =============================================================================  ================
+``threads``      one compiled program for one chain, called from threads; no chain waits for    on a CPU
+                 another, within a chunk or between chunks
+``vectorized``   ``vmap``: all chains advance in lockstep                                       on an accelerator
+``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication         on several of them
+===============  =============================================================================  ================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bayeskit._typing import Array, Values
+from bayeskit.errors import MethodError
+from bayeskit.inference.chains.threads import run_ahead
+from bayeskit.inference.method import Draws, Method
+from bayeskit.target import Target
+from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, equations, is_available
+from bayeskit.xla.miscompilation import safe_jit, safe_options
+
+CONSTRAINED_AT_ONCE = 32
+"""Draws that are taken to the model's coordinates by one vectorised call; one at a time where that factorises, which
+must not become a batch (`_most_at_once`)."""
+
+CHAIN_METHODS = ("auto", "threads", "vectorized", "sharded")
+
+
+class ChainMethod(Method):
+    """A method whose chains are independent: it says what one chain does, and this class maps it over all."""
+
+    chain_method: str
+
+    @abstractmethod
+    def init_chain(self, key: Array, target: Target, position: Array) -> Any:
+        """State of one chain at a flat position, shape ``(size,)``."""
+
+    @abstractmethod
+    def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
+        """One step of one chain: state, flat position, sample statistics."""
+
+    def drawn_from(self, state: Any, target: Target) -> Target:
+        """The target whose draws a chain makes: another one where the method fits parameters of the model."""
+        del state
+        return target
+
+    def warm_chain(self, state: Any, target: Target) -> Any:
+        """Adaptation of one chain that has no step form."""
+        del target
+        return state
+
+    def init(self, key: Array, target: Target, positions: Values) -> Any:
+        keys = np.asarray(jax.random.split(key, self.num_chains))
+        return map_chains(self, _init_chain, (keys, positions), target)
+
+    def warmup(self, state: Any, target: Target) -> Any:
+        if type(self).warm_chain is ChainMethod.warm_chain:
+            return state
+        return map_chains(self, _warm_chain, (state,), target)
+
+    def advance(self, state: Any, target: Target, num_steps: int) -> tuple[Any, Draws]:
+        return map_chains(self, partial_of(_advance_chain, num_steps), (state,), target)
+
+    def stream(
+        self, state: Any, target: Target, num_steps: int, num_chunks: int
+    ) -> Generator[tuple[Any, Draws], None, None]:
+        if resolve(self.chain_method, self.num_chains) != "threads":
+            yield from super().stream(state, target, num_steps, num_chunks)
+            return
+        program = _single(partial_of(_advance_chain, num_steps))
+        states = _split(state, self.num_chains)
+        if program._cache_size() == 0:
+            program.lower(self, target, states[0]).compile()
+
+        def step(one: Any) -> Any:
+            return jax.block_until_ready(program(self, target, one))
+
+        with contextlib.closing(run_ahead(step, states, num_chunks, _most_at_once(target))) as chunks:
+            for parts in chunks:
+                yield _stack(parts)
+
+
+@cache
+def partial_of(function: Any, num_steps: int) -> Any:
+    """The same partial object for the same arguments, so that compiled programs are found again."""
+    return partial(function, num_steps=num_steps)
+
+
+def _init_chain(method: ChainMethod, target: Target, key: Array, position: Values) -> Any:
+    return method.init_chain(key, target, target.ravel(position))
+
+
+def _warm_chain(method: ChainMethod, target: Target, state: Any) -> Any:
+    return method.warm_chain(state, target)
+
+
+def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps: int) -> tuple[Any, Draws]:
+    def step(state: Any, _: None) -> tuple[Any, tuple[Array, dict[str, Array]]]:
+        state, position, stats = method.step_chain(state, target)
+        return state, (position, stats)
+
+    state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
+    final = method.drawn_from(state, target)
+
+    def constrain(position: Array) -> Values:
+        return final.constrain(final.unravel(position))
+
+    together = None if _factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
+    return state, Draws(jax.lax.map(constrain, positions, batch_size=together), stats, positions)
+
+
+def resolve(chain_method: str, num_chains: int) -> str:
+    """The way chains are mapped here, for ``"auto"`` and for an explicit choice.
+
+    Raises:
+        MethodError: ``"sharded"`` where the devices do not divide the chains.
+    """
+    devices = jax.local_device_count()
+    if chain_method == "sharded" and num_chains % devices:
+        raise MethodError(
+            f"chain_method='sharded' needs num_chains to be a multiple of the {devices} devices, got {num_chains}"
+        )
+    if chain_method != "auto":
+        return chain_method
+    if jax.default_backend() == "cpu":
+        return "threads"
+    return "sharded" if devices > 1 and num_chains % devices == 0 else "vectorized"
+
+
+def runs_single_kernels(chain_method: str) -> bool:
+    """Whether the program of one chain is compiled alone for a CPU, with the options of `single_kernel`."""
+    return is_available() and resolve(chain_method, jax.local_device_count()) == "threads"
+
+
+def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
+    """``function(method, target, *arguments of one chain)`` for every chain; results have a leading chain axis."""
+    how = resolve(method.chain_method, method.num_chains)
+    if how == "threads":
+        return _in_threads(method, function, stacked, target)
+    program = _vectorized(function) if how == "vectorized" else _sharded(function, jax.local_device_count())
+    return program(method, target, *stacked)
+
+
+@cache
+def _single(function: Any) -> Any:
+    options: dict[str, Any] = dict(COMPILER_OPTIONS) if is_available() else {}
+    return jax.jit(function, static_argnums=0, compiler_options={**options, **safe_options()} or None)
+
+
+@cache
+def _vectorized(function: Any) -> Any:
+    def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        return jax.vmap(lambda *one: function(method, target, *one))(*stacked)
+
+    return safe_jit(run, static_argnums=0)
+
+
+@cache
+def _sharded(function: Any, num_devices: int) -> Any:
+    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), ("chain",))
+    spec = PartitionSpec("chain")
+
+    def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        def local(target: Target, *part: Any) -> Any:
+            return jax.vmap(lambda *one: function(method, target, *one))(*part)
+
+        specs = (PartitionSpec(), *[spec] * len(stacked))
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=spec, check_vma=False)(target, *stacked)
+
+    compiled = safe_jit(run, static_argnums=0)
+
+    def place(method: ChainMethod, target: Target, *stacked: Any) -> Any:
+        return compiled(method, target, *jax.device_put(stacked, NamedSharding(mesh, spec)))
+
+    return place
+
+
+def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
+    program = _single(function)
+    chains = _split(stacked, method.num_chains)
+
+    def one(chain: int) -> Any:
+        return jax.block_until_ready(program(method, target, *chains[chain]))
+
+    first = [one(0)] if program._cache_size() == 0 else []  # compile once, not in every thread
+    rest = range(len(first), method.num_chains)
+    with ThreadPoolExecutor(max_workers=max(1, min(len(rest), _most_at_once(target)))) as pool:
+        return _stack([*first, *pool.map(one, rest)])
+
+
+def _split(stacked: Any, num_chains: int) -> list[Any]:
+    host = jax.tree.map(np.asarray, stacked)
+    return [jax.tree.map(lambda leaf: leaf[chain], host) for chain in range(num_chains)]  # noqa: B023
+
+
+def _stack(parts: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+
+_BATCHED: dict[object, bool] = {}
+
+
+def _most_at_once(target: Target) -> int:
+    """How many chains may run at once.
+
+    XLA's CPU backend runs a batch of factorisations on its pool of workers and waits for it *on* one of them: as many
+    programs at once as there are workers can wait for each other forever. Then one worker is kept free.
+    """
+    cores = os.cpu_count() or 1
+    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(target))
+    case = (jax.tree.structure(target), shapes)
+    if case not in _BATCHED:
+        _BATCHED[case] = factorises_batches(target)
+    if not _BATCHED[case]:
+        return cores
+    workers = int(os.environ.get("PJRT_NPROC", cores))
+    if workers - 1 < cores:
+        warnings.warn(
+            f"the model factorises batches of matrices, which can stall XLA's pool of {workers} workers, so only "
+            f"{max(1, workers - 1)} chain(s) run at once; set PJRT_NPROC=16 in the environment before Python starts "
+            "(the command line does), or use chain_method='vectorized'",
+            stacklevel=2,
+        )
+    return max(1, min(cores, workers - 1))
+
+
+def factorises_batches(target: Target) -> bool:
+    """Whether the gradient of the log density factorises, or solves with, a batch of matrices."""
+    return _factorises(jax.grad(lambda flat: target.log_density(target.unravel(flat))), target.size, batches=True)
+
+
+def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
+    point = jax.ShapeDtypeStruct((size,), jax.numpy.zeros(()).dtype)
+    program = jax.make_jaxpr(function)(point)
+    return any(
+        equation.primitive.name in _FACTORISATIONS
+        and (not batches or any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars))
+        for equation in equations(program.jaxpr)
+    )
+
+
+_FACTORISATIONS = frozenset(
+    ("cholesky", "cholesky_update", "eig", "eigh", "geqrf", "householder_product")
+    + ("lu", "lu_solve", "qr", "schur", "svd", "triangular_solve")
+)

@@ -1,0 +1,127 @@
+"""The no-U-turn sampler, by BlackJAX or NumPyro."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from bayeskit._settings import check_choice, is_whole, require
+from bayeskit._typing import Array
+from bayeskit.errors import MethodError
+from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, resolve, runs_single_kernels
+from bayeskit.inference.method import check_accept, check_counts
+from bayeskit.target import Target
+
+BACKENDS = ("blackjax", "numpyro")
+ADAPTATIONS = {
+    "blackjax": ("auto", "diagonal", "dense", "low_rank", "window"),
+    "numpyro": ("auto", "diagonal", "dense"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NUTS(ChainMethod):
+    r"""The no-U-turn sampler (Hoffman and Gelman 2014; multinomial variant of Betancourt 2017).
+
+    Trajectories of leapfrog steps for :math:`H(z, p) = -\log\pi(z) + \tfrac12 p^\top M^{-1} p` are doubled until they
+    turn back on themselves. The warmup tunes the step size by dual averaging and the metric :math:`M^{-1}`.
+
+    Args:
+        num_chains: number of chains, from different starting points.
+        num_warmup: adaptation steps a chain; not part of the result.
+        num_draws: draws a chain.
+        target_accept: acceptance rate that the step size is tuned for, in (0, 1); raise it (0.9 to 0.99) against
+            divergences.
+        max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrogs.
+        backend: ``"blackjax"`` or ``"numpyro"``.
+        adaptation: how the metric is adapted. ``"auto"``: for BlackJAX the metric that minimises the Fisher divergence
+            (Seyboldt, Carlson and Carpenter 2026), dense in few dimensions and diagonal in many; for NumPyro a diagonal
+            one by Stan's windows. Or ``"diagonal"``, ``"dense"``, and with BlackJAX ``"low_rank"`` and ``"window"``
+            (Stan's windows).
+        chain_method: ``"auto"``, ``"threads"``, ``"vectorized"`` or ``"sharded"``; see
+            `bayeskit.inference.chains.independent`.
+
+    Raises:
+        MethodError: an impossible setting.
+
+    Example:
+        >>> import bayeskit as bk
+        >>> bk.NUTS(num_chains=2, target_accept=0.9).num_draws
+        1000
+    """
+
+    kind: ClassVar[str] = "nuts"
+
+    num_chains: int = 4
+    num_warmup: int = 1000
+    num_draws: int = 1000
+    target_accept: float = 0.8
+    max_tree_depth: int = 10
+    backend: str = "blackjax"
+    adaptation: str = "auto"
+    chain_method: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_counts(self)
+        check_choice("backend", self.backend, BACKENDS)
+        check_accept(self.target_accept)
+        depth = self.max_tree_depth
+        require(is_whole(depth) and 1 <= depth <= 20, "max_tree_depth", depth, "an integer from 1 to 20")
+        if self.adaptation not in ADAPTATIONS[self.backend]:
+            choices = ", ".join(map(repr, ADAPTATIONS[self.backend]))
+            raise MethodError(
+                f"adaptation must be one of {choices} with backend={self.backend!r}, got {self.adaptation!r}"
+            )
+        check_choice("chain_method", self.chain_method, CHAIN_METHODS)
+
+    @property
+    def library(self) -> str:
+        return self.backend
+
+    def check_target(self, target: Target) -> None:
+        super().check_target(target)
+        resolve(self.chain_method, self.num_chains)
+
+    def _blackjax(self) -> Any:
+        from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings
+
+        return NUTSSettings(
+            num_warmup=self.num_warmup,
+            target_accept=self.target_accept,
+            max_tree_depth=self.max_tree_depth,
+            adaptation=self.adaptation,
+            single_kernel=runs_single_kernels(self.chain_method),
+        )
+
+    def _numpyro(self) -> dict[str, Any]:
+        return {
+            "num_warmup": self.num_warmup,
+            "target_accept_prob": self.target_accept,
+            "max_tree_depth": self.max_tree_depth,
+            "dense_mass": self.adaptation == "dense",
+        }
+
+    def init_chain(self, key: Array, target: Target, position: Array) -> Any:
+        if self.backend == "numpyro":
+            from bayeskit.inference.mcmc import numpyro_kernels
+
+            return numpyro_kernels.init_chain("NUTS", self._numpyro(), key, target, position)
+        from bayeskit.inference.mcmc import blackjax_nuts
+
+        return blackjax_nuts.init_chain(self._blackjax(), key, _flat(target), position)
+
+    def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
+        if self.backend == "numpyro":
+            from bayeskit.inference.mcmc import numpyro_kernels
+
+            return numpyro_kernels.step_chain("NUTS", self._numpyro(), state, target)
+        from bayeskit.inference.mcmc import blackjax_nuts
+
+        state, stats = blackjax_nuts.step_chain(self._blackjax(), state, _flat(target))
+        return state, state.position.position, stats
+
+
+def _flat(target: Target) -> Any:
+    return lambda position: jnp.asarray(target.log_density(target.unravel(position)))

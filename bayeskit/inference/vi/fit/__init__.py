@@ -1,0 +1,1 @@
+"""`VI`: the optimisation of a guide, when it stops, natural gradients."""

@@ -1,0 +1,1 @@
+"""Programs made from programs: marginal, normalised, and numbers that stay unbiased."""
