@@ -35,13 +35,13 @@ class Settings:
 
     @classmethod
     def kinds(cls: type[S]) -> dict[str, type[S]]:
-        """The classes of this room by their kind, in the order in which they were defined."""
+        """The classes of this room by their kind, in alphabetical order."""
         found: dict[str, type[S]] = {}
         for below in cls.__subclasses__():
             if "kind" in vars(below):
                 found[below.kind] = below
             found |= below.kinds()
-        return found
+        return dict(sorted(found.items()))
 
     def settings(self) -> dict[str, object]:
         """The settings by name, as plain data (what JSON can hold)."""

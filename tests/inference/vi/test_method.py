@@ -170,7 +170,7 @@ def test_impossible_settings_are_named(settings, match):
         (lambda: bk.objectives.Renyi(1.0, 2), "alpha"),
         (lambda: bk.objectives.TemperedELBO(0.0), "temperature"),
         (lambda: bk.objectives.WakeGuide(1), "num_particles"),
-        (lambda: bk.VI.from_settings({"guide": "full rank"}), "guide must be one of 'mean_field'"),
+        (lambda: bk.VI.from_settings({"guide": "full rank"}), "guide must be one of 'block'"),
         (lambda: bk.VI.from_settings({"objective": {"kind": "evidence"}}), "objective must be one of"),
     ],
 )
