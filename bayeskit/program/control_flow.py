@@ -75,6 +75,7 @@ def scan(
     shapes = jax.eval_shape(lambda: body(carry, jax.tree.map(lambda a: a[0], _inputs(level, path, length, xs)))[0])
     # a weakly typed 0.0 may be carried; keys have no astype
     carry = jax.tree.map(lambda a, s: a if a.dtype == s.dtype else a.astype(s.dtype), carry, shapes)
+    level.leave_blanks(_stacked(choices, length))
     carry, (ys, values, log_probs, records) = jax.lax.scan(body, carry, _inputs(level, path, length, xs))
     _take_over(level, values, log_probs, records, _stacked(choices, length))
     return carry, ys
@@ -106,6 +107,7 @@ def _replicate(num: int, f: Callable[..., T], *args: Any) -> tuple[T, Level, tup
 
     def one(index: Array, overrides: dict[str, Override]) -> tuple[T, dict[str, Record]]:
         inside = level.child(path, is_draw=False, key=jax.random.fold_in(key, index), overrides=overrides)
+        inside.lane = index if level.lane is None else index + 0 * level.lane
         with at(inside):
             result = f(*args)
         choices.update(inside.choices)
@@ -179,11 +181,8 @@ def _set_baselines(level: Level, below: tuple[str, ...], baselines: Array) -> No
     """Leave-one-out baselines for the choices of each particle, where their estimator takes one."""
     baselines = jax.lax.stop_gradient(jnp.where(jnp.isfinite(baselines), baselines, 0.0))
     for address in below:
-        record = level.records[address]
-        if "leave_one_out" in record:
-            shape = record["leave_one_out"].shape
-            fitted = jnp.broadcast_to(baselines.reshape(-1, *[1] * (len(shape) - 1)), shape)
-            level.records[address] = {**record, "leave_one_out": fitted}
+        record, estimator = level.records[address], level.choices[address].estimator
+        level.records[address] = record._replace(own=estimator.with_others(record.own, baselines))
 
 
 def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *operands: Any) -> T:
@@ -227,13 +226,15 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
         name = sorted(n for n in shared if brings[0][0][n].shape != brings[1][0][n].shape)[0]
         raise ModelError(f"site {name!r} has different shapes in the branches of bayeskit.cond; name them differently")
 
+    level.leave_blanks(choices)
+
     def padded(run: Callable[[], tuple[Any, ...]], other: Any) -> Callable[[], tuple[Any, ...]]:
         def filled() -> tuple[Any, ...]:
             result, values, log_density, records = run()
             absent = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (other[0], other[2]))
             # a branch within a branch has its own mark, which zeros turn to false where this one is not taken
-            marked = {a: {"taken": jnp.asarray(True), **r} for a, r in records.items()}
-            missing = {a: {"taken": jnp.asarray(False), **r} for a, r in absent[1].items()}
+            marked = {address: _taken(record, True) for address, record in records.items()}
+            missing = {address: _taken(record, False) for address, record in absent[1].items()}
             return result, {**absent[0], **values}, log_density, {**marked, **missing}
 
         return filled
@@ -243,6 +244,10 @@ def cond(pred: Any, true_fun: Callable[..., T], false_fun: Callable[..., T], *op
     )
     _take_over(level, values, {path: log_density}, records, choices)
     return result
+
+
+def _taken(record: Record, taken: bool) -> Record:
+    return record._replace(taken=jnp.asarray(taken)) if record.taken is None else record
 
 
 def _inputs(level: Level, path: str, length: int, xs: Any) -> tuple[Array, Any, dict[str, Override]]:

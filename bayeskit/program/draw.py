@@ -15,11 +15,12 @@ from bayeskit._keys import as_key
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program.density import site_log_prob
-from bayeskit.program.execution import Choice, Estimator, Level, at, current_level, is_executing
+from bayeskit.program.execution import Choice, Estimator, Level, Record, at, current_level, is_executing
 from bayeskit.program.isolation import shut_off
 from bayeskit.program.runnable import Runnable, WeightedProgram, at_a_level, name_of_program
 from bayeskit.program.supports import finite_support
 from bayeskit.program.weights import LogWeight
+from bayeskit.xla.marks import mark
 
 
 def draw(program: Runnable, *, key: Array | int | np.integer | None = None) -> tuple[Values, LogWeight | Array]:
@@ -134,10 +135,14 @@ def choose(
     key, extra = jax.random.split(level.key_of(address))
     value = estimator.sample(key, distribution)
     override = level.overrides.get(address)
+    if level.is_traced:
+        value = mark(value, f"path {name}" if estimator.passes_values else "drawn")
+        if override is None and not estimator.passes_values:
+            override = level.blank(address, value.shape, value.dtype)
     if override is not None:
         given = override.value.astype(value.dtype)
         value = given if override.mask is None else jnp.where(override.mask, given, value)
-    level.records[address] = estimator.record(extra, distribution, value)
+    level.records[address] = Record(estimator.record(extra, distribution, value))
     level.choices[address] = Choice(
         name, estimator, value.shape, value.dtype, support=finite_support(distribution, estimator)
     )
@@ -151,9 +156,8 @@ class _Plain(Estimator):
     def sample(self, key: Array, distribution: Distribution) -> Array:
         return jnp.asarray(distribution.sample(key))
 
-    def record(self, key: Array, distribution: Distribution, value: Array) -> dict[str, Array]:
+    def record(self, key: Array, distribution: Distribution, value: Array) -> None:
         del key, distribution, value
-        return {}
 
 
 def _plain(distribution: Distribution) -> Estimator:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 from numpyro.distributions import Distribution
@@ -27,15 +28,26 @@ from numpyro.distributions import Distribution
 from bayeskit._settings import Settings
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
+from bayeskit.xla.marks import mark
 
-Record = dict[str, Any]
+
+class Record(NamedTuple):
+    """What a choice leaves behind.
+
+    Attributes:
+        own: what its estimator wants to know of it; a `NamedTuple` of the estimator's, or `None`.
+        taken: inside a branch, whether that was taken; `None` elsewhere.
+    """
+
+    own: Any
+    taken: Array | None = None
 
 
 class Estimator(Settings, ABC):
     """How the gradient of an expectation passes a random choice; a frozen dataclass of settings.
 
-    The `record` of a choice is what the surrogate of the whole expectation needs to know of it (see
-    `bayeskit.inference.vi.expectation`).
+    The `record` of a choice is what the surrogate of the whole expectation needs to know of it; what is done with it is
+    said by the same class (see `bayeskit.inference.vi.estimators.estimator`).
 
     Attributes:
         passes_values: whether gradients pass the values of its choices.
@@ -60,9 +72,23 @@ class Estimator(Settings, ABC):
     def sample(self, key: Array, distribution: Distribution) -> Array:
         """A value; differentiable only where the estimator is pathwise."""
 
+    def controls(self, record: Any) -> Any:
+        """What the control variate of a choice is made of, out of its record; a pytree, empty where there is none."""
+        del record
+
     @abstractmethod
-    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
-        """Arrays that the surrogate needs."""
+    def record(self, key: Array, distribution: Distribution, value: Array) -> Any:
+        """What the surrogate needs, a pytree of arrays."""
+
+    def with_others(self, record: Any, others: Array) -> Any:
+        """The record of a choice in every particle of an average, where `others` is that of the other particles.
+
+        Args:
+            record: with a leading axis of particles.
+            others: a baseline for each particle, shape `(particle,)`.
+        """
+        del others
+        return record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +137,8 @@ class Level:
         log_probs: of those, scaled, by address; of the sites in a branch their sum.
         is_draw: whether it is (part of) a draw.
         is_scored: whether it is within `log_density`.
+        is_traced: whether choices leave marks, by which they are found in the program as JAX has traced it.
+        lane: of the replications around it, a number that differs between them; for marks.
     """
 
     def __init__(
@@ -123,7 +151,8 @@ class Level:
         is_draw: bool,
     ):
         self.key, self.path, self.overrides, self.choose, self.is_draw = key, path, dict(overrides), choose, is_draw
-        self.is_scored = False
+        self.is_scored = self.is_traced = False
+        self.lane: Array | None = None
         self.state = get_opaque_trace_state(convention="nnx")
         self.records: dict[str, Record] = {}
         self.choices: dict[str, Choice] = {}
@@ -142,7 +171,7 @@ class Level:
         """A level below, whose key is this one's unless a loop gives it another."""
         below = self.overrides_below(path) if overrides is None else overrides
         level = Level(self.key if key is None else key, path, below, self.choose, is_draw=is_draw)
-        level.is_scored = self.is_scored
+        level.is_scored, level.is_traced, level.lane = self.is_scored, self.is_traced, self.lane
         if key is None:
             level._hashes = self._hashes
         return level
@@ -150,6 +179,20 @@ class Level:
     def overrides_below(self, path: str) -> dict[str, Override]:
         """The overrides of a level below."""
         return {address: o for address, o in self.overrides.items() if address.startswith(path)}
+
+    def blank(self, address: str, shape: tuple[int, ...], dtype: Any) -> Override:
+        """An override that changes nothing, to be found in the traced program and made an argument of it."""
+        # in a replication it must be an array for each lane, so it is made from what differs between these
+        zero = jnp.zeros((), int) if self.lane is None else self.lane * 0
+        mask = mark(jnp.broadcast_to(zero != 0, shape), f"mask {address}")
+        return Override(mask, mark(jnp.broadcast_to(zero, shape).astype(dtype), f"value {address}"))
+
+    def leave_blanks(self, choices: Mapping[str, Choice]) -> None:
+        """Blanks for choices inside a loop or branch, which must come in from here."""
+        if self.is_traced:
+            for address, choice in choices.items():
+                if not choice.estimator.passes_values and address not in self.overrides:
+                    self.overrides[address] = self.blank(address, (*choice.stack, *choice.shape), choice.dtype)
 
     def key_of(self, address: str) -> Array:
         """The key of a choice.

@@ -18,7 +18,7 @@ The numbers are the same as without it up to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -26,7 +26,9 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
-__all__ = ["COMPILER_OPTIONS", "equations", "has_single_kernel", "is_available", "single_kernel"]
+from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
+
+__all__ = ["COMPILER_OPTIONS", "has_single_kernel", "is_available", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
@@ -39,23 +41,23 @@ MAX_MATMUL = 2**15
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
-_ELEMENTWISE = """
-abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type cbrt ceil clamp
-convert_element_type copy copy_p cos cosh cumlogsumexp cummax cummin cumprod cumsum digamma div eq erf erf_inv erfc exp
-exp2 expm1 floor ge gt igamma igammac integer_pow is_finite le le_to lgamma log log1p logistic lt lt_to max min mul ne
-neg nextafter not or polygamma pow regularized_incomplete_beta rem round rsqrt select_n shift_left
-shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor
-"""
-_SHAPES = """
-argmax argmin broadcast_in_dim concatenate dot_general dynamic_slice dynamic_update_slice gather iota pad reduce_and
-reduce_max reduce_min reduce_or reduce_prod reduce_sum reshape rev scatter scatter-add scatter-max scatter-min
-scatter-mul scatter_add scatter_max scatter_min scatter_mul slice split squeeze stack transpose unstack
-"""
-_CONTROL = """
-checkpoint closed_call cond core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit pjit platform_index
-remat remat2 scan threefry2x32 while
-"""
-_EMITTED = frozenset(f"{_ELEMENTWISE} {_SHAPES} {_CONTROL}".split())
+_NOT_EMITTED = frozenset(
+    (
+        "call",
+        "name",
+        "population_count",
+        "reduce_precision",
+        "conj",
+        "imag",
+        "real",
+        "random_gamma",
+        "random_gamma_grad",
+    )
+    + ("igamma_grad_a", "zeta", "reduce_xor", "custom_linear_solve")
+)
+_EMITTED = (
+    ELEMENTWISE | STRUCTURE | CUMULATIVE | REDUCTIONS | CONTROL | {"bitcast_convert_type", "dot_general"}
+) - _NOT_EMITTED
 
 
 @cache
@@ -118,15 +120,3 @@ def _is_small_product(equation: core.JaxprEqn) -> bool:
     shared = math.prod(left.shape[axis] for axis in (*contracted, *batch))
     left_free, right_free = math.prod(left.shape) // max(shared, 1), math.prod(right.shape) // max(shared, 1)
     return min(left_free, right_free) <= 1 or shared * left_free * right_free <= MAX_MATMUL
-
-
-def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """All equations of a program, those of the programs inside it included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for parameter in equation.params.values():
-            for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
-                if isinstance(inner, core.ClosedJaxpr):
-                    yield from equations(inner.jaxpr)
-                elif isinstance(inner, core.Jaxpr):
-                    yield from equations(inner)

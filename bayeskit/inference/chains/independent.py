@@ -30,7 +30,8 @@ from bayeskit.errors import MethodError
 from bayeskit.inference.chains.threads import run_ahead
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
-from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, equations, is_available
+from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, is_available
+from bayeskit.xla.jaxprs import FACTORISATIONS, equations
 from bayeskit.xla.miscompilation import safe_jit, safe_options
 
 CONSTRAINED_AT_ONCE = 32
@@ -247,13 +248,7 @@ def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = 
     point = jax.ShapeDtypeStruct((size,), jax.numpy.zeros(()).dtype)
     program = jax.make_jaxpr(function)(point)
     return any(
-        equation.primitive.name in _FACTORISATIONS
+        equation.primitive.name in FACTORISATIONS
         and (not batches or any(len(getattr(v.aval, "shape", ())) > 2 for v in equation.invars))
         for equation in equations(program.jaxpr)
     )
-
-
-_FACTORISATIONS = frozenset(
-    ("cholesky", "cholesky_update", "eig", "eigh", "geqrf", "householder_product")
-    + ("lu", "lu_solve", "qr", "schur", "svd", "triangular_solve")
-)

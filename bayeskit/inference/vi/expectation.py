@@ -25,14 +25,11 @@ import numpy as np
 from bayeskit._keys import as_key
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
-from bayeskit.inference.vi.estimators import Enumeration, MeasureValued, default_estimator
-from bayeskit.inference.vi.estimators.custom import Custom
-from bayeskit.inference.vi.estimators.disarm import DisARM
-from bayeskit.inference.vi.estimators.phantoms import antithetic, phantoms
+from bayeskit.inference.vi.estimators import default_estimator
 from bayeskit.inference.vi.programs.unbiased import Unbiased
-from bayeskit.inference.vi.surrogate import total
-from bayeskit.inference.vi.tracing.jumps import steps
-from bayeskit.inference.vi.tracing.structure import Overrides, Structure, shape_of, trace, untraced
+from bayeskit.inference.vi.surrogate import Lane
+from bayeskit.inference.vi.tracing.decomposition import Decomposition, Overrides, shape_of, trace, untraced
+from bayeskit.inference.vi.tracing.jumps import Jumps
 from bayeskit.program.execution import Choice, Level, Override, Record, at, is_executing
 from bayeskit.program.weights import LogWeight, number_of
 from bayeskit.xla.miscompilation import warn_if_faulty
@@ -93,133 +90,117 @@ class _Estimate:
         self._f, self._key, self._max_lanes = f, key, max_lanes
 
     def total(self) -> Any:
-        result, records, choices = self._execute({})
-        self._check_steps(choices)
+        self._decomposition = self._look()
+        choices = self._decomposition.choices
+        _warn_of_jumps(self._decomposition.jumps)
         if all(choice.estimator.passes_values for choice in choices.values()):
-            return result
-        self._structure = self._look(result, records, choices)
-        self._check_lanes(records)
-        enumerated = [a for a, c in choices.items() if isinstance(c.estimator, Enumeration)]
-        return self._lanes(enumerated, {})
+            return self._decomposition.plain()
+        self._check_lanes()
+        return self._lanes([a for a in choices if self._decomposition.estimator(a).is_enumerated], {})
 
-    def _execute(self, overrides: Mapping[str, Override]) -> tuple[Any, dict[str, Record], dict[str, Choice]]:
+    def _look(self) -> Decomposition:
+        """The program is traced once, and everything is read from that."""
+        try:
+            return trace(lambda: self._execute({}, is_traced=True))
+        except jax.errors.JAXTypeError:  # Python's control flow on values, which have none while tracing
+            return untraced(self._execute)
+
+    def _execute(
+        self, overrides: Mapping[str, Override], *, is_traced: bool = False
+    ) -> tuple[Any, dict[str, Record], dict[str, Choice]]:
         level = Level(self._key, "", overrides, default_estimator, is_draw=False)
+        level.is_traced = is_traced
         with at(level):
             result = self._f()
             result = jax.tree.map(_drawn, result, is_leaf=_is_estimate)
         return jax.tree.map(_number, result, is_leaf=_is_estimate), level.records, level.choices
-
-    def _look(self, result: Any, records: dict[str, Record], choices: dict[str, Choice]) -> Structure:
-        run = lambda overrides: self._execute(overrides)[:2]  # noqa: E731
-        try:
-            return trace(run, choices)
-        except jax.errors.JAXTypeError:  # Python's control flow on values, which have none while tracing
-            return untraced(run, choices, result, records)
 
     def _lanes(self, enumerated: list[str], overrides: Overrides) -> Any:
         """The sum over all values of the enumerated choices; each has a `vmap` of its own."""
         if not enumerated:
             return self._surrogate(overrides)
         address, *rest = enumerated
-        values = _combinations(self._structure, address)
+        values = _combinations(self._decomposition, address)
         mask = jnp.ones(values.shape[1:], bool)
         lane = jax.vmap(lambda value: self._lanes(rest, {**overrides, address: Override(mask, value)}))
         return jax.tree.map(lambda number: jnp.sum(number, axis=0), lane(values))
 
     def _surrogate(self, overrides: Overrides, done: frozenset[str] = frozenset()) -> Any:
-        """The number of one lane, with the terms of its measure-valued choices, in the hands of custom estimators.
+        """The number of one lane, with the terms of its choices, in the hands of those that take the rest.
 
-        The terms of a choice before a custom one are outside of that one's hands, those of a choice after it inside.
+        The terms of a choice before one that takes the rest are outside its hands, those of a choice after it inside.
         """
-        terms = []
-        execution = self._structure.execute(overrides)
-        for address, choice in self._structure.choices.items():
-            if isinstance(choice.estimator, MeasureValued) and address not in done:
-                terms.append(phantoms(self._structure, overrides, address, execution))
-                done |= {address}
-            if isinstance(choice.estimator, DisARM) and address not in done:
-                terms.append(antithetic(self._structure, overrides, address, execution))
-                done |= {address}
-            if isinstance(choice.estimator, Custom) and address not in overrides:
-                number = self._custom(overrides, address, choice.estimator, execution.records[address], done)
+        lane, terms = Lane(self._decomposition, overrides), []
+        for address in self._decomposition.choices:
+            estimator = self._decomposition.estimator(address)
+            if address not in done and address not in overrides:
+                term = estimator.term(lane, address)
+                if term is not None:
+                    terms.append(term)
+                    done |= {address}
+            if estimator.continues and address not in overrides:
+                number = self._rest(lane, address, done)
                 break
         else:
-            number = total(self._structure, execution)
+            number = lane.total()
         return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), number, *terms)
 
-    def _custom(
-        self, overrides: Overrides, address: str, estimator: Custom, record: Record, done: frozenset[str]
-    ) -> Any:
-        """What a custom estimator makes of the rest of the program."""
-        choice = self._structure.choices[address]
-        if choice.stack or "taken" in record:
+    def _rest(self, lane: Lane, address: str, done: frozenset[str]) -> Any:
+        """What an estimator makes of the rest of the program."""
+        choice, record = self._decomposition.choices[address], lane.execution.records[address]
+        if choice.stack or record.taken is not None:
             raise ModelError(
                 f"site {choice.site!r}: a custom estimator cannot be used in bayeskit.scan, cond or replicate; use one "
                 "of the others there"
             )
 
         def continuation(value: Array) -> Any:
-            if jnp.shape(value) != choice.shape:
-                raise ModelError(
-                    f"site {choice.site!r}: its custom estimator gives the rest of the program a value of shape "
-                    f"{jnp.shape(value)}, and the choice has shape {choice.shape}"
-                )
-            given = {**overrides, address: Override(jnp.ones(choice.shape, bool), jnp.asarray(value))}
-            return self._surrogate(given, done)
+            return self._surrogate({**lane.overrides, address: Override(jnp.ones(choice.shape, bool), value)}, done)
 
-        number = estimator.function(record["key"], record["distribution"], continuation)
+        number = self._decomposition.estimator(address).rest(choice, record.own, continuation)
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(number)]
-        if jax.tree.structure(number) != self._structure.tree or shapes != self._structure.shapes:
+        if jax.tree.structure(number) != self._decomposition.tree or shapes != self._decomposition.shapes:
             raise ModelError(
                 f"site {choice.site!r}: its custom estimator returns numbers of the shapes {shapes}, and the function "
-                f"whose expectation is taken returns {self._structure.shapes}"
+                f"whose expectation is taken returns {self._decomposition.shapes}"
             )
         return number
 
-    def _check_steps(self, choices: Mapping[str, Choice]) -> None:
-        """Warn of pathwise choices whose gradient misses a jump."""
-        if not any(choice.estimator.passes_values for choice in choices.values()):
-            return
-        shapes = [jax.ShapeDtypeStruct(shape_of(c), c.dtype) for c in choices.values()]
-
-        def run(*values: Array) -> Any:  # every value is given: how a choice is drawn is its estimator's business
-            pairs = zip(choices, values, strict=True)
-            return self._execute({a: Override(None, value) for a, value in pairs})[0]
-
-        traced = jax.make_jaxpr(run)(*shapes)
-        found = steps(traced, [c.site if c.estimator.passes_values else None for c in choices.values()])
-        if found:
-            names = ", ".join(map(repr, sorted(found)))
-            warnings.warn(
-                f"the value of {names} reaches the result through a step (a comparison, a rounding, an argmax), of "
-                "which a pathwise gradient sees nothing: it is biased. Use bayeskit.estimators.Score() there",
-                stacklevel=4,
-            )
-
-    def _check_lanes(self, records: Mapping[str, Record]) -> None:
+    def _check_lanes(self) -> None:
         """Refuse more executions than are allowed."""
-        structure, counts, number = self._structure, {}, 1
-        for address, choice in structure.choices.items():
-            if isinstance(choice.estimator, Enumeration):
-                counts[address] = structure.lanes(address)
-                number *= counts[address]
-        more = 1
-        for address, choice in structure.choices.items():
-            if isinstance(choice.estimator, MeasureValued):
-                record = records[address]
-                finite = len(choice.support or ()) - 1  # the value that is drawn is executed anyway
-                values = record["plus"].shape[len(choice.stack)] * 2 if "plus" in record else finite
-                counts[address] = values * structure.mixed(address)
-                more += counts[address]
+        counts: dict[str, int] = {}
+        number, more = 1, 1
+        estimators = {address: self._decomposition.estimator(address) for address in self._decomposition.choices}
+        for address, estimator in sorted(estimators.items(), key=lambda pair: not pair[1].is_enumerated):
+            asked = estimator.executions(self._decomposition, address)
+            if estimator.is_enumerated:
+                number *= asked
+            else:
+                more += asked
+            if estimator.needs_support:
+                counts[address] = asked
         if number * more > self._max_lanes:
-            sites = ", ".join(
-                f"{structure.choices[a].site!r} ({_describe(structure.choices[a])}, {n})" for a, n in counts.items()
-            )
+            sites = ", ".join(f"{_describe(self._decomposition.choices[a])}, {n})" for a, n in counts.items())
             raise ModelError(
                 f"enumeration and measure-valued gradients would execute the program {number * more} times, more than "
                 f"max_lanes={self._max_lanes}: {sites}; use bayeskit.estimators.Score() for some of them, or "
                 "raise max_lanes"
             )
+
+
+def _warn_of_jumps(found: Jumps) -> None:
+    """Warn of pathwise choices whose gradient misses a jump."""
+    if not found.sites:
+        return
+    names = ", ".join(map(repr, sorted(found.sites)))
+    what = "a step (a comparison, a rounding, an argmax)"
+    if found.unknown:
+        what += f", or an operation that may be one ({', '.join(sorted(found.unknown))})"
+    warnings.warn(
+        f"the value of {names} reaches the result through {what}, of which a pathwise gradient sees nothing: it is "
+        "biased. Use bayeskit.estimators.Score() there",
+        stacklevel=5,
+    )
 
 
 def _is_estimate(leaf: Any) -> bool:
@@ -238,16 +219,16 @@ def _number(leaf: Any) -> Array:
 
 
 def _describe(choice: Choice) -> str:
-    kind = "enumerated" if isinstance(choice.estimator, Enumeration) else "measure-valued"
-    return f"{kind}, shape {(*choice.stack, *choice.shape)}"
+    kind = "measure-valued" if choice.estimator.kind == "measure_valued" else "enumerated"
+    return f"{choice.site!r} ({kind}, shape {shape_of(choice)}"
 
 
-def _combinations(structure: Structure, address: str) -> Array:
+def _combinations(decomposition: Decomposition, address: str) -> Array:
     """All values of a choice, shape `(combinations, *stack, *shape)`, alike along the axes that nothing mixes."""
-    choice = structure.choices[address]
-    shape, parallel = shape_of(choice), structure.parallel(address)
+    choice = decomposition.choices[address]
+    shape, parallel = shape_of(choice), decomposition.parallel(address)
     support = np.asarray(choice.support)
-    size = structure.mixed(address)
+    size = decomposition.mixed(address)
     index = np.indices((support.size,) * size).reshape(size, -1).T
     mixed = [1 if axis in parallel else length for axis, length in enumerate(shape)]
     return jnp.asarray(np.broadcast_to(support[index].reshape(-1, *mixed), (len(index), *shape)), choice.dtype)

@@ -4,6 +4,7 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
@@ -69,6 +70,21 @@ def odds_guide(m):
     )
 
 
+def ranked(m):
+    """The partner of the smaller of two numbers: it jumps where they meet, though it is a real number."""
+    _, partners = jax.lax.sort((jnp.stack([normal(m), 0.0]), jnp.array([1.0, 2.0])), num_keys=1)
+    return partners[0]
+
+
+def doublings(m):
+    """How often a number must be doubled to exceed a bound: a loop whose length it decides."""
+    counted = jax.lax.while_loop(lambda c: c[1] < 10.0, lambda c: (c[0] + 1.0, 2.0 * c[1]), (0.0, jnp.exp(normal(m))))
+    return counted[0]
+
+
+STEPS |= {"partner in a sort": ranked, "length of a loop": doublings}
+
+
 SMOOTH = {
     "score": lambda m: jnp.where(normal(m, bk.estimators.Score()) > 0, 1.0, 0.0),
     "relu": lambda m: jax.nn.relu(normal(m)),
@@ -110,3 +126,21 @@ def test_an_expectation_inside_another_raises():
     inner = bk.expectation(normal)
     with pytest.raises(bk.errors.ModelError, match="inside the function of another"):
         bk.expectation(lambda m: jnp.log(inner(0, m) ** 2))(1, 0.3)
+
+
+def test_a_loop_with_a_counter_is_let_pass():
+    def halved(m):
+        return jax.lax.fori_loop(0, jnp.asarray(3), lambda _, x: 0.5 * x, normal(m))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bk.expectation(halved)(jax.random.key(0), 0.3)  # a `while`, which has no derivative in reverse
+
+
+def test_an_operation_that_is_not_known_counts_as_a_step():
+    def called_back(m):
+        u = normal(m)
+        return jax.pure_callback(np.tanh, jax.ShapeDtypeStruct((), u.dtype), u)
+
+    with pytest.warns(UserWarning, match=r"value of 'u' .*an operation that may be one \(pure_callback\)"):
+        bk.expectation(called_back)(jax.random.key(0), 0.3)

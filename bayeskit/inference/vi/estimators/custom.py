@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array
-from bayeskit.program.execution import Estimator, Record
+from bayeskit.errors import ModelError
+from bayeskit.inference.vi.estimator import GradientEstimator
+from bayeskit.program.execution import Choice
 
 __all__ = ["Custom", "Surrogate"]
 
 Surrogate = Callable[[Array, Distribution, Callable[[Array], Any]], Any]
 
 
+class CustomRecord(NamedTuple):
+    """`key`: raw, for the function; `distribution` of the choice."""
+
+    key: Array
+    distribution: Distribution
+
+
 @dataclass(frozen=True)
-class Custom(Estimator):
+class Custom(GradientEstimator):
     r"""An estimator of your own.
 
     Args:
@@ -47,6 +56,7 @@ class Custom(Estimator):
     """
 
     kind: ClassVar[str] = "custom"
+    continues: ClassVar[bool] = True
 
     function: Surrogate
 
@@ -56,7 +66,23 @@ class Custom(Estimator):
     def sample(self, key: Array, distribution: Distribution) -> Array:
         return jax.lax.stop_gradient(distribution.sample(key))
 
-    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
+    def record(self, key: Array, distribution: Distribution, value: Array) -> CustomRecord:
         del value
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        return {"key": raw, "distribution": distribution}
+        return CustomRecord(raw, distribution)
+
+    def law(self, record: CustomRecord, *, is_own: bool) -> list[Array]:
+        del is_own
+        leaves = map(jnp.asarray, jax.tree.leaves(record.distribution))
+        return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    def rest(self, choice: Choice, record: CustomRecord, continuation: Callable[[Array], Any]) -> Any:
+        def checked(value: Array) -> Any:
+            if jnp.shape(value) != choice.shape:
+                raise ModelError(
+                    f"site {choice.site!r}: its custom estimator gives the rest of the program a value of shape "
+                    f"{jnp.shape(value)}, and the choice has shape {choice.shape}"
+                )
+            return continuation(jnp.asarray(value))
+
+        return self.function(record.key, record.distribution, checked)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array
+from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.estimators.validity import check_enumerable
-from bayeskit.program.execution import Estimator, Record
+from bayeskit.inference.vi.tracing.decomposition import Decomposition
 from bayeskit.program.supports import elements
 
 __all__ = ["Enumeration"]
 
 
+class EnumeratedRecord(NamedTuple):
+    """`log_q`: the log probability of each element."""
+
+    log_q: Array
+
+
 @dataclass(frozen=True)
-class Enumeration(Estimator):
+class Enumeration(GradientEstimator):
     r"""Exact summation over a finite support: no variance from this choice.
 
     The program runs once for every combination of the values of the enumerated choices.
@@ -27,6 +34,7 @@ class Enumeration(Estimator):
     takes_discrete: ClassVar[bool] = True
 
     needs_support: ClassVar[bool] = True
+    is_enumerated: ClassVar[bool] = True
 
     def check(self, site: str, distribution: Distribution) -> None:
         check_enumerable(site, distribution, "enumeration")
@@ -34,6 +42,9 @@ class Enumeration(Estimator):
     def sample(self, key: Array, distribution: Distribution) -> Array:
         return jax.lax.stop_gradient(distribution.sample(key))
 
-    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
+    def record(self, key: Array, distribution: Distribution, value: Array) -> EnumeratedRecord:
         del key
-        return {"log_q": elements(distribution).log_prob(value)}
+        return EnumeratedRecord(elements(distribution).log_prob(value))
+
+    def executions(self, decomposition: Decomposition, address: str) -> int:
+        return decomposition.lanes(address)

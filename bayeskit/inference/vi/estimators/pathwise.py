@@ -11,15 +11,15 @@ from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
+from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.estimators.implicit import implicit
 from bayeskit.inference.vi.estimators.validity import as_mixture, is_reparameterised, name_of
-from bayeskit.program.execution import Estimator, Record
 
 __all__ = ["Pathwise"]
 
 
 @dataclass(frozen=True)
-class Pathwise(Estimator):
+class Pathwise(GradientEstimator):
     r"""Pathwise gradients, by (implicit) reparameterisation.
 
     Low variance; needs a distribution whose values are a differentiable function of its parameters (normal, gamma,
@@ -45,6 +45,5 @@ class Pathwise(Estimator):
             return jnp.asarray(distribution.rsample(key))
         return implicit(jax.lax.stop_gradient(mixture.sample(key)), mixture)
 
-    def record(self, key: Array, distribution: Distribution, value: Array) -> Record:
+    def record(self, key: Array, distribution: Distribution, value: Array) -> None:
         del key, distribution, value
-        return {}

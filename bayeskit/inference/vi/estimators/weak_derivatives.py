@@ -8,7 +8,7 @@ difference has little variance.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +17,31 @@ from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array, ArrayLike
 
-__all__ = ["find_weak_derivative"]
-
-Pairs = dict[str, Array]
-"""`parameters`, `constants`: shape `(parameters, *batch)`; `plus`, `minus`: values in place of each element, likewise.
-`log_q`: for parameters without a weak derivative, which take the score instead."""
-
-WeakDerivative = Callable[[Array, Any, Array], Pairs]
+__all__ = ["WeakDerivative", "find_weak_derivative"]
 
 
-def find_weak_derivative(distribution: Distribution) -> WeakDerivative | None:
+class WeakDerivative(NamedTuple):
+    r"""The two halves, for every parameter.
+
+    Attributes:
+        parameters: shape `(parameters, *batch)`, as are the next three.
+        constants: $c_\theta$.
+        plus: values in place of each element.
+        minus: likewise.
+        log_q: for parameters without a weak derivative, which take the score instead.
+    """
+
+    parameters: Array
+    constants: Array
+    plus: Array
+    minus: Array
+    log_q: Array | None = None
+
+
+Rule = Callable[[Array, Any, Array], WeakDerivative]
+
+
+def find_weak_derivative(distribution: Distribution) -> Rule | None:
     """The weak derivative of a distribution, expanded or not; `None` where there is none here."""
     base = distribution
     while type(base).__name__ == "ExpandedDistribution":
@@ -35,7 +50,7 @@ def find_weak_derivative(distribution: Distribution) -> WeakDerivative | None:
     if rule is None:
         return None
 
-    def expanded(key: Array, distribution: Distribution, value: Array) -> Pairs:
+    def expanded(key: Array, distribution: Distribution, value: Array) -> WeakDerivative:
         inner = distribution
         while type(inner).__name__ == "ExpandedDistribution":
             inner = inner.base_dist
@@ -44,7 +59,7 @@ def find_weak_derivative(distribution: Distribution) -> WeakDerivative | None:
     return expanded
 
 
-def _normal(key: Array, q: dist.Normal, value: Array) -> Pairs:
+def _normal(key: Array, q: dist.Normal, value: Array) -> WeakDerivative:
     r"""Mean: $c = 1 / (\sigma \sqrt{2\pi})$, $x^\pm = \mu \pm \sigma w$ with $w$ of Rayleigh's law. Scale:
     $c = 1 / \sigma$, $x^+$ of the double-sided Maxwell law, and a uniform part of it, which is normal.
     """
@@ -55,43 +70,43 @@ def _normal(key: Array, q: dist.Normal, value: Array) -> Pairs:
     length = jnp.sqrt(2.0 * jax.random.gamma(second, 1.5, value.shape, value.dtype))
     maxwell = length * jax.random.rademacher(third, value.shape, value.dtype)
     part = jax.random.uniform(fourth, value.shape, value.dtype)
-    return {
-        "parameters": jnp.stack([loc, scale]),
-        "constants": jnp.stack([1.0 / (fixed_scale * jnp.sqrt(2.0 * jnp.pi)), 1.0 / fixed_scale]),
-        "plus": jnp.stack([fixed_loc + fixed_scale * rayleigh, fixed_loc + fixed_scale * maxwell]),
-        "minus": jnp.stack([fixed_loc - fixed_scale * rayleigh, fixed_loc + fixed_scale * maxwell * part]),
-    }
+    return WeakDerivative(
+        parameters=jnp.stack([loc, scale]),
+        constants=jnp.stack([1.0 / (fixed_scale * jnp.sqrt(2.0 * jnp.pi)), 1.0 / fixed_scale]),
+        plus=jnp.stack([fixed_loc + fixed_scale * rayleigh, fixed_loc + fixed_scale * maxwell]),
+        minus=jnp.stack([fixed_loc - fixed_scale * rayleigh, fixed_loc + fixed_scale * maxwell * part]),
+    )
 
 
-def _poisson(key: Array, q: dist.Poisson, value: Array) -> Pairs:
+def _poisson(key: Array, q: dist.Poisson, value: Array) -> WeakDerivative:
     r"""$c = 1$, $x^+ = x + 1$, $x^- = x$."""
     del key
     rate = _like(jnp.asarray(value, jnp.result_type(float)), q.rate)
-    return {
-        "parameters": rate[None],
-        "constants": jnp.ones_like(rate)[None],
-        "plus": value[None] + 1,
-        "minus": value[None],
-    }
+    return WeakDerivative(
+        parameters=rate[None],
+        constants=jnp.ones_like(rate)[None],
+        plus=value[None] + 1,
+        minus=value[None],
+    )
 
 
-def _gamma(key: Array, q: dist.Gamma, value: Array) -> Pairs:
+def _gamma(key: Array, q: dist.Gamma, value: Array) -> WeakDerivative:
     r"""Rate: $c = \alpha / \beta$, $x^+ \sim \mathrm{Ga}(\alpha, \beta)$, $x^- = x^+ + \mathrm{Exp}(\beta)$. The shape
     has no weak derivative that is easily drawn from; it takes the score.
     """
     shape, rate = _like(value, q.concentration), _like(value, q.rate)
     fixed = jax.lax.stop_gradient(rate)
     more = jax.random.exponential(key, value.shape, value.dtype) / fixed
-    return {
-        "parameters": rate[None],
-        "constants": jax.lax.stop_gradient(shape / rate)[None],
-        "plus": value[None],
-        "minus": value[None] + more[None],
-        "log_q": dist.Gamma(shape, fixed).log_prob(value),
-    }
+    return WeakDerivative(
+        parameters=rate[None],
+        constants=jax.lax.stop_gradient(shape / rate)[None],
+        plus=value[None],
+        minus=value[None] + more[None],
+        log_q=dist.Gamma(shape, fixed).log_prob(value),
+    )
 
 
-_RULES: dict[type, WeakDerivative] = {dist.Normal: _normal, dist.Poisson: _poisson, dist.Gamma: _gamma}
+_RULES: dict[type, Rule] = {dist.Normal: _normal, dist.Poisson: _poisson, dist.Gamma: _gamma}
 
 
 def _like(value: Array, parameter: ArrayLike) -> Array:

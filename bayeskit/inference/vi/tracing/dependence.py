@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from jax.extend import core
+from bayeskit.xla.jaxprs import CUMULATIVE, ELEMENTWISE, REDUCTIONS, Reading, Rule, read
 
 __all__ = ["Label", "Labels", "dependence", "join"]
 
@@ -23,22 +23,6 @@ Labels = dict[int, Label]
 """By the number of the choice; choices that are missing have no influence."""
 
 K = TypeVar("K")
-Rule = Callable[[Any, list[Labels]], list[Labels]]
-
-_ARITHMETIC = """abs add add_any atan2 ceil clamp conj convert_element_type copy copy_p div exp exp2 expm1 floor imag
-integer_pow is_finite log log1p logistic max min mul neg nextafter pow real reduce_precision rem round rsqrt select_n
-sign sqrt square stop_gradient sub"""
-_COMPARISONS = """and eq ge gt le lt ne not or population_count shift_left shift_right_arithmetic shift_right_logical
-xor"""
-_SPECIAL = """acos acosh asin asinh atan atanh bessel_i0e bessel_i1e cbrt cos cosh digamma erf erf_inv erfc igamma
-igamma_grad_a igammac lgamma polygamma random_gamma random_gamma_grad regularized_incomplete_beta sin sinh tan tanh
-zeta"""
-_ELEMENTWISE = frozenset(f"{_ARITHMETIC} {_COMPARISONS} {_SPECIAL}".split())
-_REDUCTIONS = frozenset(f"reduce_{name}" for name in ("sum", "max", "min", "prod", "and", "or", "xor"))
-_REDUCTIONS |= {"argmax", "argmin"}
-_ALONG = frozenset({"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"})
-_CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
-_CALLS |= {"custom_vjp_call_jaxpr", "remat", "remat2", "checkpoint"}
 
 
 def dependence(jaxpr: Any, inputs: Sequence[Labels]) -> dict[Any, Labels]:
@@ -48,16 +32,38 @@ def dependence(jaxpr: Any, inputs: Sequence[Labels]) -> dict[Any, Labels]:
         jaxpr: a ``Jaxpr``; its constants depend on no choice.
         inputs: labels of its arguments.
     """
-    known: dict[Any, Labels] = dict(zip(jaxpr.invars, inputs, strict=True))
-    for equation in jaxpr.eqns:
-        labels = [_look(known, atom) for atom in equation.invars]
-        outs = _through(equation, labels) if any(labels) else [{} for _ in equation.outvars]
-        known.update(zip(equation.outvars, outs, strict=True))
-    return known
+    return read(jaxpr, inputs, _Dependence())
 
 
-def _look(known: Mapping[Any, Labels], atom: Any) -> Labels:
-    return {} if isinstance(atom, core.Literal) else known.get(atom, {})
+class _Dependence(Reading[Labels]):
+    @property
+    def nothing(self) -> Labels:
+        return {}
+
+    def join(self, facts: Sequence[Labels]) -> Labels:
+        return join(facts)
+
+    def decides(self, fact: Labels) -> Labels:
+        return _mixed([fact])
+
+    def step_of(self, fact: Labels) -> Labels:
+        return _moved(fact, lambda at: at - 1 if at > 0 else None)
+
+    def steps_of(self, fact: Labels) -> Labels:
+        return _moved(fact, lambda at: at + 1)
+
+    def through(self, equation: Any, facts: list[Labels]) -> list[Labels]:
+        name, number = equation.primitive.name, len(equation.outvars)
+        if name in ELEMENTWISE:
+            return [_elementwise(equation, facts)] * number
+        if name in REDUCTIONS:
+            axes = equation.params["axes"]
+            return [_moved(facts[0], lambda at: None if at in axes else at - sum(axis < at for axis in axes))] * number
+        if name in CUMULATIVE:
+            axis = equation.params["axis"]
+            return [_moved(facts[0], lambda at: None if at == axis else at)] * number
+        rule = _RULES.get(name)
+        return [_mixed(facts)] * number if rule is None else rule(equation, facts)
 
 
 def join(labels: Sequence[Mapping[K, Label]]) -> dict[K, Label]:
@@ -81,23 +87,6 @@ def _moved(labels: Labels, place: Callable[[int], int | None]) -> Labels:
         moved = {axis: place(at) for axis, at in label.items()}
         out[choice] = {axis: int(at) for axis, at in moved.items() if at is not None}
     return out
-
-
-def _through(equation: Any, labels: list[Labels]) -> list[Labels]:
-    """Labels of what an operation returns."""
-    name, number = equation.primitive.name, len(equation.outvars)
-    if name in _ELEMENTWISE:
-        return [_elementwise(equation, labels)] * number
-    if name in _REDUCTIONS:
-        axes = equation.params["axes"]
-        return [_moved(labels[0], lambda at: None if at in axes else at - sum(axis < at for axis in axes))] * number
-    if name in _ALONG:
-        axis = equation.params["axis"]
-        return [_moved(labels[0], lambda at: None if at == axis else at)] * number
-    if name in _CALLS:
-        return _call(equation, labels)
-    rule = _RULES.get(name)
-    return [_mixed(labels)] * number if rule is None else rule(equation, labels)
 
 
 def _elementwise(equation: Any, labels: list[Labels]) -> Labels:
@@ -227,39 +216,7 @@ def _as_mixed(labels: Labels) -> Labels:
     return _mixed([labels])
 
 
-def _call(equation: Any, labels: list[Labels]) -> list[Labels]:
-    inner = next((p for p in equation.params.values() if isinstance(p, core.ClosedJaxpr | core.Jaxpr)), None)
-    jaxpr = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
-    if jaxpr is None or len(jaxpr.invars) != len(labels):
-        return [_mixed(labels)] * len(equation.outvars)
-    known = dependence(jaxpr, labels)
-    return [_look(known, atom) for atom in jaxpr.outvars]
-
-
-def _branches(equation: Any, labels: list[Labels]) -> list[Labels]:
-    outs = []
-    for branch in equation.params["branches"]:
-        known = dependence(branch.jaxpr, labels[1:])
-        outs.append([_look(known, atom) for atom in branch.jaxpr.outvars])
-    return [join([*each, _mixed(labels[:1])]) for each in zip(*outs, strict=True)]
-
-
-def _loop(equation: Any, labels: list[Labels]) -> list[Labels]:
-    """A scan: what is carried is looked at again until nothing changes."""
-    jaxpr = equation.params["jaxpr"].jaxpr
-    constants, carries = equation.params["num_consts"], equation.params["num_carry"]
-    fixed, carry = labels[:constants], list(labels[constants : constants + carries])
-    each = [_moved(label, lambda at: at - 1 if at > 0 else None) for label in labels[constants + carries :]]
-    while True:
-        known = dependence(jaxpr, [*fixed, *carry, *each])
-        outs = [_look(known, atom) for atom in jaxpr.outvars]
-        after = [join([old, new]) for old, new in zip(carry, outs[:carries], strict=True)]
-        if after == carry:
-            return [*carry, *(_moved(label, lambda at: at + 1) for label in outs[carries:])]
-        carry = after
-
-
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, Rule[Labels]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
     "squeeze": _squeeze,
@@ -277,6 +234,4 @@ _RULES: dict[str, Rule] = {
     "dot_general": _dot,
     "conv_general_dilated": _convolution,
     "gather": _gather,
-    "cond": _branches,
-    "scan": _loop,
 }

@@ -1,16 +1,19 @@
 r"""Find pathwise choices that reach the result through a step, where their gradient misses a jump.
 
 For $x \sim N(\mu, 1)$ the derivative of $P(x > 0)$ is not zero, but that of `x > 0` is. A look at the program, as JAX
-has traced it, tells: a value that goes through a comparison, a rounding, a remainder or an `argmax`, and from there
-into the result, is named; in loops (`scan`) and branches too. A `while` loop is not looked into.
+has traced it, tells: a value that goes through a comparison, a rounding, a remainder or an `argmax`, that decides which
+branch is taken or how often a loop runs, and from there reaches the result, is named. An operation that is not known to
+be smooth counts as a step, and is named as well.
 
 A comparison that chooses between two terms of which one depends on the choice itself is let pass, since most of these
-join continuously (`where(x > 0, x, 0)`, and the guards inside of densities). So is one that chooses infinity, as
-densities do outside of their supports: a choice that gets there makes the expectation infinite, which is seen.
+join continuously (`where(x > 0, x, 0)`, and the guards inside densities). So is one that chooses infinity, as
+densities do outside their supports: a choice that gets there makes the expectation infinite, which is seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -18,99 +21,127 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-__all__ = ["steps"]
+from bayeskit.xla.jaxprs import (
+    COMPARISONS,
+    ELEMENTWISE,
+    LOOPS,
+    OWN_DERIVATIVE,
+    REDUCTIONS,
+    ROUNDINGS,
+    SMOOTH,
+    Reading,
+    look,
+    read,
+)
+from bayeskit.xla.marks import label_of
 
-_STEPS = frozenset({"gt", "lt", "ge", "le", "eq", "ne", "floor", "ceil", "round", "sign", "argmax", "argmin"})
-_STEPS |= {"reduce_and", "reduce_or"}
-_OWN_DERIVATIVE = frozenset({"custom_jvp_call", "custom_vjp_call"})
-_CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
-_CALLS |= {"remat", "remat2", "checkpoint"}
+__all__ = ["Jumps", "jumps"]
+
 Sites = frozenset[str]
 NONE: Sites = frozenset()
+_STEPS = COMPARISONS | ROUNDINGS | {"argmax", "argmin", "reduce_and", "reduce_or", "reduce_xor"}
 
 
 class Tags(NamedTuple):
-    """Choices that a value depends on smoothly, and through a step; whether it is a constant that is infinite, or asks
-    whether something is finite.
+    """Choices that a value depends on smoothly, and through a step; operations that are not known, on the way; whether
+    it is a constant that is infinite, or asks whether something is finite.
     """
 
     smooth: Sites = NONE
     step: Sites = NONE
+    unknown: frozenset[str] = frozenset()
     infinite: bool = False
     finite: bool = False
 
 
-def steps(program: core.ClosedJaxpr, sites: list[str | None]) -> Sites:
-    """The choices whose values (the program's arguments, in this order) reach its results through a step.
+class Jumps(NamedTuple):
+    """`sites` that reach results through a step, and `unknown` operations on the way that count as one."""
 
-    Arguments without a name are let pass.
+    sites: Sites = NONE
+    unknown: frozenset[str] = frozenset()
+
+
+def jumps(program: Any, results: Sequence[Any]) -> Jumps:
+    """The pathwise choices that reach results through a step.
+
+    Args:
+        program: a ``Jaxpr``, in which choices are marked: ``path`` and the site where it is pathwise, ``drawn`` where
+            it is not. How a value is drawn is the business of its estimator, and not looked into.
+        results: the atoms of the program that count.
     """
-    outputs = _run(program.jaxpr, [Tags(smooth=frozenset({site} if site else ())) for site in sites], loops=True)
-    return frozenset().union(*(tags.step for tags in outputs))
+    reading = _Jumps()
+    known = read(program, [Tags()] * len(program.invars), reading)
+    found = _union([look(known, atom, reading) for atom in results])
+    return Jumps(found.step, found.unknown if found.step else NONE)
 
 
-def _run(jaxpr: Any, arguments: list[Tags], *, loops: bool) -> list[Tags]:
-    """`loops`: look into scans; not in functions with a derivative of their own, whose loops are numerics."""
-    known: dict[Any, Tags] = dict(zip(jaxpr.invars, arguments, strict=True))
+@dataclass(frozen=True)
+class _Jumps(Reading[Tags]):
+    """`loops`: look into loops; not in functions with a derivative of their own, whose loops are numerics."""
 
-    def look(atom: Any) -> Tags:
-        if isinstance(atom, core.Literal):
-            return Tags(infinite=bool(np.isinf(np.asarray(atom.val, float)).all()))
-        return known.get(atom, Tags())
+    loops: bool = True
+    has_sources = True
 
-    for equation in jaxpr.eqns:
-        tags = [look(atom) for atom in equation.invars]
-        for variable, out in zip(equation.outvars, _through(equation, tags, loops=loops), strict=True):
-            known[variable] = out
-    return [look(atom) for atom in jaxpr.outvars]
+    @property
+    def nothing(self) -> Tags:
+        return Tags()
+
+    def literal(self, value: Any) -> Tags:
+        return Tags(infinite=bool(np.isinf(np.asarray(value, float)).all()))
+
+    def join(self, facts: Sequence[Tags]) -> Tags:
+        return _union(facts)
+
+    def decides(self, fact: Tags) -> Tags:
+        return Tags(NONE, fact.smooth | fact.step, fact.unknown)
+
+    def inside(self, equation: Any) -> _Jumps | None:
+        name = equation.primitive.name
+        if name in LOOPS and not self.loops:
+            return None
+        return _Jumps(loops=False) if name in OWN_DERIVATIVE else self
+
+    def through(self, equation: Any, facts: list[Tags]) -> list[Tags]:
+        name, results = equation.primitive.name, equation.outvars
+        everything = _union(facts)
+        if (label := label_of(equation)) is not None:
+            which, _, site = label.partition(" ")
+            return [Tags(smooth=frozenset({site})) if which == "path" else Tags()]
+        if name == "select_n":
+            return [_chosen(facts)]
+        if name == "is_finite":
+            return [Tags(finite=True)]
+        if name in ("broadcast_in_dim", "reshape") and facts[0].infinite:
+            return [facts[0]] * len(results)
+        if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
+            return [Tags()] * len(results)
+        if not (everything.smooth or everything.step):
+            return [Tags()] * len(results)
+        jumped = self.decides(everything)
+        if name in _STEPS:
+            return [jumped] * len(results)
+        if name == "rem":
+            return [Tags(everything.smooth, jumped.step, everything.unknown)]
+        if name == "sort" and len(results) > 1:  # what is sorted along with the first key jumps where two keys meet
+            ranked = self.decides(facts[0])
+            facts = [facts[0], *(_union([fact, ranked]) for fact in facts[1:])]
+            return [fact if _is_real(out) else self.decides(fact) for out, fact in zip(results, facts, strict=True)]
+        if not (name in SMOOTH | ELEMENTWISE | REDUCTIONS | OWN_DERIVATIVE or (name in LOOPS and not self.loops)):
+            jumped = jumped._replace(unknown=jumped.unknown | {name})
+            return [jumped] * len(results)
+        return [everything if _is_real(out) else jumped for out in results]  # ranks and other whole numbers jump
 
 
-def _through(equation: Any, tags: list[Tags], *, loops: bool) -> list[Tags]:
-    """Tags of what an operation returns."""
-    name, number = equation.primitive.name, len(equation.outvars)
-    if name in _CALLS:
-        inner = next((p for p in equation.params.values() if isinstance(p, core.ClosedJaxpr | core.Jaxpr)), None)
-        if inner is not None:
-            jaxpr = inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner
-            if len(jaxpr.invars) == len(tags):
-                return _run(jaxpr, tags, loops=loops and name not in _OWN_DERIVATIVE)
-    if name == "scan" and loops:
-        return _scan(equation, tags)
-    if name == "cond":
-        branches = [_run(branch.jaxpr, tags[1:], loops=loops) for branch in equation.params["branches"]]
-        return [_union([tags[0], *each]) for each in zip(*branches, strict=True)]
-    if name == "select_n":
-        if tags[0].finite:
-            return [tags[2]]  # the other term is for numbers that are not finite
-        chosen = _union(tags[1:])
-        if any(tag.infinite for tag in tags[1:]):
-            return [chosen]
-        return [Tags(chosen.smooth, chosen.step | (tags[0].step - chosen.smooth))]
-    if name == "is_finite":
-        return [Tags(finite=True)]
-    everything = _union(tags)
-    if name in ("broadcast_in_dim", "reshape") and tags[0].infinite:
-        return [tags[0]] * number
-    if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
-        return [Tags()] * number
-    jumps = Tags(NONE, everything.smooth | everything.step)
-    if name in _STEPS:
-        return [jumps] * number
-    if name == "rem":
-        return [Tags(everything.smooth, jumps.step)]
-    return [everything if _is_real(out) else jumps for out in equation.outvars]  # ranks and other whole numbers
-
-
-def _scan(equation: Any, tags: list[Tags]) -> list[Tags]:
-    """What is carried is looked at again until nothing changes."""
-    constants, carries = equation.params["num_consts"], equation.params["num_carry"]
-    fixed, carry, each = tags[:constants], tags[constants : constants + carries], tags[constants + carries :]
-    while True:
-        outs = _run(equation.params["jaxpr"].jaxpr, [*fixed, *carry, *each], loops=True)
-        after = [_union([old, new]) for old, new in zip(carry, outs[:carries], strict=True)]
-        if after == [_union([tag]) for tag in carry]:
-            return [*after, *outs[carries:]]
-        carry = after
+def _chosen(facts: list[Tags]) -> Tags:
+    """A term that a comparison has chosen."""
+    if facts[0].finite:
+        return facts[2]  # the other term is for numbers that are not finite
+    chosen = _union(facts[1:])
+    if any(fact.infinite for fact in facts[1:]):
+        return chosen
+    return chosen._replace(
+        step=chosen.step | (facts[0].step - chosen.smooth), unknown=chosen.unknown | facts[0].unknown
+    )
 
 
 def _asks_whether_finite(atoms: Any) -> bool:
@@ -120,8 +151,9 @@ def _asks_whether_finite(atoms: Any) -> bool:
     return not any(isinstance(atom, core.Literal) for atom in atoms) and atoms[0] is atoms[1]
 
 
-def _union(tags: list[Tags]) -> Tags:
-    return Tags(NONE.union(*(t.smooth for t in tags)), NONE.union(*(t.step for t in tags)))
+def _union(facts: Sequence[Tags]) -> Tags:
+    smooth, step = NONE.union(*(t.smooth for t in facts)), NONE.union(*(t.step for t in facts))
+    return Tags(smooth, step, frozenset().union(*(t.unknown for t in facts)))
 
 
 def _is_real(variable: Any) -> bool:
