@@ -1,11 +1,13 @@
 """Parts of pages that are made from the code, so that they cannot fall behind it.
 
-`<!-- methods -->` becomes the table of methods and their settings,
-`<!-- help: run -->` what ``bayeskit run --help`` prints.
+`<!-- methods -->` becomes the table of methods and their settings, `<!-- help: run -->` what ``bayeskit run --help``
+prints, `<!-- kinds: guides -->` the table of what is in the room ``bayeskit.guides``, and `<!-- api: guides -->` the
+reference of all of it.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 
@@ -14,6 +16,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """Fill the marks in."""
     if "<!-- methods -->" in markdown:
         markdown = markdown.replace("<!-- methods -->", _methods())
+    markdown = re.sub(r"<!-- kinds: *(\w+) *-->", lambda found: _kinds(found[1]), markdown)
+    markdown = re.sub(r"<!-- api: *(\w+) *-->", lambda found: _api(found[1]), markdown)
     return re.sub(r"<!-- help: *(\w*) *-->", lambda found: _help(found[1]), markdown)
 
 
@@ -27,6 +31,35 @@ def _methods() -> str:
         rows = [f"| `{item.name}` | `{default_of(item) or '-'}` |" for item in settings_of(cls)]
         sections.append("\n".join([f"### `{name}`", "", first_line, "", "| setting | default |", "|---|---|", *rows]))
     return "\n\n".join(sections)
+
+
+def _room(name: str) -> list[type]:
+    """The public classes of a room, in the order of its ``__all__``."""
+    import bayeskit
+
+    room = getattr(bayeskit, name)
+    classes = [getattr(room, each) for each in room.__all__]
+    return [each for each in classes if inspect.isclass(each) and not inspect.isabstract(each)]
+
+
+def _kinds(name: str) -> str:
+    """One row a class: how it is made, its name in a run file, the first sentence of its docstring."""
+    rows = ["| | in a run file | |", "|---|---|---|"]
+    for each in _room(name):
+        summary = " ".join((each.__doc__ or "").strip().split("\n\n")[0].split())
+        summary = re.sub(r":math:`([^`]*)`", r"$\1$", re.sub(r":\w+:`(?:bayeskit\.)?([^`]*)`", _as_code, summary))
+        kind = vars(each).get("kind")
+        in_file = f"`{kind}`" if kind else ""
+        rows.append(f"| `bk.{name}.{each.__name__}` | {in_file} | {summary.replace('|', chr(92) + '|')} |")
+    return "\n".join(rows)
+
+
+def _as_code(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith(":math:") else f"`{found[1]}`"
+
+
+def _api(name: str) -> str:
+    return "\n".join(f"::: {each.__module__}.{each.__qualname__}" for each in _room(name))
 
 
 def _help(command: str) -> str:

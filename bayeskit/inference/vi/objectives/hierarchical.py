@@ -10,7 +10,7 @@ from bayeskit._settings import is_whole, require
 from bayeskit.inference.vi.objectives.elbo import ELBO
 from bayeskit.inference.vi.objectives.importance_weighted import ImportanceWeightedELBO
 from bayeskit.inference.vi.objectives.objective import Number, Objective, check_count
-from bayeskit.inference.vi.programs.integrators import ImportanceSampling, Proposal
+from bayeskit.inference.vi.programs.importance_sampling import ImportanceSampling, Proposal
 from bayeskit.inference.vi.programs.marginal import marginal
 from bayeskit.program import Runnable
 

@@ -1,9 +1,8 @@
 """The room `bayeskit.integrators`: how `marginal` and `normalize` find a density."""
 
 from bayeskit.inference.vi.programs.exact import Exact
-from bayeskit.inference.vi.programs.importance_sampling import ImportanceSampling, Proposal
-from bayeskit.inference.vi.programs.integrator import Integrator
+from bayeskit.inference.vi.programs.importance_sampling import ImportanceSampling
 from bayeskit.inference.vi.programs.laplace import LaplaceProposal
 from bayeskit.inference.vi.programs.resampling import SIR
 
-__all__ = ["SIR", "Exact", "ImportanceSampling", "Integrator", "LaplaceProposal", "Proposal"]
+__all__ = ["SIR", "Exact", "ImportanceSampling", "LaplaceProposal"]
