@@ -1,8 +1,8 @@
 """Parts of pages that are made from the code, so that they cannot fall behind it.
 
 `<!-- methods -->` becomes the table of methods and their settings, `<!-- help: run -->` what ``bayeskit run --help``
-prints, `<!-- kinds: guides -->` the table of what is in the room ``bayeskit.guides``, and `<!-- api: guides -->` the
-reference of all of it.
+prints, `<!-- kinds: guides -->` the table of what is in the room ``bayeskit.guides``, `<!-- api: guides -->` the
+reference of all of it, and `<!-- formats -->` the data formats.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
         markdown = markdown.replace("<!-- methods -->", _methods())
     markdown = re.sub(r"<!-- kinds: *(\w+) *-->", lambda found: _kinds(found[1]), markdown)
     markdown = re.sub(r"<!-- api: *(\w+) *-->", lambda found: _api(found[1]), markdown)
+    markdown = markdown.replace("<!-- formats -->", _formats()) if "<!-- formats -->" in markdown else markdown
     return re.sub(r"<!-- help: *(\w*) *-->", lambda found: _help(found[1]), markdown)
 
 
@@ -60,6 +61,13 @@ def _as_code(found: re.Match[str]) -> str:
 
 def _api(name: str) -> str:
     return "\n".join(f"::: {each.__module__}.{each.__qualname__}" for each in _room(name))
+
+
+def _formats() -> str:
+    from bayeskit.storage.formats import FORMATS
+
+    rows = [f"| {', '.join(f'`{suffix}`' for suffix in each.suffixes)} | {each.content} |" for each in FORMATS]
+    return "\n".join(["| suffix | content |", "|---|---|", *rows])
 
 
 def _help(command: str) -> str:
