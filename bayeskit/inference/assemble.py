@@ -14,7 +14,6 @@ import numpy as np
 from bayeskit._typing import Values
 from bayeskit.errors import ModelError
 from bayeskit.inference.batches import is_rows
-from bayeskit.inference.chains.independent import resolve
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
 from bayeskit.target import SiteInfo, Structure, Target
@@ -100,7 +99,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
     versions = {"python": platform.python_version(), "bayeskit": bayeskit.__version__}
     versions |= {"jax": jax.__version__, "numpyro": numpyro.__version__}
     versions.setdefault(method.library, method.library_version())
-    attrs: dict[str, str | int | float] = {
+    return {
         "bayeskit_version": bayeskit.__version__,
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "inference_library": method.library,
@@ -116,13 +115,8 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,
         "thin": thin,
+        **method.attributes(),
     }
-    if isinstance(how := getattr(method, "chain_method", None), str):
-        attrs["chain_method"] = resolve(how, method.num_chains)
-    depth = getattr(method, "max_tree_depth", None)
-    if depth is not None:
-        attrs["max_tree_depth"] = depth
-    return attrs
 
 
 def assemble(

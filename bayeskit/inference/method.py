@@ -57,6 +57,10 @@ class Method(Settings, ABC):
         except importlib.metadata.PackageNotFoundError:
             return ""
 
+    def attributes(self) -> dict[str, str | int]:
+        """What the attributes of a result say of the run besides its settings."""
+        return {}
+
     @property
     def warmup_steps(self) -> int:
         """How many of the first steps of `advance` are warmup; zero where `warmup` does all of it."""

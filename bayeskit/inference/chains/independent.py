@@ -54,6 +54,13 @@ class ChainMethod(Method):
     def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
         """One step of one chain: state, flat position, sample statistics."""
 
+    def attributes(self) -> dict[str, str | int]:
+        return {"chain_method": resolve(self.chain_method, self.num_chains)}
+
+    def check_target(self, target: Target) -> None:
+        super().check_target(target)
+        resolve(self.chain_method, self.num_chains)
+
     def drawn_from(self, state: Any, target: Target) -> Target:
         """The target whose draws a chain makes: another one where the method fits parameters of the model."""
         del state

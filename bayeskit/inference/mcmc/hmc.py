@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bayeskit._settings import check_choice, is_number, require
 from bayeskit._typing import Array
-from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, resolve
+from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod
 from bayeskit.inference.method import check_accept, check_counts
 from bayeskit.target import Target
 
@@ -59,10 +59,6 @@ class HMC(ChainMethod):
     @property
     def library(self) -> str:
         return "numpyro"
-
-    def check_target(self, target: Target) -> None:
-        super().check_target(target)
-        resolve(self.chain_method, self.num_chains)
 
     def _numpyro(self) -> dict[str, Any]:
         return {

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from bayeskit._settings import check_choice, is_number, is_whole, require
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
-from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, resolve
+from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod
 from bayeskit.inference.method import check_counts
 from bayeskit.target import Target
 
@@ -76,7 +76,6 @@ class MCLMC(ChainMethod):
 
     def check_target(self, target: Target) -> None:
         super().check_target(target)
-        resolve(self.chain_method, self.num_chains)
         if target.size < 2:
             raise ModelError(
                 f"MCLMC needs at least two unconstrained coordinates, the model has {target.size}; use NUTS"

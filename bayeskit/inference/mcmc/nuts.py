@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from bayeskit._settings import check_choice, is_whole, require
 from bayeskit._typing import Array
 from bayeskit.errors import MethodError
-from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, resolve, runs_single_kernels
+from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, runs_single_kernels
 from bayeskit.inference.method import check_accept, check_counts
 from bayeskit.target import Target
 
@@ -80,9 +80,8 @@ class NUTS(ChainMethod):
     def library(self) -> str:
         return self.backend
 
-    def check_target(self, target: Target) -> None:
-        super().check_target(target)
-        resolve(self.chain_method, self.num_chains)
+    def attributes(self) -> dict[str, str | int]:
+        return {**super().attributes(), "max_tree_depth": self.max_tree_depth}
 
     def _blackjax(self) -> Any:
         from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings

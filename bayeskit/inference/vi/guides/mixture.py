@@ -63,7 +63,7 @@ class Mixture(VectorGuide):
         count = self.num_components
         require(is_whole(count) and count >= 2, "num_components", count, "an integer of at least 2")
         require(is_number(self.spread) and self.spread > 0, "spread", self.spread, "a positive number")
-        ok = isinstance(self.estimator, Estimator) and self.estimator.takes_discrete
+        ok = getattr(self.estimator, "takes_discrete", False)
         require(ok, "estimator", self.estimator, "one for discrete choices, such as bayeskit.estimators.Score()")
 
     def init(self, key: Array, target: Target, position: Array) -> Parameters:
