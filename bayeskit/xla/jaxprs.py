@@ -34,6 +34,7 @@ __all__ = [
     "equations",
     "inner_program",
     "look",
+    "needed_for",
     "read",
 ]
 
@@ -115,6 +116,16 @@ def equations(jaxpr: Any) -> Iterator[Any]:
                     yield from equations(inner.jaxpr)
                 elif isinstance(inner, core.Jaxpr):
                     yield from equations(inner)
+
+
+def needed_for(jaxpr: Any, atoms: Sequence[Any]) -> list[Any]:
+    """The equations that these atoms of a program are made by, and those that do more than compute."""
+    wanted, found = {atom for atom in atoms if not isinstance(atom, core.Literal)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not wanted.isdisjoint(equation.outvars):
+            found.append(equation)
+            wanted.update(atom for atom in equation.invars if not isinstance(atom, core.Literal))
+    return found[::-1]
 
 
 T = TypeVar("T")

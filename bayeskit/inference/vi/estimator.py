@@ -6,7 +6,7 @@ what becomes of the record. All of it has a default: an estimator whose gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bayeskit._typing import Array
@@ -35,15 +35,14 @@ class GradientEstimator(Estimator):
         del record
         return None
 
-    def law(self, record: Any, *, is_own: bool) -> Sequence[Array]:
-        """What the law of the choice is made of, so far as it matters to the second derivative of a phantom.
+    def law(self, record: Any, *, is_own: bool) -> Any:
+        """What the law of the choice is made of, so far as it matters to the second derivative of a phantom; a pytree.
 
         Args:
             record: of the choice.
             is_own: whether the phantom is one of this choice, which has only one element.
         """
         del record, is_own
-        return ()
 
     def control(self, lane: Lane, address: str, zero: Array, parts: list[Part]) -> Array | float:
         """A control variate, which is subtracted: its value is zero, and its derivatives have mean zero.

@@ -35,13 +35,14 @@ class Lane:
         execution: what it has brought.
     """
 
-    def __init__(self, decomposition: Decomposition, overrides: Overrides):
+    def __init__(self, decomposition: Decomposition, overrides: Overrides, execution: Execution | None = None):
         self.decomposition, self.overrides = decomposition, overrides
-        self.execution: Execution = decomposition.execute(overrides)
+        self.execution = decomposition.execute(overrides) if execution is None else execution
 
     def elsewhere(self, address: str, mask: Array, value: Array) -> Lane:
-        """The same with a choice at another value where `mask` is true."""
-        return Lane(self.decomposition, {**self.overrides, address: Override(mask, value)})
+        """The same with a choice at another value where `mask` is true, detached (see `Decomposition`)."""
+        overrides = {**self.overrides, address: Override(mask, value)}
+        return Lane(self.decomposition, overrides, self.decomposition.execute_detached(overrides))
 
     def own(self, address: str) -> Any:
         """What a choice has left for its estimator."""

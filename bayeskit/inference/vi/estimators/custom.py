@@ -71,10 +71,9 @@ class Custom(GradientEstimator):
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         return CustomRecord(raw, distribution)
 
-    def law(self, record: CustomRecord, *, is_own: bool) -> list[Array]:
+    def law(self, record: CustomRecord, *, is_own: bool) -> Distribution:
         del is_own
-        leaves = map(jnp.asarray, jax.tree.leaves(record.distribution))
-        return [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        return record.distribution
 
     def rest(self, choice: Choice, record: CustomRecord, continuation: Callable[[Array], Any]) -> Any:
         def checked(value: Array) -> Any:

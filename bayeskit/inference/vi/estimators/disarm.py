@@ -61,7 +61,7 @@ class DisARM(GradientEstimator):
         other = jax.random.bernoulli(key, share).astype(value.dtype)
         return AntitheticRecord(value, logits, other)
 
-    def law(self, record: AntitheticRecord, *, is_own: bool) -> tuple[Array]:
+    def law(self, record: AntitheticRecord, *, is_own: bool) -> Any:
         del is_own
         return (record.logits,)
 

@@ -20,22 +20,24 @@ from bayeskit.inference.vi.tracing.decomposition import shape_of
 __all__ = ["forward_only", "law_of"]
 
 
-def law_of(lane: Lane, address: str) -> list[Array]:
+def law_of(lane: Lane, address: str) -> list[Any]:
     """What the law of a phantom of a choice depends on beside its number: the choices that it draws.
 
     A single choice with a finite support is linear in its probabilities, and is not drawn in its own phantoms.
     """
     decomposition = lane.decomposition
     alone = math.prod(shape_of(decomposition.choices[address])) == 1
-    return [
-        array
+    laws = [
+        decomposition.estimator(other).law(lane.own(other), is_own=other == address and alone)
         for other in decomposition.choices
-        for array in decomposition.estimator(other).law(lane.own(other), is_own=other == address and alone)
     ]
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(laws)]
+    real = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return [*real, *decomposition.parameters(address)]
 
 
 @jax.custom_jvp
-def forward_only(x: Array, depends: list[Array]) -> Array:
+def forward_only(x: Array, depends: Any) -> Array:
     """The value alone: its derivative is zero, and the derivative after that is refused."""
     del depends
     return x
@@ -48,7 +50,7 @@ def _(primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Array, A
 
 
 @jax.custom_jvp
-def _no_second_derivative(x: Array, depends: list[Array]) -> Array:
+def _no_second_derivative(x: Array, depends: Any) -> Array:
     del depends
     return x
 

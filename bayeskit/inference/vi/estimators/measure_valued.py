@@ -89,7 +89,7 @@ class MeasureValued(GradientEstimator):
     def log_q(self, record: FiniteRecord | WeakRecord) -> Array | None:
         return record.weak.log_q if isinstance(record, WeakRecord) else None
 
-    def law(self, record: FiniteRecord | WeakRecord, *, is_own: bool) -> list[Array]:
+    def law(self, record: FiniteRecord | WeakRecord, *, is_own: bool) -> Any:
         if isinstance(record, FiniteRecord):
             return [] if is_own else [record.probabilities]
         return [array for array in (record.weak.parameters, record.weak.log_q) if array is not None]

@@ -84,7 +84,7 @@ class Score(GradientEstimator):
     def controls(self, record: ScoreRecord) -> tuple[Any, ...]:
         return record.log_q, record.baseline
 
-    def law(self, record: ScoreRecord, *, is_own: bool) -> tuple[Array]:
+    def law(self, record: ScoreRecord, *, is_own: bool) -> Any:
         del is_own
         return (record.log_q,)
 

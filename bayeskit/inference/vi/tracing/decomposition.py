@@ -18,8 +18,10 @@ from bayeskit.errors import ModelError
 from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.tracing.dependence import Label, Labels, dependence, join
 from bayeskit.inference.vi.tracing.jumps import Jumps, jumps
+from bayeskit.inference.vi.tracing.reach import reach
 from bayeskit.inference.vi.tracing.terms import Term, terms
 from bayeskit.program.execution import Choice, Override, Record
+from bayeskit.xla.jaxprs import needed_for
 from bayeskit.xla.marks import label_of
 
 __all__ = ["Decomposition", "Execution", "Overrides", "Part", "shape_of", "trace", "untraced"]
@@ -50,6 +52,7 @@ class Decomposition:
 
     Attributes:
         execute: an execution under overrides.
+        execute_detached: the same, through whose parameters no gradient passes where that is known.
         plain: the result of an execution without any.
         tree: of the result.
         leaves: of every leaf of the result, the labels of its parts.
@@ -58,9 +61,12 @@ class Decomposition:
         choices: by address.
         records: what the choices leave; shapes, or arrays of one execution.
         jumps: pathwise choices whose gradient misses a jump.
+        parameters: of every choice, what the number of a detached execution with it overridden depends on, and the law
+            of the other choices in it; empty where gradients pass such an execution.
     """
 
     execute: Callable[[Overrides], Execution]
+    execute_detached: Callable[[Overrides], Execution]
     plain: Callable[[], Any]
     tree: Any
     leaves: list[list[ByAddress]]
@@ -69,15 +75,11 @@ class Decomposition:
     choices: Mapping[str, Choice]
     records: Mapping[str, Record]
     jumps: Jumps
+    parameters: Callable[[str], list[Array]]
 
     def estimator(self, address: str) -> GradientEstimator:
         """Of a choice."""
-        choice = self.choices[address]
-        if not isinstance(choice.estimator, GradientEstimator):
-            raise ModelError(
-                f"site {choice.site!r}: {choice.estimator!r} does not say how a gradient passes the choice"
-            )
-        return choice.estimator
+        return gradient_estimator(self.choices[address])
 
     def parallel(self, address: str) -> tuple[int, ...]:
         """The axes of a choice whose elements nothing mixes, so that all may be given another value at once."""
@@ -99,6 +101,13 @@ class Decomposition:
         return all(axis in label for label in parts)
 
 
+def gradient_estimator(choice: Choice) -> GradientEstimator:
+    """The estimator of a choice, which must say how a gradient passes it."""
+    if not isinstance(choice.estimator, GradientEstimator):
+        raise ModelError(f"site {choice.site!r}: {choice.estimator!r} does not say how a gradient passes it")
+    return choice.estimator
+
+
 def shape_of(choice: Choice) -> tuple[int, ...]:
     """The shape of a choice with the loops around it."""
     return (*choice.stack, *choice.shape)
@@ -116,6 +125,7 @@ def untraced(run: Callable[[Overrides], Outcome]) -> Decomposition:
 
     return Decomposition(
         execute=execute,
+        execute_detached=execute,
         plain=lambda: result,
         tree=tree,
         leaves=[[everything]] * len(leaves),
@@ -124,6 +134,7 @@ def untraced(run: Callable[[Overrides], Outcome]) -> Decomposition:
         choices=choices,
         records=records,
         jumps=Jumps(),
+        parameters=lambda address: [],  # noqa: ARG005
     )
 
 
@@ -165,8 +176,17 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
         for leaf, shape in zip(found, results, strict=True)
     ]
     atoms = jax.tree.unflatten(jax.tree.structure(records), jaxpr.outvars[len(results) :])
+
+    def parameters(address: str) -> list[Array]:
+        alone = math.prod(shape_of(choices[address])) == 1
+        laws = [gradient_estimator(c).law(atoms[a].own, is_own=alone and a == address) for a, c in choices.items()]
+        reached = reach(jaxpr, [*outs, *jax.tree.leaves(laws)])
+        return [const for variable, const in zip(jaxpr.constvars, closed.consts, strict=True) if variable in reached]
+
+    fixed = jax.lax.stop_gradient(closed.consts)
     return Decomposition(
         execute=_executor(jaxpr, closed.consts, found, parts, given, records),
+        execute_detached=_executor(jaxpr, fixed, found, parts, given, records),
         plain=lambda: jax.tree.unflatten(tree, _evaluate(closed.jaxpr, closed.consts, outs)()),
         tree=tree,
         leaves=parts,
@@ -178,6 +198,7 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
         choices=choices,
         records=records,
         jumps=jumps(jaxpr, outs),
+        parameters=parameters,
     )
 
 
@@ -201,7 +222,8 @@ def _program(jaxpr: Any, arguments: list[Any], results: list[Any], equations: li
 def _evaluate(jaxpr: Any, consts: Any, wanted: list[Any]) -> Callable[..., list[Array]]:
     """Values of atoms of a program, as a function of its arguments."""
     asked = [atom for atom in wanted if not isinstance(atom, core.Literal)]
-    run = core.jaxpr_as_fun(core.ClosedJaxpr(_program(jaxpr, jaxpr.invars, asked, jaxpr.eqns), consts))
+    equations = needed_for(jaxpr, asked)
+    run = core.jaxpr_as_fun(core.ClosedJaxpr(_program(jaxpr, jaxpr.invars, asked, equations), consts))
 
     def values(*arguments: Array) -> list[Array]:
         answers = iter(run(*arguments))
