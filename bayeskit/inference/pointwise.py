@@ -10,9 +10,9 @@ import numpy as np
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
+from bayeskit.program.sites import read
 from bayeskit.target import Target
 from bayeskit.target.density import run_trace
-from bayeskit.target.sites import mask_of
 from bayeskit.xla.miscompilation import safe_jit
 
 
@@ -44,7 +44,7 @@ class Pointwise:
                     "there is no log likelihood of each; put independent observations in a plate"
                 )
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
-        self._kept = {name: keep for name, keep in _masks(target, zeros).items() if not keep.all()}
+        self._kept = {name: keep for name, keep in _kept(target, zeros).items() if not keep.all()}
 
     def __call__(self, positions: Array | np.ndarray) -> dict[str, np.ndarray]:
         """Arrays of shape ``(chain, draw, *batch)``; a masked site has one axis over the elements that count."""
@@ -69,9 +69,8 @@ def _evaluate(target: Target, positions: Array | np.ndarray) -> Values:
     return jax.vmap(jax.vmap(lambda position: _elements(target, position)))(positions)
 
 
-def _masks(target: Target, values: Values) -> dict[str, np.ndarray]:
-    if target.structure.of_kind("discrete"):
-        return {}
-    sites = run_trace(target.program, values)
-    observed = [site.name for site in target.structure.of_kind("observed")]
-    return {name: np.asarray(mask_of(sites[name]["fn"])) for name in observed if mask_of(sites[name]["fn"]) is not True}
+def _kept(target: Target, values: Values) -> dict[str, np.ndarray]:
+    """For each site with a mask, which elements of its batch have something that counts."""
+    sites = run_trace(target.program, values, seeded=True)
+    readings = {site.name: read(sites[site.name]["fn"]) for site in target.structure.of_kind("observed")}
+    return {name: np.asarray(reading.counts()) for name, reading in readings.items() if reading.mask is not True}

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
+from bayeskit.program.sites import describe
 
-__all__ = ["check_observation", "check_value", "describe"]
+__all__ = ["check_observation", "check_value"]
 
 
 def check_observation(site: Mapping[str, Any], shape: tuple[int, ...]) -> None:
@@ -70,14 +70,6 @@ def check_value(site: Mapping[str, Any], program: str, value: Array) -> None:
         )
     if not whole and not isinstance(value, jax.core.Tracer) and np.isnan(np.asarray(value, float)).any():
         raise ModelError(f"the value given for site {name!r} of {program!r} is NaN")
-
-
-def describe(distribution: Distribution) -> str:
-    """The name of a distribution, under the wrappers that plates and `to_event` put around it."""
-    inner = distribution
-    while type(inner).__name__ in ("ExpandedDistribution", "Independent", "MaskedDistribution"):
-        inner = inner.base_dist
-    return type(inner).__name__
 
 
 def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpyro
 from jax.extend.core import get_opaque_trace_state
 from numpyro import handlers
-from numpyro.distributions import biject_to, constraints
-from numpyro.distributions.distribution import MaskedDistribution
+from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
-from bayeskit.program.shapes import check_observation, describe
+from bayeskit.program.shapes import check_observation
+from bayeskit.program.sites import describe, is_everywhere
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -249,14 +249,8 @@ def _read(site: Site) -> SiteInfo | None:
         shape = tuple(distribution.batch_shape)
         event_dim = 0
     is_prior = kind in ("latent", "discrete") or is_prior_factor(site)
-    guarded = kind == "observed" and not _is_real(distribution.support)
+    guarded = kind == "observed" and not is_everywhere(distribution.support)
     return SiteInfo(name, kind, shape, unconstrained, event_dim, plates, describe(distribution), is_prior, guarded)
-
-
-def _is_real(support: Any) -> bool:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support is constraints.real
 
 
 def _check_plate_sizes(infos: list[SiteInfo]) -> None:
@@ -283,13 +277,3 @@ def _check_enumerable(infos: list[SiteInfo]) -> None:
                     f"site {info.name!r} has batch shape {batch} but no plate for dimension {dim}; summing out the "
                     f"discrete site {discrete[0]!r} needs a numpyro.plate there, or .to_event() on the distribution"
                 )
-
-
-def mask_of(distribution: Any) -> Array | bool:
-    """The mask that ``handlers.mask`` or ``obs_mask`` puts on a distribution, ``True`` where there is none."""
-    mask: Array | bool = True
-    while isinstance(distribution, MaskedDistribution) or hasattr(distribution, "base_dist"):
-        if isinstance(distribution, MaskedDistribution):
-            mask = distribution._mask & mask
-        distribution = distribution.base_dist
-    return mask

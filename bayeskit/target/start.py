@@ -16,7 +16,8 @@ from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
-from bayeskit.target.density import run_trace, site_term
+from bayeskit.program.sites import site_term
+from bayeskit.target.density import run_trace
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -187,7 +188,7 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
         if site["type"] != "sample":
             continue
         wrong = _wrong_parameter(site)
-        density = jnp.sum(site_term(site, name in target.moving).value)
+        density = jnp.sum(site_term(site, guarded=name in target.moving).value)
         if wrong or not bool(jnp.isfinite(density)):
             plain = name.removeprefix(JACOBIAN)
             kind = target.structure[plain].distribution

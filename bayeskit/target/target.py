@@ -12,10 +12,12 @@ import numpy as np
 from bayeskit._typing import Array, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.program import Program
+from bayeskit.program.sites import read
 from bayeskit.target.density import (
     Terms,
     behind_discrete,
     moving_supports,
+    observations,
     run_trace,
     split,
     summed_log_density,
@@ -83,7 +85,7 @@ class Target(eqx.Module):
                 "allow_unobserved=True)"
             )
         zeros = {site.name: jnp.zeros(site.unconstrained_shape) for site in latent}
-        self.moving = moving_supports(program, zeros, self.structure)
+        self.moving = moving_supports(program, self.structure)
         self.hidden = behind_discrete(program, self.structure, zeros)
         self._check_supports(zeros)
 
@@ -91,14 +93,17 @@ class Target(eqx.Module):
         if not any(site.guarded for site in self.structure.of_kind("observed")):
             return
         for name, inside in _supports(self, values).items():
-            if name not in self.moving and not bool(np.all(inside)):
-                where = [int(i) for i in np.argwhere(~np.asarray(inside))[0]]
-                site = run_trace(self.program, values, seeded=True)[name]
-                value = np.asarray(site["value"])[tuple(where)] if where else np.asarray(site["value"])
-                raise ModelError(
-                    f"observed site {name!r}: the value {value} at {where} lies outside the support of "
-                    f"{self.structure[name].distribution} ({site['fn'].support})"
-                )
+            if name in self.moving or bool(np.all(inside)):
+                continue
+            site = observations(self.program, self.structure, values)[name]
+            elements, first = read(site["fn"]).elements, tuple(int(i) for i in np.argwhere(~np.asarray(inside))[0])
+            value = np.asarray(site["value"])
+            value = np.broadcast_to(value, (*np.shape(inside), *value.shape[value.ndim - elements.event_dim :]))
+            at = f" at {list(first)}" if first else ""
+            raise ModelError(
+                f"observed site {name!r}: the value {value[first]}{at} lies outside the support of "
+                f"{self.structure[name].distribution} ({elements.support})"
+            )
 
     @property
     def latent_names(self) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ class Target(eqx.Module):
     def log_density(self, values: Values) -> Array:
         r"""The scalar :math:`\log\pi(z)`, discrete latent sites summed out."""
         if self.structure.of_kind("discrete"):
-            return summed_log_density(self.program, self.structure, values)
+            return summed_log_density(self.program, self.structure, self.moving, values)
         terms = self.terms(values)
         return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
 
@@ -146,7 +151,7 @@ class Target(eqx.Module):
             ModelError: a discrete latent site makes the elements inseparable.
         """
         if self.structure.of_kind("discrete"):
-            return summed_terms(self.program, self.structure, values)
+            return summed_terms(self.program, self.structure, self.moving, values)
         return split(run_trace(self.program, values), self.moving)
 
     def constrain(self, values: Values) -> Values:
@@ -178,4 +183,4 @@ class Target(eqx.Module):
 
 @safe_jit
 def _supports(target: Target, values: Values) -> dict[str, Array]:
-    return supports_hold(run_trace(target.program, values, seeded=True))
+    return supports_hold(target.program, target.structure, values)

@@ -14,7 +14,7 @@ from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.inference.vi.estimators.validity import base_of, name_of
 from bayeskit.program.execution import Estimator, Record
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["DisARM"]
 

@@ -11,7 +11,7 @@ from numpyro.distributions import Distribution
 from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators.validity import check_enumerable
 from bayeskit.program.execution import Estimator, Record
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["Enumeration"]
 

@@ -19,7 +19,7 @@ from bayeskit.inference.vi.estimators.validity import (
 )
 from bayeskit.inference.vi.estimators.weak_derivatives import find_weak_derivative
 from bayeskit.program.execution import Estimator, Record
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["MeasureValued"]
 

@@ -14,7 +14,7 @@ from bayeskit._typing import Array
 from bayeskit.inference.vi.estimators.baselines import FittedBaseline, elementwise
 from bayeskit.inference.vi.estimators.validity import check_fixed_support
 from bayeskit.program.execution import Estimator, Record
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["Score"]
 
