@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Values
@@ -17,7 +18,7 @@ from bayeskit.inference.batches import is_rows
 from bayeskit.inference.chains.independent import resolve
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
-from bayeskit.target import SiteInfo, Structure, Target
+from bayeskit.target import Structure, Target
 from bayeskit.target.density import run_trace
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -38,7 +39,8 @@ def labels(
     Raises:
         ModelError: ``dims`` names a site that the model lacks, or ``coords`` a dimension that no site has.
     """
-    names = {site.name: list(_plate_dims(structure, site)) for site in structure.sites}
+    sites = {site.name for site in structure.sites}
+    names = {site.name: site.dims(sites) for site in structure.sites}
     for site, given in (dims or {}).items():
         if site not in names:
             raise ModelError(f"dims: {site!r} is not a site of the model, which has {', '.join(names)}")
@@ -59,11 +61,6 @@ def labels(
     return names, {**labelled, **(coords or {})}
 
 
-def _plate_dims(structure: Structure, site: SiteInfo) -> tuple[str | None, ...]:
-    taken = {info.name for info in structure.sites}
-    return tuple(f"{dim}_plate" if dim in taken else dim for dim in site.dims())
-
-
 def observed_values(target: Target) -> dict[str, np.ndarray]:
     """Values of the observed sites."""
     names = [site.name for site in target.structure.of_kind("observed")]
@@ -73,9 +70,9 @@ def observed_values(target: Target) -> dict[str, np.ndarray]:
 
 
 def _read_observed(target: Target, names: tuple[str, ...]) -> Values:
-    zeros = {s.name: jax.numpy.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
+    zeros = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
     sites = run_trace(target.program, zeros, seeded=True)
-    return {name: jax.numpy.asarray(sites[name]["value"]) for name in names}
+    return {name: jnp.asarray(sites[name]["value"]) for name in names}
 
 
 _observed = safe_jit(_read_observed, static_argnums=1)
@@ -111,7 +108,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "key": json.dumps(np.asarray(key).tolist()),
         "model": f"{getattr(target.program.model, '__module__', '')}.{target.program.name}",
         "device": jax.default_backend(),
-        "float_dtype": str(jax.numpy.zeros(()).dtype),
+        "float_dtype": str(jnp.zeros(()).dtype),
         "num_chains": method.num_chains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,

@@ -12,14 +12,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from numpyro import handlers
 from numpyro.distributions import biject_to, constraints, transforms
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Model, Values
 from bayeskit.program import Program
 from bayeskit.target import Target
-from bayeskit.target.sites import place
+from bayeskit.target.sites import trace_at_zero
 
 __all__ = [
     "constrained_parameters",
@@ -97,10 +96,7 @@ def lift_parameters(program: Program) -> Program:
 
 def _sites(program: Program, kind: str) -> dict[str, dict[str, Any]]:
     """The sites of a type in one run, with latent sites at the image of zero."""
-    model = handlers.substitute(program, substitute_fn=lambda site: place(None, site))
-    with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
-        sites = handlers.trace(model).get_trace()
-    return {name: site for name, site in sites.items() if site["type"] == kind}
+    return {name: site for name, site in trace_at_zero(program).items() if site["type"] == kind}
 
 
 def is_parameter(name: str) -> bool:

@@ -2,8 +2,8 @@
 
 from bayeskit.program.sites import Term
 from bayeskit.target.density import Terms
-from bayeskit.target.sites import Plate, SiteInfo, Structure
+from bayeskit.target.sites import Plate, SiteFacts, Structure
 from bayeskit.target.start import find_start
 from bayeskit.target.target import Target
 
-__all__ = ["Plate", "SiteInfo", "Structure", "Target", "Term", "Terms", "find_start"]
+__all__ = ["Plate", "SiteFacts", "Structure", "Target", "Term", "Terms", "find_start"]
