@@ -40,8 +40,8 @@ class Pointwise:
                 )
             if site.kind == "observed" and batch == 1 and event > 1:
                 raise ModelError(
-                    f"observed site {site.name!r} ({site.distribution}) is one draw of {event} dependent numbers, so "
-                    "there is no log likelihood of each; put independent observations in a plate"
+                    f"observed site {site.name!r} ({site.distribution}) is one event of {event} numbers, so there "
+                    "is no log likelihood of each; put independent observations in a plate"
                 )
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
         self._kept = {name: keep for name, keep in _kept(target, zeros).items() if not keep.all()}

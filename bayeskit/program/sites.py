@@ -94,7 +94,7 @@ class Reading:
             point = jnp.asarray(support.feasible_like(value), dtype)
         except NotImplementedError:  # a constraint of the user's own
             point = value
-        replaced = jnp.where(counts.reshape(*shape, *[1] * len(event)), value, point)
+        replaced = jnp.where(counts.reshape((*shape, *[1] * len(event))), value, point)
         log_prob = jnp.broadcast_to(self.elements.log_prob(replaced), shape)
         return jnp.where(counts, log_prob, jnp.where(self.mask, -jnp.inf, 0.0) if guarded else 0.0)
 
@@ -123,7 +123,7 @@ def read(distribution: Distribution) -> Reading:
     if isinstance(distribution, MaskedDistribution):
         inner, mask = read(distribution.base_dist), distribution._mask
         if not isinstance(mask, bool):
-            mask = jnp.reshape(mask, (*jnp.shape(mask), *[1] * inner.within))
+            mask = jnp.asarray(mask).reshape((*jnp.shape(mask), *[1] * inner.within))
         return dataclasses.replace(inner, mask=mask if inner.mask is True else mask & inner.mask)
     if isinstance(distribution, ExpandedDistribution):
         inner = read(distribution.base_dist)

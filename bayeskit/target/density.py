@@ -136,7 +136,7 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------
 
 
-def _enumerated(program: Program, structure: Structure, values: Values) -> Any:
+def _enumerated(program: Callable[..., object], structure: Structure, values: Values) -> Any:
     from numpyro.contrib.funsor import config_enumerate, enum
 
     model = enum(config_enumerate(program), first_available_dim=-1 - structure.max_plate_nesting)
