@@ -66,7 +66,7 @@ def lift_batches(program: Program) -> Program:
 
 
 def check_batches(target: Target) -> None:
-    """Refuse what batches would make wrong.
+    """Refuse models whose density by batches would be wrong.
 
     Raises:
         MethodError: two plates that subsample; a latent site inside one.
@@ -84,7 +84,7 @@ def check_batches(target: Target) -> None:
 
 
 def with_random_rows(target: Target, key: Array) -> Target:
-    """The target by a random batch."""
+    """The target at a random batch of rows."""
     for name, (size, length) in _lengths(target).items():
         key, own = jax.random.split(key)
         target = _with_rows(target, name, jax.random.permutation(own, size)[:length])
@@ -92,7 +92,7 @@ def with_random_rows(target: Target, key: Array) -> Target:
 
 
 def over_all_rows(target: Target, f: Callable[[Target], Array]) -> Array:
-    """`f`, affine in the log density of the target, for all rows, a batch at a time."""
+    """The value by all rows of `f`, which is affine in the log density of the target; one batch at a time."""
     lengths = _lengths(target)
     if not lengths:
         return f(target)
@@ -107,7 +107,7 @@ def _with_rows(target: Target, plate: str, rows: Array) -> Target:
 
 
 def _batches(size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the batches, and what they count."""
+    """The rows of each batch, and its weight in the sum over all rows."""
     number, rest = divmod(size, length)
     rows = list(np.arange(number * length).reshape(number, length))
     weights = [length / size] * number
@@ -120,5 +120,5 @@ def _batches(size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lengths(target: Target) -> dict[str, tuple[int, int]]:
-    """Rows of each plate that subsamples, and of its batches."""
+    """Of each plate that subsamples, the number of its rows and the length of a batch."""
     return dict(zip(target.structure.subsampled, target.structure.batches, strict=True))

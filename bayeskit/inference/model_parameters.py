@@ -95,7 +95,7 @@ def lift_parameters(program: Program) -> Program:
 
 
 def _sites(program: Program, kind: str) -> dict[str, dict[str, Any]]:
-    """The sites of a type in one run, with latent sites at the image of zero."""
+    """The sites of one type."""
     return {name: site for name, site in trace_at_zero(program).items() if site["type"] == kind}
 
 

@@ -90,7 +90,7 @@ def _scoring() -> Iterator[None]:
 
 
 class _Given(Messenger):
-    """Complains of a latent site without a value, and draws the indices of subsampling plates."""
+    """Refuses a latent site without a value, and draws the indices of subsampling plates."""
 
     def __init__(self, program: Runnable, name: str, given: Mapping[str, Array]):
         super().__init__(program)

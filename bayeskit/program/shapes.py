@@ -1,4 +1,4 @@
-"""Refuse values that would broadcast against their distribution, and be counted more often than they are."""
+"""Refuse values that would broadcast against their distribution, and so be counted more than once."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def check_observation(site: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         raise ModelError(
             f"observed site {name!r}: the observation has shape {shape} and the distribution batch shape {expected}; "
             f"together they broadcast to {terms}, so every observation would be counted more than once. Give them the "
-            "same shape, or, if it is "
-            f'meant, write infer={{"allow_broadcast": True}} at the site'
+            'same shape, or, if it is meant, write infer={"allow_broadcast": True} at the site'
         )
 
 
@@ -73,7 +72,7 @@ def check_value(site: Mapping[str, Any], program: str, value: Array) -> None:
 
 
 def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Leading ones change nothing in a broadcast."""
+    """A shape without its leading ones, which change nothing in a broadcast."""
     while shape and shape[0] == 1:
         shape = shape[1:]
     return shape

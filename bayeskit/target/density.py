@@ -74,7 +74,7 @@ def _add(terms: Terms, name: str, site: Site, term: Term) -> None:
 
 
 def total(terms: dict[str, Term]) -> Array:
-    """Sum of scaled terms."""
+    """What terms add to the log density, scaled and summed over their elements."""
     return sum((term.total() for term in terms.values()), start=jnp.zeros(()))
 
 

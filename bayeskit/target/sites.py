@@ -82,7 +82,15 @@ class SiteFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """All sites of a program, in order, and what concerns the model as a whole."""
+    """All sites of a program, in order, and what concerns the model as a whole.
+
+    Attributes:
+        sites: their facts, in the order of the model.
+        subsampled: names of the plates that subsample.
+        batches: of each of these, how many rows there are, and how many of them a batch takes.
+        max_plate_nesting: how many dimensions, counted from the right, plates occupy.
+        scans: whether there is a ``numpyro.contrib.control_flow`` loop or branch.
+    """
 
     sites: tuple[SiteFacts, ...]
     subsampled: tuple[str, ...]
@@ -139,14 +147,15 @@ class Watch(Messenger):
 def place(values: Values | None, site: Site) -> Array | None:
     """Value of a latent site from its unconstrained value, recording the log Jacobian as a site of its own.
 
-    With ``values=None`` the site is put at the image of zero: for learning the structure of a model. The support is
-    read off the site at hand, so it may depend on earlier values.
+    A function for ``handlers.substitute``: ``None`` leaves the site to the handlers around it. With ``values=None`` a
+    site is put at the image of zero, for learning the structure of a model.
     """
     name = site["name"]
     if site["type"] != "sample" or site["is_observed"] or site["fn"].support.is_discrete:
         return None
     distribution = site["fn"]
     try:
+        # read off the site under way, whose support may depend on values placed before it
         transform = biject_to(distribution.support)
     except NotImplementedError:
         raise ModelError(
@@ -161,9 +170,13 @@ def place(values: Values | None, site: Site) -> Array | None:
         return None
     value = transform(unconstrained)
     log_det = transform.log_abs_det_jacobian(unconstrained, value)
+    # One number for each element of the batch, as the density has: an elementwise transform inside an event has a
+    # determinant for each coordinate.
     extra = jnp.ndim(log_det) - (jnp.ndim(value) - len(distribution.event_shape))
     if extra > 0:
         log_det = jnp.sum(log_det, axis=tuple(range(-extra, 0)))
+    # A factor made here, while the site is under way, passes the plates, scales and masks of the model that the site
+    # passes: the Jacobian counts wherever, and as often as, the density of the unconstrained value does.
     numpyro.factor(JACOBIAN + name, log_det)
     return value
 

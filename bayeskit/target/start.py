@@ -154,9 +154,12 @@ def find_start(
     fixed = check_given(target.structure, given or {}, num_chains)
     if strategy == "prior":
         _check_drawable(target.program)
+    # with every site given there is only one candidate
     tries = 1 if set(fixed) == set(target.latent_names) else max_tries
     found: Values | None = None
     good = np.zeros(num_chains, bool)
+    # All chains try again until every chain has a start, so that one program of one shape serves all attempts. A chain
+    # keeps the first of its candidates that was finite: its start does not depend on how the other chains fare.
     for attempt in range(tries):
         keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
         values, ok = _candidates(target, keys, fixed, strategy)
