@@ -19,7 +19,7 @@ from bayeskit.inference.chains.independent import resolve
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
 from bayeskit.target import Structure, Target
-from bayeskit.target.density import run_trace
+from bayeskit.target.density import observations
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -61,21 +61,17 @@ def labels(
     return names, {**labelled, **(coords or {})}
 
 
+@safe_jit
+def _observed(target: Target) -> Values:
+    sites = observations(target.program, target.structure, target.structure.zeros())
+    return {name: jnp.asarray(site["value"]) for name, site in sites.items()}
+
+
 def observed_values(target: Target) -> dict[str, np.ndarray]:
     """Values of the observed sites."""
-    names = [site.name for site in target.structure.of_kind("observed")]
-    if not names:
+    if not target.structure.of_kind("observed"):
         return {}
-    return {name: np.asarray(value) for name, value in _observed(target, tuple(names)).items()}
-
-
-def _read_observed(target: Target, names: tuple[str, ...]) -> Values:
-    zeros = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
-    sites = run_trace(target.program, zeros, seeded=True)
-    return {name: jnp.asarray(sites[name]["value"]) for name in names}
-
-
-_observed = safe_jit(_read_observed, static_argnums=1)
+    return {name: np.asarray(value) for name, value in _observed(target).items()}
 
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

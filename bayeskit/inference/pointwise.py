@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Array, Values
@@ -29,7 +28,6 @@ class Pointwise:
 
     def __init__(self, target: Target):
         self.target = target
-        zeros = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
         for site in target.structure.of_kind("observed", "factor"):
             batch, event = math.prod(site.batch_shape), math.prod(site.shape[len(site.batch_shape) :])
             if site.kind == "factor" and not site.is_prior and not site.batch_shape:
@@ -43,6 +41,7 @@ class Pointwise:
                     f"observed site {site.name!r} ({site.distribution}) is one event of {event} numbers, so there "
                     "is no log likelihood of each; put independent observations in a plate"
                 )
+        zeros = target.structure.zeros()
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
         self._kept = {name: keep for name, keep in _kept(target, zeros).items() if not keep.all()}
 
@@ -70,7 +69,7 @@ def _evaluate(target: Target, positions: Array | np.ndarray) -> Values:
 
 
 def _kept(target: Target, values: Values) -> dict[str, np.ndarray]:
-    """For each site with a mask, which elements of its batch have something that counts."""
+    """For each site with a mask, which elements of its batch count, at least in part."""
     sites = run_trace(target.program, values, seeded=True)
     readings = {site.name: read(sites[site.name]["fn"]) for site in target.structure.of_kind("observed")}
-    return {name: np.asarray(reading.counts()) for name, reading in readings.items() if reading.mask is not True}
+    return {name: np.asarray(reading.kept_events()) for name, reading in readings.items() if reading.mask is not True}

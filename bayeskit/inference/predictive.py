@@ -17,7 +17,7 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims
 from bayeskit.program import Program, bind
-from bayeskit.target.sites import SiteFacts, Watch, facts_of
+from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -138,14 +138,7 @@ def _learn(program: Program) -> dict[str, SiteFacts]:
     except ModelError:
         raise
     except Exception as error:
-        last = watch[0].last
-        where = f" (at or after site {last!r})" if last else ""
-        first = str(error).strip().splitlines()
-        shapes = ", ".join(f"{n} {a.shape}" for n, a in program.arrays.items()) or "none"
-        raise ModelError(
-            f"model {program.name!r} cannot be drawn from{where}: {type(error).__name__}: {first[0] if first else ''} "
-            f"(data shapes: {shapes})"
-        ) from error
+        raise ModelError(failure(program, watch[0].last, error)) from error
     return known
 
 

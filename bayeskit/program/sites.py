@@ -18,19 +18,6 @@ from numpyro.distributions import Distribution, ExpandedDistribution, Independen
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.program.execution import Estimator
 
-__all__ = [
-    "Reading",
-    "Term",
-    "describe",
-    "elements",
-    "finite_support",
-    "innermost",
-    "is_everywhere",
-    "read",
-    "site_log_prob",
-    "site_term",
-]
-
 
 class Term(NamedTuple):
     """The log density of one site.
@@ -81,12 +68,13 @@ class Reading:
         """
         support = self.elements.support
         guarded = guarded and not is_everywhere(support)
-        shape = jnp.broadcast_shapes(self._batch_of(value), self.elements.batch_shape)
+        batch = jnp.shape(value)[: jnp.ndim(value) - self.elements.event_dim]
+        shape = jnp.broadcast_shapes(batch, self.elements.batch_shape)
         if self.mask is True and not guarded:
             return jnp.broadcast_to(self.elements.log_prob(value), shape)
         # A number that does not count is replaced before the density is taken, not only after it: the slope of what
         # `where` discards is multiplied by zero, and zero times infinity is NaN.
-        counts = jnp.broadcast_to(self.inside(value) & self.mask if guarded else self.mask, shape)
+        used = jnp.broadcast_to(self.inside(value) & self.mask if guarded else self.mask, shape)
         event = tuple(self.elements.event_shape)
         dtype = jnp.result_type(value) if support.is_discrete else jnp.result_type(value, float)
         value = jnp.broadcast_to(jnp.asarray(value, dtype), (*shape, *event))
@@ -94,21 +82,18 @@ class Reading:
             point = jnp.asarray(support.feasible_like(value), dtype)
         except NotImplementedError:  # a constraint of the user's own
             point = value
-        replaced = jnp.where(counts.reshape((*shape, *[1] * len(event))), value, point)
+        replaced = jnp.where(used.reshape((*shape, *[1] * len(event))), value, point)
         log_prob = jnp.broadcast_to(self.elements.log_prob(replaced), shape)
-        return jnp.where(counts, log_prob, jnp.where(self.mask, -jnp.inf, 0.0) if guarded else 0.0)
+        return jnp.where(used, log_prob, jnp.where(self.mask, -jnp.inf, 0.0) if guarded else 0.0)
 
     def to_events(self, numbers: Array) -> Array:
         """Sums over the elements of each event."""
         return jnp.sum(numbers, axis=tuple(range(-self.within, 0))) if self.within else numbers
 
-    def counts(self) -> Array:
-        """Whether anything in each event counts; broadcasts to the batch shape of the site."""
+    def kept_events(self) -> Array:
+        """Whether any element of each event counts; broadcasts to the batch shape of the site."""
         mask = jnp.asarray(self.mask)
         return jnp.any(mask, axis=tuple(range(-min(self.within, mask.ndim), 0)))
-
-    def _batch_of(self, value: ArrayLike) -> tuple[int, ...]:
-        return tuple(jnp.shape(value)[: jnp.ndim(value) - self.elements.event_dim])
 
 
 def read(distribution: Distribution) -> Reading:
@@ -130,9 +115,8 @@ def read(distribution: Distribution) -> Reading:
         if inner.elements is distribution.base_dist:
             return Reading(distribution)
         shape = (*distribution.batch_shape, *distribution.event_shape)
-        return dataclasses.replace(
-            inner, elements=inner.elements.expand(shape[: len(shape) - inner.elements.event_dim])
-        )
+        repeated = inner.elements.expand(shape[: len(shape) - inner.elements.event_dim])
+        return dataclasses.replace(inner, elements=repeated)
     return Reading(distribution)
 
 

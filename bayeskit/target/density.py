@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro import handlers
 from numpyro.distributions.distribution import Unit
 from numpyro.primitives import Messenger
@@ -90,12 +91,6 @@ def observations(program: Program, structure: Structure, values: Values) -> dict
     return {site.name: sites[site.name] for site in structure.of_kind("observed")}
 
 
-def supports_hold(program: Program, structure: Structure, values: Values) -> dict[str, Array]:
-    """For each observed site, whether each element of the observation lies in its support, or is masked."""
-    sites = observations(program, structure, values)
-    return {name: read(site["fn"]).inside(site["value"]) for name, site in sites.items()}
-
-
 def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
     """Names of observed sites whose support moves with the latent values.
 
@@ -103,7 +98,6 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
     site if it has a derivative, in a random direction at a random point: at zero, the slope of a square vanishes. It
     moves with a discrete site if enumeration gives it extra lanes.
     """
-    latent = structure.of_kind("latent")
 
     def bounds(program: Program, values: Values) -> dict[str, list[Array]]:
         sites = observations(program, structure, values)
@@ -111,26 +105,19 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
         return {name: [jnp.asarray(leaf, float) for leaf in found] for name, found in leaves.items() if found}
 
     @safe_jit
-    def slopes(program: Program) -> dict[str, Array]:
-        first, second = (
-            {
-                site.name: jax.random.normal(jax.random.fold_in(key, i), site.unconstrained_shape)
-                for i, site in enumerate(latent)
-            }
-            for key in jax.random.split(jax.random.PRNGKey(0))
-        )
-        _, tangents = jax.jvp(lambda z: bounds(program, z), (first,), (second,))
-        return {name: sum(jnp.sum(jnp.abs(t)) for t in tangent) for name, tangent in tangents.items()}  # type: ignore[misc]
+    def slopes(program: Program, point: Values, direction: Values) -> dict[str, Array]:
+        _, tangents = jax.jvp(lambda z: bounds(program, z), (point,), (direction,))
+        return {name: jnp.stack([jnp.abs(t).sum() for t in tangent]) for name, tangent in tangents.items()}
 
-    zeros = {site.name: jnp.zeros(site.unconstrained_shape) for site in latent}
-    shapes = jax.eval_shape(lambda z: bounds(program, z), zeros)
-    if not shapes or not latent:
+    shapes = jax.eval_shape(bounds, program, structure.zeros())
+    if not shapes:
         return frozenset()
-    discrete = bool(structure.of_kind("discrete"))
-    by_lanes = {
-        name for name, found in shapes.items() if discrete and any(_has_lanes(b.shape, structure) for b in found)
-    }
-    return frozenset(by_lanes | {name for name, size in slopes(program).items() if float(size) != 0.0})
+    moving = {n for n, found in shapes.items() if any(_has_lanes(bound.shape, structure) for bound in found)}
+    random = np.random.default_rng(0)
+    point, direction = (
+        jax.tree.map(lambda zero: zero + random.normal(size=zero.shape), structure.zeros()) for _ in "12"
+    )
+    return frozenset(moving | {n for n, size in slopes(program, point, direction).items() if (size != 0.0).any()})
 
 
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------
@@ -146,14 +133,14 @@ def _enumerated(program: Callable[..., object], structure: Structure, values: Va
 def _enumerated_trace(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
     from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 
-    with plate_to_enum_plate():
+    with plate_to_enum_plate(), handlers.seed(rng_seed=jax.random.PRNGKey(0)):  # a key for the rows of plates
         return handlers.trace(_enumerated(program, structure, values)).get_trace()
 
 
 def _has_lanes(shape: tuple[int, ...], structure: Structure) -> bool:
     """Whether an array differs with a discrete site: its values are laid out to the left of all plates."""
     nesting = structure.max_plate_nesting
-    return math.prod(shape[: len(shape) - nesting]) > 1 if len(shape) > nesting else False
+    return bool(structure.of_kind("discrete")) and len(shape) > nesting and math.prod(shape[: len(shape) - nesting]) > 1
 
 
 class _Guard(Messenger):
@@ -169,19 +156,17 @@ class _Guard(Messenger):
             msg["value"] = msg["fn"].sample(None)
 
 
-def behind_discrete(program: Program, structure: Structure, values: Values) -> frozenset[str]:
+def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:
     """Names of the deterministic sites that depend on a discrete latent site: enumeration gives them extra lanes."""
     if not structure.of_kind("discrete") or not structure.of_kind("deterministic"):
         return frozenset()
-    sites = jax.eval_shape(
-        lambda: {
-            n: jnp.asarray(s["value"])
-            for n, s in _enumerated_trace(program, structure, values).items()
-            if s["type"] == "deterministic"
-        }
-    )
-    shapes = {name: value.shape for name, value in sites.items()}
-    hidden = frozenset(name for name, shape in shapes.items() if shape != structure[name].shape)
+
+    def run() -> Values:
+        sites = _enumerated_trace(program, structure, structure.zeros())
+        return {site.name: jnp.asarray(sites[site.name]["value"]) for site in structure.of_kind("deterministic")}
+
+    found = jax.eval_shape(run)
+    hidden = frozenset(name for name, value in found.items() if value.shape != structure[name].shape)
     if hidden:
         warnings.warn(
             f"the deterministic sites {sorted(hidden)} depend on discrete latent sites, which are summed out; they "

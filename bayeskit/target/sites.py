@@ -102,6 +102,10 @@ class Structure:
         """The sites of these kinds, in the model's order."""
         return tuple(site for site in self.sites if site.kind in kinds)
 
+    def zeros(self) -> Values:
+        """The origin of the unconstrained values."""
+        return {site.name: jnp.zeros(site.unconstrained_shape) for site in self.of_kind("latent")}
+
     def __getitem__(self, name: str) -> SiteFacts:
         for site in self.sites:
             if site.name == name:
@@ -225,7 +229,7 @@ def learn_structure(program: Program) -> Structure:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(_failure(program, watch[0].last, error)) from error
+        raise ModelError(failure(program, watch[0].last, error)) from error
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plate_sizes(infos)
     if not watch[0].scans:
@@ -233,7 +237,8 @@ def learn_structure(program: Program) -> Structure:
     return Structure(tuple(infos), tuple(parts), tuple(parts.values()), nesting, watch[0].scans)
 
 
-def _failure(program: Program, last: str | None, error: Exception) -> str:
+def failure(program: Program, last: str | None, error: Exception) -> str:
+    """What to say of an error that a model raised after its site ``last``."""
     if isinstance(error, AssertionError) and "unique names" in str(error):
         return f"model {program.name!r}: {error}"
     where = f"after site {last!r}" if last else "before its first site"

@@ -311,4 +311,4 @@ def test_a_reading():
     reading = read(nest)
     assert (reading.elements.batch_shape, reading.within) == ((2, 3), 1)
     np.testing.assert_array_equal(jnp.broadcast_to(reading.mask, (2, 3)), [[True, False, False], [False] * 3])
-    np.testing.assert_array_equal(reading.counts(), [True, False])
+    np.testing.assert_array_equal(reading.kept_events(), [True, False])
