@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Values
@@ -16,8 +17,8 @@ from bayeskit.errors import ModelError
 from bayeskit.inference.batches import is_rows
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
-from bayeskit.target import SiteInfo, Structure, Target
-from bayeskit.target.density import run_trace
+from bayeskit.target import Structure, Target
+from bayeskit.target.density import observations
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def labels(
     Raises:
         ModelError: ``dims`` names a site that the model lacks, or ``coords`` a dimension that no site has.
     """
-    names = {site.name: list(_plate_dims(structure, site)) for site in structure.sites}
+    sites = {site.name for site in structure.sites}
+    names = {site.name: site.dims(sites) for site in structure.sites}
     for site, given in (dims or {}).items():
         if site not in names:
             raise ModelError(f"dims: {site!r} is not a site of the model, which has {', '.join(names)}")
@@ -58,26 +60,17 @@ def labels(
     return names, {**labelled, **(coords or {})}
 
 
-def _plate_dims(structure: Structure, site: SiteInfo) -> tuple[str | None, ...]:
-    taken = {info.name for info in structure.sites}
-    return tuple(f"{dim}_plate" if dim in taken else dim for dim in site.dims())
+@safe_jit
+def _observed(target: Target) -> Values:
+    sites = observations(target.program, target.structure, target.structure.zeros())
+    return {name: jnp.asarray(site["value"]) for name, site in sites.items()}
 
 
 def observed_values(target: Target) -> dict[str, np.ndarray]:
     """Values of the observed sites."""
-    names = [site.name for site in target.structure.of_kind("observed")]
-    if not names:
+    if not target.structure.of_kind("observed"):
         return {}
-    return {name: np.asarray(value) for name, value in _observed(target, tuple(names)).items()}
-
-
-def _read_observed(target: Target, names: tuple[str, ...]) -> Values:
-    zeros = {s.name: jax.numpy.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
-    sites = run_trace(target.program, zeros, seeded=True)
-    return {name: jax.numpy.asarray(sites[name]["value"]) for name in names}
-
-
-_observed = safe_jit(_read_observed, static_argnums=1)
+    return {name: np.asarray(value) for name, value in _observed(target).items()}
 
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -110,7 +103,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "key": json.dumps(np.asarray(key).tolist()),
         "model": f"{getattr(target.program.model, '__module__', '')}.{target.program.name}",
         "device": jax.default_backend(),
-        "float_dtype": str(jax.numpy.zeros(()).dtype),
+        "float_dtype": str(jnp.zeros(()).dtype),
         "num_chains": method.num_chains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,

@@ -24,7 +24,7 @@ from bayeskit._typing import Array, Model
 from bayeskit.errors import MethodError
 from bayeskit.program import Program
 from bayeskit.target import Target
-from bayeskit.target.sites import place
+from bayeskit.target.sites import subsampling, trace_at_zero
 
 __all__ = ["check_batches", "is_rows", "lift_batches", "over_all_rows", "with_random_rows"]
 
@@ -54,30 +54,22 @@ def is_rows(name: str) -> bool:
 
 def lift_batches(program: Program) -> Program:
     """The program with its batches among its data, at the first rows; itself where no plate subsamples."""
-    found: dict[str, int] = {}
-
-    def look() -> None:
-        model = handlers.substitute(program, substitute_fn=lambda site: place(None, site))
-        with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
-            for name, site in handlers.trace(model).get_trace().items():
-                if site["type"] == "plate" and site["args"][1] is not None and site["args"][1] < site["args"][0]:
-                    found[name] = int(site["args"][1])
-
+    found: dict[str, tuple[int, int]] = {}
     try:
-        jax.eval_shape(look)
+        jax.eval_shape(lambda: found.update(subsampling(trace_at_zero(program))))
     except Exception:  # whatever is wrong with the model is reported when its target is made
         return program
     if not found:
         return program
-    arrays = {_PREFIX + name: jnp.arange(length) for name, length in found.items()}
+    arrays = {_PREFIX + name: jnp.arange(length) for name, (_, length) in found.items()}
     return Program(Batched(program.model), {**program.arrays, **arrays}, program.settings)
 
 
 def check_batches(target: Target) -> None:
-    """Refuse what batches would make wrong.
+    """Refuse models whose density by batches would be wrong.
 
     Raises:
-        MethodError: two plates that subsample; a latent site inside of one.
+        MethodError: two plates that subsample; a latent site inside one.
     """
     subsampled = target.structure.subsampled
     if len(subsampled) > 1:
@@ -86,13 +78,13 @@ def check_batches(target: Target) -> None:
         inside = [plate.name for plate in site.plates if plate.name in subsampled]
         if inside:
             raise MethodError(
-                f"site {site.name!r} is inside of plate {inside[0]!r}, which subsamples: every batch would have values "
+                f"site {site.name!r} is inside plate {inside[0]!r}, which subsamples: every batch would have values "
                 "of its own, and none would be kept; use the full data, or sum the site out"
             )
 
 
 def with_random_rows(target: Target, key: Array) -> Target:
-    """The target by a random batch."""
+    """The target at a random batch of rows."""
     for name, (size, length) in _lengths(target).items():
         key, own = jax.random.split(key)
         target = _with_rows(target, name, jax.random.permutation(own, size)[:length])
@@ -100,7 +92,7 @@ def with_random_rows(target: Target, key: Array) -> Target:
 
 
 def over_all_rows(target: Target, f: Callable[[Target], Array]) -> Array:
-    """`f`, affine in the log density of the target, for all rows, a batch at a time."""
+    """The value by all rows of `f`, which is affine in the log density of the target; one batch at a time."""
     lengths = _lengths(target)
     if not lengths:
         return f(target)
@@ -115,7 +107,7 @@ def _with_rows(target: Target, plate: str, rows: Array) -> Target:
 
 
 def _batches(size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the batches, and what they count."""
+    """The rows of each batch, and its weight in the sum over all rows."""
     number, rest = divmod(size, length)
     rows = list(np.arange(number * length).reshape(number, length))
     weights = [length / size] * number
@@ -128,5 +120,5 @@ def _batches(size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lengths(target: Target) -> dict[str, tuple[int, int]]:
-    """Rows of each plate that subsamples, and of its batches."""
+    """Of each plate that subsamples, the number of its rows and the length of a batch."""
     return dict(zip(target.structure.subsampled, target.structure.batches, strict=True))

@@ -12,14 +12,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from numpyro import handlers
 from numpyro.distributions import biject_to, constraints, transforms
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Model, Values
 from bayeskit.program import Program
 from bayeskit.target import Target
-from bayeskit.target.sites import place
+from bayeskit.target.sites import trace_at_zero
 
 __all__ = [
     "constrained_parameters",
@@ -79,28 +78,22 @@ def lift_parameters(program: Program) -> Program:
     """The program with its parameters among its data, at their first values; itself where it has none."""
     found: list[str] = []
     try:
-        jax.eval_shape(lambda: found.extend(_sites(program, "param")))
+        jax.eval_shape(lambda: found.extend(n for n, s in trace_at_zero(program).items() if s["type"] == "param"))
     except Exception:  # whatever is wrong with the model is reported when its target is made
         return program
     if not found:
         return program
     arrays: dict[str, Array] = {}
     lifted = []
-    for name, site in _sites(program, "param").items():
+    for name, site in trace_at_zero(program).items():
+        if name not in found:
+            continue
         value = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), site["value"])
         leaves, structure = jax.tree.flatten(transform_of(site).inv(value))
         names = tuple(f"{_PREFIX}{name}" + (f" {i}" if len(leaves) > 1 else "") for i in range(len(leaves)))
         arrays |= dict(zip(names, leaves, strict=True))
         lifted.append(Parameter(name, structure, names))
     return Program(Lifted(program.model, tuple(lifted)), {**program.arrays, **arrays}, program.settings)
-
-
-def _sites(program: Program, kind: str) -> dict[str, dict[str, Any]]:
-    """The sites of a type in one run, with latent sites at the image of zero."""
-    model = handlers.substitute(program, substitute_fn=lambda site: place(None, site))
-    with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
-        sites = handlers.trace(model).get_trace()
-    return {name: site for name, site in sites.items() if site["type"] == kind}
 
 
 def is_parameter(name: str) -> bool:
@@ -129,8 +122,9 @@ def with_parameters(target: Target, values: Values) -> Target:
 def constrained_parameters(target: Target, values: Values) -> dict[str, Array]:
     """Parameters in the model's own coordinates; the arrays of one that is a pytree are numbered."""
     out: dict[str, Array] = {}
-    for name, site in _sites(with_parameters(target, values).program, _FITTED).items():
-        leaves = jax.tree.leaves(site["value"])
+    sites = trace_at_zero(with_parameters(target, values).program)
+    for name in fitted_names(target):
+        leaves = jax.tree.leaves(sites[name]["value"])
         out |= {f"{name} {i}" if len(leaves) > 1 else name: leaf for i, leaf in enumerate(leaves)}
     return out
 

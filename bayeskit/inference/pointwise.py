@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
+from bayeskit.program.sites import read
 from bayeskit.target import Target
 from bayeskit.target.density import run_trace
-from bayeskit.target.sites import mask_of
 from bayeskit.xla.miscompilation import safe_jit
 
 
@@ -29,7 +28,6 @@ class Pointwise:
 
     def __init__(self, target: Target):
         self.target = target
-        zeros = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
         for site in target.structure.of_kind("observed", "factor"):
             batch, event = math.prod(site.batch_shape), math.prod(site.shape[len(site.batch_shape) :])
             if site.kind == "factor" and not site.is_prior and not site.batch_shape:
@@ -40,11 +38,12 @@ class Pointwise:
                 )
             if site.kind == "observed" and batch == 1 and event > 1:
                 raise ModelError(
-                    f"observed site {site.name!r} ({site.distribution}) is one draw of {event} dependent numbers, so "
-                    "there is no log likelihood of each; put independent observations in a plate"
+                    f"observed site {site.name!r} ({site.distribution}) is one event of {event} numbers, so there "
+                    "is no log likelihood of each; put independent observations in a plate"
                 )
+        zeros = target.structure.zeros()
         jax.eval_shape(lambda z: _elements(target, target.ravel(z)), zeros)
-        self._kept = {name: keep for name, keep in _masks(target, zeros).items() if not keep.all()}
+        self._kept = {name: keep for name, keep in _kept(target, zeros).items() if not keep.all()}
 
     def __call__(self, positions: Array | np.ndarray) -> dict[str, np.ndarray]:
         """Arrays of shape ``(chain, draw, *batch)``; a masked site has one axis over the elements that count."""
@@ -69,9 +68,8 @@ def _evaluate(target: Target, positions: Array | np.ndarray) -> Values:
     return jax.vmap(jax.vmap(lambda position: _elements(target, position)))(positions)
 
 
-def _masks(target: Target, values: Values) -> dict[str, np.ndarray]:
-    if target.structure.of_kind("discrete"):
-        return {}
-    sites = run_trace(target.program, values)
-    observed = [site.name for site in target.structure.of_kind("observed")]
-    return {name: np.asarray(mask_of(sites[name]["fn"])) for name in observed if mask_of(sites[name]["fn"]) is not True}
+def _kept(target: Target, values: Values) -> dict[str, np.ndarray]:
+    """For each site with a mask, which elements of its batch count, at least in part."""
+    sites = run_trace(target.program, values, seeded=True)
+    readings = {site.name: read(sites[site.name]["fn"]) for site in target.structure.of_kind("observed")}
+    return {name: np.asarray(reading.kept_events()) for name, reading in readings.items() if reading.mask is not True}

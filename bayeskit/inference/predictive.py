@@ -17,7 +17,7 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims
 from bayeskit.program import Program, bind
-from bayeskit.target.sites import Watch
+from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -80,18 +80,17 @@ def predict(
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
     program = bind(model, data)
     raw = np.asarray(raw_key(key))
-    shape = _learn(program)
-    given, lead = _posterior(post, shape, num_draws)
-    observed = [n for n, site in shape.items() if site["observed"]]
-    drawn = [n for n in shape if shape[n]["type"] == "sample" and n not in given]
-    wanted = _check_sites(sites, shape) if sites is not None else list(dict.fromkeys([*observed, *drawn]))
-    if post is None:
-        wanted = [n for n in shape if not shape[n]["auxiliary"]] if sites is None else wanted
-    for name in dims or {}:
-        if name not in shape:
-            raise ModelError(f"dims: {name!r} is not a site of the model, which has {', '.join(shape)}")
-    values = _run(program, raw, given, lead, tuple(wanted))
-    return _tree(post, shape, values, observed, dims, coords)
+    known = _learn(program)
+    given, lead = _posterior(post, known, num_draws)
+    observed = [n for n, site in known.items() if site.kind == "observed"]
+    drawn = [n for n, site in known.items() if site.kind != "deterministic" and n not in given]
+    for what, names in (("sites", sites), ("dims", dims)):
+        for name in names or ():
+            if name not in known:
+                raise ModelError(f"{what}: {name!r} is not a site of the model, which has {', '.join(known)}")
+    by_default = list(known) if post is None else list(dict.fromkeys([*observed, *drawn]))
+    values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
+    return _tree(post, known, values, observed, dims, coords)
 
 
 def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
@@ -117,49 +116,30 @@ class _Unobserve(handlers.substitute):
             msg["infer"] = {**msg["infer"], "was_observed": True}
 
 
-def _learn(program: Program) -> dict[str, dict[str, Any]]:
-    """Names, shapes and plates of the sites when everything is drawn."""
-    out: dict[str, dict[str, Any]] = {}
+def _learn(program: Program) -> dict[str, SiteFacts]:
+    """The sites, without factors, when everything is drawn."""
+    known: dict[str, SiteFacts] = {}
     left_out = _left_out(program)
     watch: list[Watch] = []
 
     def run() -> None:
         watch.append(Watch(program))
         for name, site in _replicate(watch[0], jax.random.PRNGKey(0), {}).items():
-            if site["type"] not in ("sample", "deterministic"):
-                continue
-            value = jnp.asarray(site["value"])
-            event = site["fn"].event_dim if site["type"] == "sample" else 0
-            batch = value.ndim - event
-            names: list[str | None] = [None] * value.ndim
-            for frame in site["cond_indep_stack"]:
-                if 0 <= batch + frame.dim < batch and value.shape[batch + frame.dim] == frame.size:
-                    names[batch + frame.dim] = frame.name
-            infer = site.get("infer") or {}
-            out[name] = {
-                "type": site["type"],
-                "shape": value.shape,
-                "dims": names,
-                "plates": frozenset(frame.name for frame in site["cond_indep_stack"]),
-                "observed": bool(infer.get("was_observed")) or (site["type"] == "sample" and name in left_out),
-                "discrete": site["type"] == "sample" and bool(site["fn"].support.is_discrete),
-                "auxiliary": bool(infer.get("is_auxiliary")),
-            }
+            if site["type"] == "deterministic":
+                known[name] = facts_of(site, "deterministic")
+            elif site["type"] == "sample" and not site["infer"].get("is_auxiliary"):
+                if site["infer"].get("was_observed") or name in left_out:
+                    known[name] = facts_of(site, "observed")
+                else:
+                    known[name] = facts_of(site, "discrete" if site["fn"].support.is_discrete else "latent")
 
     try:
         jax.eval_shape(run)
     except ModelError:
         raise
     except Exception as error:
-        last = watch[0].last
-        where = f" (at or after site {last!r})" if last else ""
-        first = str(error).strip().splitlines()
-        shapes = ", ".join(f"{n} {a.shape}" for n, a in program.arrays.items()) or "none"
-        raise ModelError(
-            f"model {program.name!r} cannot be drawn from{where}: {type(error).__name__}: {first[0] if first else ''} "
-            f"(data shapes: {shapes})"
-        ) from error
-    return {name: site for name, site in out.items() if not site["auxiliary"]}
+        raise ModelError(failure(program, watch[0].last, error)) from error
+    return known
 
 
 def _left_out(program: Program) -> set[str]:
@@ -169,9 +149,7 @@ def _left_out(program: Program) -> set[str]:
     return {name for name, value in {**defaults, **program.data}.items() if value is None}
 
 
-def _posterior(
-    post: xr.DataTree | None, shape: dict[str, dict[str, Any]], num_draws: int
-) -> tuple[Values, tuple[int, int]]:
+def _posterior(post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws: int) -> tuple[Values, tuple[int, int]]:
     """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result.
 
     Drawn anew: what was observed in the fit, and discrete sites, which were summed out.
@@ -181,9 +159,9 @@ def _posterior(
     from bayeskit.storage import site_values
 
     values = site_values(post)
-    sampled = {n for n, site in shape.items() if site["type"] == "sample"}
+    sampled = {n for n, site in known.items() if site.kind != "deterministic"}
     kinds = {str(n): v.attrs.get("site_kind") for n, v in post["posterior"].data_vars.items()}
-    missing = [n for n in values if n not in shape and kinds.get(n) == "latent"]
+    missing = [n for n in values if n not in known and kinds.get(n) == "latent"]
     if missing:
         raise ModelError(f"the fit has a latent site {missing[0]!r} that the model lacks; is it a fit of this model?")
     out: Values = {}
@@ -191,26 +169,21 @@ def _posterior(
     for name, value in values.items():
         lead = (value.shape[0], value.shape[1])
         if name in sampled:
-            if value.shape[2:] != shape[name]["shape"]:
+            if value.shape[2:] != known[name].shape:
                 raise ModelError(
-                    f"site {name!r} has shape {shape[name]['shape']} under these data, but {value.shape[2:]} in the fit"
+                    f"site {name!r} has shape {known[name].shape} under these data, but {value.shape[2:]} in the fit"
                 )
             out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
     observed = set(site_values(post, "observed_data")) if "observed_data" in post.children else set()
-    anew = observed | {n for n in sampled if shape[n]["observed"] or shape[n]["discrete"]}
-    lacking = [n for n in shape if n in sampled and n not in out and n not in anew]
+    anew = observed | {n for n in sampled if known[n].kind in ("observed", "discrete")}
+    lacking = [n for n in known if n in sampled and n not in out and n not in anew]
     if lacking:
         raise ModelError(
             f"the fit lacks the latent site {lacking[0]!r}, so it cannot be predicted from; fit again without keep=, "
             "or keep that site"
         )
-    for name in sampled - set(out):
-        if (
-            shape[name]["discrete"]
-            and not shape[name]["observed"]
-            and name not in observed
-            and not _is_local(name, shape, anew)
-        ):
+    for name in sampled - set(out) - observed:
+        if known[name].kind == "discrete" and not _is_local(name, known, anew):
             raise ModelError(
                 f"the discrete latent site {name!r} was summed out, and observations share it, so its posterior is not "
                 "known here; draw it from its conditional distribution by hand"
@@ -218,17 +191,10 @@ def _posterior(
     return out, lead
 
 
-def _is_local(name: str, shape: dict[str, dict[str, Any]], observed: set[str]) -> bool:
+def _is_local(name: str, known: dict[str, SiteFacts], observed: set[str]) -> bool:
     """Whether each observation has its own value of a discrete site, so that a new observation draws it anew."""
-    plates = shape[name]["plates"]
-    return bool(plates) and any(n in observed and n != name and s["plates"] == plates for n, s in shape.items())
-
-
-def _check_sites(sites: Sequence[str], shape: dict[str, dict[str, Any]]) -> list[str]:
-    for name in sites:
-        if name not in shape:
-            raise ModelError(f"sites: {name!r} is not a site of the model, which has {', '.join(shape)}")
-    return list(sites)
+    around = {n: {plate.name for plate in site.plates} for n, site in known.items()}
+    return bool(around[name]) and any(n in observed and n != name and p == around[name] for n, p in around.items())
 
 
 def _run(
@@ -255,7 +221,7 @@ _batch = safe_jit(jax.vmap(_one, in_axes=(None, 0, 0, None)), static_argnums=3)
 
 def _tree(
     post: xr.DataTree | None,
-    shape: dict[str, dict[str, Any]],
+    known: dict[str, SiteFacts],
     values: dict[str, np.ndarray],
     observed: list[str],
     dims: Dims | None,
@@ -263,9 +229,7 @@ def _tree(
 ) -> xr.DataTree:
     from bayeskit.storage import add_group, make_tree
 
-    names: dict[str, list[str | None]] = {
-        n: [f"{d}_plate" if d in shape else d for d in shape[n]["dims"]] for n in values
-    }
+    names = {n: known[n].dims(known) for n in values}
     labelled: dict[str, Any] = {}
     if post is not None and "observed_data" in post.children:
         data = post["observed_data"].to_dataset()

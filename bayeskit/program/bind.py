@@ -27,8 +27,8 @@ class Program(eqx.Module):
 
     Attributes:
         model: the NumPyro function.
-        arrays: the array arguments by name; of parameters (mappings, Equinox modules) their arrays.
-        settings: the static arguments, as sorted ``(name, value)`` pairs; of parameters what is no array.
+        arrays: the array arguments by name; of a parameter (a mapping or Equinox module), the arrays in it.
+        settings: the static arguments, as sorted ``(name, value)`` pairs; of a parameter, the rest of it.
     """
 
     model: Model = eqx.field(static=True)
@@ -56,7 +56,7 @@ class Program(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class _Rest:
-    """What is no array in the parameters of a program, hashable."""
+    """The leaves of a parameter that are not arrays; hashable, so that they can be static."""
 
     tree: Any
 
@@ -189,7 +189,7 @@ def _not_numbers(name: str, array: np.ndarray) -> str:
 
 
 def _fit_precision(name: str, array: np.ndarray) -> Array:
-    """Convert to JAX's current precision; a number that does not fit is an error, not a wrapped or infinite one."""
+    """Convert to JAX's current precision, and raise where a number would wrap around or become infinite."""
     dtype = jax.dtypes.canonicalize_dtype(array.dtype)
     if dtype == array.dtype:
         return jnp.asarray(array)

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from numpyro import handlers
-from numpyro.distributions.distribution import MaskedDistribution
 from numpyro.primitives import Messenger
 
 from bayeskit._spelling import did_you_mean
@@ -19,7 +18,7 @@ from bayeskit.program.execution import at, current_level, is_executing
 from bayeskit.program.isolation import Wall
 from bayeskit.program.runnable import Runnable, WeightedProgram, at_a_level, name_of_program
 from bayeskit.program.shapes import check_observation, check_value
-from bayeskit.program.supports import is_everywhere
+from bayeskit.program.sites import site_log_prob
 from bayeskit.program.weights import LogWeight
 
 
@@ -91,7 +90,7 @@ def _scoring() -> Iterator[None]:
 
 
 class _Given(Messenger):
-    """Complains of a latent site without a value, and draws the indices of subsampling plates."""
+    """Refuses a latent site without a value, and draws the indices of subsampling plates."""
 
     def __init__(self, program: Runnable, name: str, given: Mapping[str, Array]):
         super().__init__(program)
@@ -117,17 +116,3 @@ class _Given(Messenger):
                 f"choices lack site {name!r}, which {self._program!r} needs (given: {', '.join(self._given) or 'none'})"
             )
         check_value(msg, self._program, self._given[name])
-
-
-def site_log_prob(site: Mapping[str, Any]) -> Array:
-    """Scaled log density of the elements of a site; minus infinity outside of the support."""
-    distribution, value = site["fn"], site["value"]
-    if site.get("intermediates"):
-        log_prob = distribution.log_prob(value, site["intermediates"])
-    else:
-        log_prob = distribution.log_prob(value)
-    if not is_everywhere(distribution.support) and not site["infer"].get("is_auxiliary"):
-        mask = distribution._mask if isinstance(distribution, MaskedDistribution) else True
-        log_prob = jnp.where(distribution.support(value) | ~jnp.asarray(mask), log_prob, -jnp.inf)
-    scale = site["scale"]
-    return log_prob if scale is None else scale * log_prob

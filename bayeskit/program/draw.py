@@ -14,11 +14,10 @@ from numpyro.primitives import Messenger
 from bayeskit._keys import as_key
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
-from bayeskit.program.density import site_log_prob
 from bayeskit.program.execution import Choice, Estimator, Level, Record, at, current_level, is_executing
 from bayeskit.program.isolation import shut_off
 from bayeskit.program.runnable import Runnable, WeightedProgram, at_a_level, name_of_program
-from bayeskit.program.supports import finite_support
+from bayeskit.program.sites import finite_support, site_log_prob
 from bayeskit.program.weights import LogWeight
 from bayeskit.xla.marks import mark
 

@@ -1,4 +1,4 @@
-"""Refuse values that would broadcast against their distribution, and be counted more often than they are."""
+"""Refuse values that would broadcast against their distribution, and so be counted more than once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
+from bayeskit.program.sites import describe
 
-__all__ = ["check_observation", "check_value", "describe"]
+__all__ = ["check_observation", "check_value"]
 
 
 def check_observation(site: Mapping[str, Any], shape: tuple[int, ...]) -> None:
@@ -43,8 +43,7 @@ def check_observation(site: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         raise ModelError(
             f"observed site {name!r}: the observation has shape {shape} and the distribution batch shape {expected}; "
             f"together they broadcast to {terms}, so every observation would be counted more than once. Give them the "
-            "same shape, or, if it is "
-            f'meant, write infer={{"allow_broadcast": True}} at the site'
+            'same shape, or, if it is meant, write infer={"allow_broadcast": True} at the site'
         )
 
 
@@ -72,16 +71,8 @@ def check_value(site: Mapping[str, Any], program: str, value: Array) -> None:
         raise ModelError(f"the value given for site {name!r} of {program!r} is NaN")
 
 
-def describe(distribution: Distribution) -> str:
-    """The name of a distribution, under the wrappers that plates and `to_event` put around it."""
-    inner = distribution
-    while type(inner).__name__ in ("ExpandedDistribution", "Independent", "MaskedDistribution"):
-        inner = inner.base_dist
-    return type(inner).__name__
-
-
 def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Leading ones change nothing in a broadcast."""
+    """A shape without its leading ones, which change nothing in a broadcast."""
     while shape and shape[0] == 1:
         shape = shape[1:]
     return shape

@@ -85,7 +85,7 @@ class LogWeight:
 
 
 def number_of(weight: LogWeight | Array) -> Array:
-    """The plain number."""
+    """The number without its side."""
     return weight.value if isinstance(weight, LogWeight) else jnp.asarray(weight)
 
 

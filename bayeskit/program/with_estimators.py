@@ -1,4 +1,4 @@
-"""Estimators chosen from outside of a program."""
+"""Estimators chosen outside a program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bayeskit.program.runnable import Runnable, WeightedProgram, name_of_program
 
 
 def with_estimators(program: Runnable, by_site: Mapping[str, Estimator]) -> Callable[[], object]:
-    """The same program with estimators for some of its sites, chosen from outside.
+    """The same program with estimators for some of its sites.
 
     Args:
         program: a program.

@@ -10,30 +10,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro import handlers
+from numpyro.distributions.distribution import Unit
+from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.runnable import name_of_program
-from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, mask_of, place
+from bayeskit.program.sites import Term, read, site_term
+from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
-
-
-class Term(NamedTuple):
-    """The log density of one site.
-
-    Attributes:
-        value: one number for each element of the site's batch shape, unscaled; zero where masked.
-        scale: what ``handlers.scale`` and subsampling plates multiply it by.
-    """
-
-    value: Array
-    scale: Array | float = 1.0
-
-    def total(self) -> Array:
-        """The scaled sum over elements."""
-        return jnp.sum(self.scale * self.value)
 
 
 class Terms(NamedTuple):
@@ -67,111 +55,118 @@ def run_trace(program: Program | Callable[..., object], values: Values, *, seede
         ) from None
 
 
-def site_term(site: Site, dynamic: bool) -> Term:
-    """Log density of one site of a trace; outside a support that depends on latent values it is minus infinity."""
-    distribution, value = site["fn"], site["value"]
-    if site["intermediates"]:
-        log_prob = distribution.log_prob(value, site["intermediates"])
-    else:
-        log_prob = distribution.log_prob(value)
-    if dynamic:
-        inside = distribution.support(value) | ~jnp.asarray(mask_of(distribution))
-        log_prob = jnp.where(inside, log_prob, -jnp.inf)
-    scale = site["scale"]
-    return Term(log_prob, 1.0 if scale is None else scale)
-
-
-def split(sites: dict[str, Site], dynamic: frozenset[str]) -> Terms:
+def split(sites: dict[str, Site], moving: frozenset[str]) -> Terms:
     """Sort a trace's log densities into prior, Jacobian and likelihood."""
     terms = Terms({}, {}, {})
     for name, site in sites.items():
         if site["type"] != "sample":
             continue
-        term = site_term(site, name in dynamic)
-        if name.startswith(JACOBIAN):
-            terms.jacobian[name.removeprefix(JACOBIAN)] = term
-        elif is_prior_factor(site) or not site["is_observed"]:
-            terms.prior[name] = term
-        else:
-            terms.likelihood[name] = term
+        _add(terms, name, site, site_term(site, guarded=name in moving))
     return terms
 
 
+def _add(terms: Terms, name: str, site: Site, term: Term) -> None:
+    if name.startswith(JACOBIAN):
+        terms.jacobian[name.removeprefix(JACOBIAN)] = term
+    elif site["is_observed"] and not is_prior_factor(site):
+        terms.likelihood[name] = term
+    else:
+        terms.prior[name] = term
+
+
 def total(terms: dict[str, Term]) -> Array:
-    """Sum of scaled terms."""
+    """What terms add to the log density, scaled and summed over their elements."""
     return sum((term.total() for term in terms.values()), start=jnp.zeros(()))
 
 
-def supports_hold(sites: dict[str, Site]) -> dict[str, Array]:
-    """For each observed site, whether each element of the observation lies in the support (masked elements count as
-    inside).
-    """
-    inside = {}
-    for name, site in sites.items():
-        if site["type"] == "sample" and site["is_observed"] and not site["infer"].get("is_auxiliary"):
-            inside[name] = site["fn"].support(site["value"]) | ~jnp.asarray(mask_of(site["fn"]))
-    return inside
+# ---- supports ------------------------------------------------------------------------------------------------------
 
 
-def support_parameters(sites: dict[str, Site]) -> dict[str, list[Array]]:
-    """The numbers that the supports of the observed sites are made of (none for the reals, say)."""
-    parameters = {}
-    for name, site in sites.items():
-        if site["type"] == "sample" and site["is_observed"] and not site["infer"].get("is_auxiliary"):
-            numbers = [jnp.asarray(leaf, float) for leaf in jax.tree.leaves(site["fn"].support)]
-            if numbers:
-                parameters[name] = numbers
-    return parameters
+def observations(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
+    """The observed sites of one trace; discrete latent sites take all of their values at once, in extra lanes."""
+    if structure.of_kind("discrete"):
+        sites = _enumerated_trace(program, structure, values)
+    else:
+        sites = run_trace(program, values, seeded=True)
+    return {site.name: sites[site.name] for site in structure.of_kind("observed")}
 
 
-def moving_supports(program: Program, values: Values, structure: Structure) -> frozenset[str]:
+def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
     """Names of observed sites whose support moves with the latent values.
 
-    Found from the derivative of the support's parameters in a random direction; models whose supports have no
-    parameters (the reals, the positive numbers, ...) cost nothing.
+    What a support is made of (numbers such as the bounds of an interval; the reals have none) moves with a continuous
+    site if it has a derivative, in a random direction at a random point: at zero, the slope of a square vanishes. It
+    moves with a discrete site if enumeration gives it extra lanes.
     """
-    if structure.of_kind("discrete") or not structure.of_kind("latent"):
-        return frozenset()
-    if not jax.eval_shape(lambda z: support_parameters(run_trace(program, z, seeded=True)), values):
-        return frozenset()
+
+    def bounds(program: Program, values: Values) -> dict[str, list[Array]]:
+        sites = observations(program, structure, values)
+        leaves = {name: jax.tree.leaves(read(site["fn"]).elements.support) for name, site in sites.items()}
+        return {name: [jnp.asarray(leaf, float) for leaf in found] for name, found in leaves.items() if found}
 
     @safe_jit
-    def derivative(program: Program, values: Values) -> dict[str, Array]:
-        keys = jax.random.split(jax.random.PRNGKey(0), len(values))
-        direction = {
-            n: jax.random.normal(k, jnp.shape(v), v.dtype) for k, (n, v) in zip(keys, values.items(), strict=True)
-        }
-        _, tangents = jax.jvp(lambda z: support_parameters(run_trace(program, z, seeded=True)), (values,), (direction,))
-        return {name: sum(jnp.sum(jnp.abs(t)) for t in tangent) for name, tangent in tangents.items()}  # type: ignore[misc]
+    def slopes(program: Program, point: Values, direction: Values) -> dict[str, Array]:
+        _, tangents = jax.jvp(lambda z: bounds(program, z), (point,), (direction,))
+        return {name: jnp.stack([jnp.abs(t).sum() for t in tangent]) for name, tangent in tangents.items()}
 
-    return frozenset(name for name, size in derivative(program, values).items() if float(size) != 0.0)
+    shapes = jax.eval_shape(bounds, program, structure.zeros())
+    if not shapes:
+        return frozenset()
+    moving = {n for n, found in shapes.items() if any(_has_lanes(bound.shape, structure) for bound in found)}
+    random = np.random.default_rng(0)
+    point, direction = (
+        jax.tree.map(lambda zero: zero + random.normal(size=zero.shape), structure.zeros()) for _ in "12"
+    )
+    return frozenset(moving | {n for n, size in slopes(program, point, direction).items() if (size != 0.0).any()})
 
 
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------
 
 
-def _enumerated(program: Program, structure: Structure) -> Any:
+def _enumerated(program: Callable[..., object], structure: Structure, values: Values) -> Any:
     from numpyro.contrib.funsor import config_enumerate, enum
 
-    return enum(config_enumerate(program), first_available_dim=-1 - structure.max_plate_nesting)
+    model = enum(config_enumerate(program), first_available_dim=-1 - structure.max_plate_nesting)
+    return handlers.substitute(model, substitute_fn=partial(place, values))
 
 
-def behind_discrete(program: Program, structure: Structure, values: Values) -> frozenset[str]:
+def _enumerated_trace(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
+    from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
+
+    with plate_to_enum_plate(), handlers.seed(rng_seed=jax.random.PRNGKey(0)):  # a key for the rows of plates
+        return handlers.trace(_enumerated(program, structure, values)).get_trace()
+
+
+def _has_lanes(shape: tuple[int, ...], structure: Structure) -> bool:
+    """Whether an array differs with a discrete site: its values are laid out to the left of all plates."""
+    nesting = structure.max_plate_nesting
+    return bool(structure.of_kind("discrete")) and len(shape) > nesting and math.prod(shape[: len(shape) - nesting]) > 1
+
+
+class _Guard(Messenger):
+    """Reads observations whose support moves as everywhere else: NumPyro sums its own densities, finite outside."""
+
+    def __init__(self, program: Program, moving: frozenset[str]):
+        super().__init__(program)
+        self._moving = moving
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        if msg["type"] == "sample" and msg["name"] in self._moving:
+            msg["fn"] = Unit(site_term(msg, guarded=True).value)
+            msg["value"] = msg["fn"].sample(None)
+
+
+def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:
     """Names of the deterministic sites that depend on a discrete latent site: enumeration gives them extra lanes."""
     if not structure.of_kind("discrete") or not structure.of_kind("deterministic"):
         return frozenset()
-    from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 
-    shapes: dict[str, tuple[int, ...]] = {}
+    def run() -> Values:
+        sites = _enumerated_trace(program, structure, structure.zeros())
+        return {site.name: jnp.asarray(sites[site.name]["value"]) for site in structure.of_kind("deterministic")}
 
-    def run() -> None:
-        model = handlers.substitute(_enumerated(program, structure), substitute_fn=partial(place, values))
-        with plate_to_enum_plate():
-            sites = handlers.trace(model).get_trace()
-        shapes.update({site.name: jnp.shape(sites[site.name]["value"]) for site in structure.of_kind("deterministic")})
-
-    jax.eval_shape(run)
-    hidden = frozenset(name for name, shape in shapes.items() if shape != structure[name].shape)
+    found = jax.eval_shape(run)
+    hidden = frozenset(name for name, value in found.items() if value.shape != structure[name].shape)
     if hidden:
         warnings.warn(
             f"the deterministic sites {sorted(hidden)} depend on discrete latent sites, which are summed out; they "
@@ -181,16 +176,16 @@ def behind_discrete(program: Program, structure: Structure, values: Values) -> f
     return hidden
 
 
-def summed_log_density(program: Program, structure: Structure, values: Values) -> Array:
+def summed_log_density(program: Program, structure: Structure, moving: frozenset[str], values: Values) -> Array:
     r"""Log density with the discrete sites summed out, :math:`\log \sum_k \pi(z, k)`."""
     from numpyro.contrib.funsor.infer_util import log_density
 
-    model = handlers.substitute(_enumerated(program, structure), substitute_fn=partial(place, values))
-    result, _ = log_density(model, (), {}, {})
+    model = _Guard(program, moving) if moving else program
+    result, _ = log_density(_enumerated(model, structure, values), (), {}, {})
     return jnp.asarray(result)
 
 
-def summed_terms(program: Program, structure: Structure, values: Values) -> Terms:
+def summed_terms(program: Program, structure: Structure, moving: frozenset[str], values: Values) -> Terms:
     r"""Prior of the continuous sites, and the likelihood of each element with its discrete sites summed out.
 
     Exact when each discrete site lies in the same plates as the one observed site that depends on it:
@@ -208,42 +203,35 @@ def summed_terms(program: Program, structure: Structure, values: Values) -> Term
     from numpyro.contrib.funsor import trace as packed_trace
     from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 
-    model = handlers.substitute(_enumerated(program, structure), substitute_fn=partial(place, values))
     with plate_to_enum_plate():
-        sites = packed_trace(model).get_trace()
-    nesting, discrete = structure.max_plate_nesting, {s.name for s in structure.of_kind("discrete")}
+        sites = packed_trace(_enumerated(program, structure, values)).get_trace()
+    discrete = {site.name for site in structure.of_kind("discrete")}
+    # All sites with lanes enter one joint density, whose lanes are summed out at the end. That is exact for each
+    # element only if an element of the joint holds one observation and the choices that are its own: hence one site
+    # that depends on the choices, in the same plates as they; no prior that depends on them, for it would have to
+    # be both inside the sum and apart from it; and no scale, which would multiply the log of the sum, not its terms.
     terms, joint, summed = Terms({}, {}, {}), jnp.zeros(()), []
-    plates = {tuple(p.name for p in structure[name].plates) for name in discrete}
     for name, site in sites.items():
         if site["type"] != "sample":
             continue
-        term = site_term(site, False)
-        depends = name in discrete or (
-            jnp.ndim(term.value) > nesting and math.prod(jnp.shape(term.value)[: -nesting or None]) > 1
-        )
-        if not depends:
-            group = terms.jacobian if name.startswith(JACOBIAN) else None
-            if group is None:
-                group = terms.likelihood if site["is_observed"] and not is_prior_factor(site) else terms.prior
-            group[name.removeprefix(JACOBIAN)] = term
-            continue
+        term = site_term(site, guarded=name in moving)
         if name not in discrete:
+            if not _has_lanes(jnp.shape(term.value), structure):
+                _add(terms, name, site, term)
+                continue
             summed.append(name)
-        scaled = not (isinstance(term.scale, int | float) and term.scale == 1.0)
-        if scaled or not (name in discrete or site["is_observed"]):
+        if term.is_scaled or not (name in discrete or site["is_observed"]):
             raise ModelError(
                 f"site {name!r}: a scaled or continuous site that depends on a discrete one has no exact per-element "
                 "density"
             )
         joint = joint + term.value
-    same = (
-        len(plates) == 1 and len(summed) == 1 and {tuple(p.name for p in structure[n].plates) for n in summed} == plates
-    )
-    if not same:
+    plates = {name: tuple(plate.name for plate in structure[name].plates) for name in (*discrete, *summed)}
+    if len(summed) != 1 or len(set(plates.values())) != 1:
         raise ModelError(
             f"the discrete sites {sorted(discrete)} and the observations {summed} that depend on them are not in the "
             "same plates, so there is no exact density for each observation; sum the discrete sites out by hand"
         )
-    lanes = tuple(range(jnp.ndim(joint) - nesting))
+    lanes = tuple(range(jnp.ndim(joint) - structure.max_plate_nesting))
     terms.likelihood[summed[0]] = Term(jax.scipy.special.logsumexp(joint, axis=lanes))
     return terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Container
 from typing import Any, Literal
 
 import jax
@@ -10,14 +11,14 @@ import jax.numpy as jnp
 import numpyro
 from jax.extend.core import get_opaque_trace_state
 from numpyro import handlers
-from numpyro.distributions import biject_to, constraints
-from numpyro.distributions.distribution import MaskedDistribution
+from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
-from bayeskit.program.shapes import check_observation, describe
+from bayeskit.program.shapes import check_observation
+from bayeskit.program.sites import describe, is_everywhere
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -34,7 +35,7 @@ class Plate:
 
 
 @dataclasses.dataclass(frozen=True)
-class SiteInfo:
+class SiteFacts:
     """The static facts of one site.
 
     Attributes:
@@ -42,10 +43,10 @@ class SiteInfo:
         kind: ``"latent"`` (continuous), ``"discrete"`` (latent, summed out), ``"observed"``, ``"factor"``,
             ``"deterministic"``.
         shape: shape of the constrained value.
-        unconstrained_shape: shape of the unconstrained value; differs from ``shape`` for a simplex, say.
         event_dim: how many trailing dimensions are one event.
         plates: the plates around it, outermost first.
         distribution: how the distribution prints in messages.
+        unconstrained_shape: shape of the unconstrained value; differs from ``shape`` for a simplex, say.
         is_prior: whether it counts as prior (latent sites, and factors marked so).
         guarded: an observed site whose support is not the whole real line, so that a value can lie outside.
     """
@@ -53,11 +54,11 @@ class SiteInfo:
     name: str
     kind: Kind
     shape: tuple[int, ...]
-    unconstrained_shape: tuple[int, ...]
     event_dim: int
     plates: tuple[Plate, ...]
     distribution: str
-    is_prior: bool
+    unconstrained_shape: tuple[int, ...] = ()
+    is_prior: bool = False
     guarded: bool = False
 
     @property
@@ -65,32 +66,47 @@ class SiteInfo:
         """The part of the shape that counts elements, without the event."""
         return self.shape[: len(self.shape) - self.event_dim]
 
-    def dims(self) -> tuple[str | None, ...]:
-        """Plate names by dimension of the value, ``None`` where no plate names it."""
+    def dims(self, sites: Container[str]) -> list[str | None]:
+        """Plate names by dimension of the value, ``None`` where no plate names it.
+
+        A plate with the name of one of the ``sites`` is told apart from it by its ending.
+        """
         batch = len(self.batch_shape)
         names: list[str | None] = [None] * len(self.shape)
         for plate in self.plates:
             position = batch + plate.dim
             if 0 <= position < batch and self.shape[position] == plate.size:
-                names[position] = plate.name
-        return tuple(names)
+                names[position] = f"{plate.name}_plate" if plate.name in sites else plate.name
+        return names
 
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """All sites of a program, in order, and what concerns the model as a whole."""
+    """All sites of a program, in order, and what concerns the model as a whole.
 
-    sites: tuple[SiteInfo, ...]
+    Attributes:
+        sites: their facts, in the order of the model.
+        subsampled: names of the plates that subsample.
+        batches: of each of these, how many rows there are, and how many of them a batch takes.
+        max_plate_nesting: how many dimensions, counted from the right, plates occupy.
+        scans: whether there is a ``numpyro.contrib.control_flow`` loop or branch.
+    """
+
+    sites: tuple[SiteFacts, ...]
     subsampled: tuple[str, ...]
     batches: tuple[tuple[int, int], ...]
     max_plate_nesting: int
     scans: bool = False
 
-    def of_kind(self, *kinds: Kind) -> tuple[SiteInfo, ...]:
+    def of_kind(self, *kinds: Kind) -> tuple[SiteFacts, ...]:
         """The sites of these kinds, in the model's order."""
         return tuple(site for site in self.sites if site.kind in kinds)
 
-    def __getitem__(self, name: str) -> SiteInfo:
+    def zeros(self) -> Values:
+        """The origin of the unconstrained values."""
+        return {site.name: jnp.zeros(site.unconstrained_shape) for site in self.of_kind("latent")}
+
+    def __getitem__(self, name: str) -> SiteFacts:
         for site in self.sites:
             if site.name == name:
                 return site
@@ -135,14 +151,15 @@ class Watch(Messenger):
 def place(values: Values | None, site: Site) -> Array | None:
     """Value of a latent site from its unconstrained value, recording the log Jacobian as a site of its own.
 
-    With ``values=None`` the site is put at the image of zero: for learning the structure of a model. The support is
-    read off the site at hand, so it may depend on earlier values.
+    A function for ``handlers.substitute``: ``None`` leaves the site to the handlers around it. With ``values=None`` a
+    site is put at the image of zero, for learning the structure of a model.
     """
     name = site["name"]
     if site["type"] != "sample" or site["is_observed"] or site["fn"].support.is_discrete:
         return None
     distribution = site["fn"]
     try:
+        # read off the site under way, whose support may depend on values placed before it
         transform = biject_to(distribution.support)
     except NotImplementedError:
         raise ModelError(
@@ -157,9 +174,13 @@ def place(values: Values | None, site: Site) -> Array | None:
         return None
     value = transform(unconstrained)
     log_det = transform.log_abs_det_jacobian(unconstrained, value)
+    # One number for each element of the batch, as the density has: an elementwise transform inside an event has a
+    # determinant for each coordinate.
     extra = jnp.ndim(log_det) - (jnp.ndim(value) - len(distribution.event_shape))
     if extra > 0:
         log_det = jnp.sum(log_det, axis=tuple(range(-extra, 0)))
+    # A factor made here, while the site is under way, passes the plates, scales and masks of the model that the site
+    # passes: the Jacobian counts wherever, and as often as, the density of the unconstrained value does.
     numpyro.factor(JACOBIAN + name, log_det)
     return value
 
@@ -173,26 +194,31 @@ def _at_scan_step(value: Array, site: Site, transform: Any) -> Array:
     return value[step] if jnp.ndim(value) > one_step else value
 
 
+def trace_at_zero(program: Callable[..., object]) -> dict[str, Site]:
+    """One trace with the continuous latent sites at the image of zero, and everything else drawn."""
+    model = handlers.substitute(program, substitute_fn=lambda site: place(None, site))
+    with handlers.seed(rng_seed=jax.random.PRNGKey(0)):
+        return handlers.trace(model).get_trace()
+
+
+def subsampling(sites: dict[str, Site]) -> dict[str, tuple[int, int]]:
+    """The plates that subsample: how many rows each has, and how many of them it takes."""
+    sizes = {name: site["args"] for name, site in sites.items() if site["type"] == "plate"}
+    return {name: (int(n), int(m)) for name, (n, m) in sizes.items() if m is not None and m < n}
+
+
 def learn_structure(program: Program) -> Structure:
     """Trace the program once, abstractly (nothing is computed), and check what can be checked from shapes."""
+    watch: list[Watch] = []
+    infos: list[SiteFacts] = []
+    parts: dict[str, tuple[int, int]] = {}
 
     def run() -> None:
-        watch = Watch(program)
-        model = handlers.substitute(watch, substitute_fn=lambda site: place(None, site))
-        try:
-            with handlers.seed(rng_seed=jax.random.PRNGKey(0)), handlers.trace() as sites:
-                model()
-        except (ModelError, jax.errors.UnexpectedTracerError):
-            raise
-        except Exception as error:
-            raise ModelError(_failure(program, watch.last, error)) from error
-        scans.append(watch.scans)
+        watch.append(Watch(program))  # made here, under the transform in which sites are to be reached
+        sites = trace_at_zero(watch[0])
         infos.extend(info for site in sites.values() if (info := _read(site)) is not None)
-        plates.extend(site for site in sites.values() if site["type"] == "plate")
+        parts.update(subsampling(sites))
 
-    infos: list[SiteInfo] = []
-    plates: list[Site] = []
-    scans: list[bool] = []
     try:
         jax.eval_shape(run)
     except jax.errors.UnexpectedTracerError:
@@ -200,17 +226,19 @@ def learn_structure(program: Program) -> Structure:
             "a value leaked out of a jax transform inside the model: numpyro.sample or numpyro.deterministic inside "
             "a raw lax.scan, cond, vmap or jit; use numpyro.contrib.control_flow or a plate"
         ) from None
-    parts = [p for p in plates if p["args"][1] is not None and p["args"][1] < p["args"][0]]
-    subsampled = tuple(p["name"] for p in parts)
-    batches = tuple((int(p["args"][0]), int(p["args"][1])) for p in parts)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(failure(program, watch[0].last, error)) from error
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plate_sizes(infos)
-    if not scans[0]:
+    if not watch[0].scans:
         _check_enumerable(infos)
-    return Structure(tuple(infos), subsampled, batches, nesting, scans[0])
+    return Structure(tuple(infos), tuple(parts), tuple(parts.values()), nesting, watch[0].scans)
 
 
-def _failure(program: Program, last: str | None, error: Exception) -> str:
+def failure(program: Program, last: str | None, error: Exception) -> str:
+    """What to say of an error that a model raised after its site ``last``."""
     if isinstance(error, AssertionError) and "unique names" in str(error):
         return f"model {program.name!r}: {error}"
     where = f"after site {last!r}" if last else "before its first site"
@@ -219,47 +247,43 @@ def _failure(program: Program, last: str | None, error: Exception) -> str:
     return f"model {program.name!r} failed {where}: {type(error).__name__}: {detail} (data shapes: {shapes})"
 
 
-def _read(site: Site) -> SiteInfo | None:
+def facts_of(site: Site, kind: Kind) -> SiteFacts:
+    """The facts of a site of a trace that can be read off it without knowing what for."""
+    name, shape = site["name"], tuple(jnp.shape(site["value"]))
+    plates = tuple(Plate(f.name, f.dim, f.size) for f in site["cond_indep_stack"] if f.dim is not None)
+    if kind == "deterministic":
+        return SiteFacts(name, kind, shape, 0, plates, kind)
+    distribution = site["fn"]
+    if kind == "factor":  # its value is empty; the elements are those of the factor
+        return SiteFacts(name, kind, tuple(distribution.batch_shape), 0, plates, describe(distribution))
+    return SiteFacts(name, kind, shape, distribution.event_dim, plates, describe(distribution))
+
+
+def _read(site: Site) -> SiteFacts | None:
     if site["type"] not in ("sample", "deterministic") or site["name"].startswith(JACOBIAN):
         return None
-    shape = tuple(jnp.shape(site["value"]))
-    plates = tuple(Plate(f.name, f.dim, f.size) for f in site["cond_indep_stack"] if f.dim is not None)
     if site["type"] == "deterministic":
-        return SiteInfo(site["name"], "deterministic", shape, (), 0, plates, "deterministic", False)
-    distribution, name = site["fn"], site["name"]
-    event_dim = distribution.event_dim
-    kind: Kind
-    unconstrained: tuple[int, ...] = ()
+        return facts_of(site, "deterministic")
     if site["infer"].get("is_auxiliary"):
-        kind = "factor"
-    elif site["is_observed"]:
-        kind = "observed"
-        check_observation(site, shape)
-    elif distribution.support.is_discrete:
-        kind = "discrete"
-        if not distribution.has_enumerate_support:
+        return dataclasses.replace(facts_of(site, "factor"), is_prior=is_prior_factor(site))
+    support = site["fn"].support
+    if site["is_observed"]:
+        facts = dataclasses.replace(facts_of(site, "observed"), guarded=not is_everywhere(support))
+        check_observation(site, facts.shape)
+        return facts
+    if support.is_discrete:
+        if not site["fn"].has_enumerate_support:
             raise ModelError(
-                f"site {name!r} ({describe(distribution)}) is a discrete latent whose support cannot be enumerated; "
-                "sum it out by hand, or replace it by a continuous site"
+                f"site {site['name']!r} ({describe(site['fn'])}) is a discrete latent whose support cannot be "
+                "enumerated; sum it out by hand, or replace it by a continuous site"
             )
-    else:
-        kind = "latent"
-        unconstrained = tuple(biject_to(distribution.support).inverse_shape(shape))
-    if kind == "factor":
-        shape = tuple(distribution.batch_shape)
-        event_dim = 0
-    is_prior = kind in ("latent", "discrete") or is_prior_factor(site)
-    guarded = kind == "observed" and not _is_real(distribution.support)
-    return SiteInfo(name, kind, shape, unconstrained, event_dim, plates, describe(distribution), is_prior, guarded)
+        return dataclasses.replace(facts_of(site, "discrete"), is_prior=True)
+    facts = facts_of(site, "latent")
+    unconstrained = tuple(biject_to(support).inverse_shape(facts.shape))
+    return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained)
 
 
-def _is_real(support: Any) -> bool:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support is constraints.real
-
-
-def _check_plate_sizes(infos: list[SiteInfo]) -> None:
+def _check_plate_sizes(infos: list[SiteFacts]) -> None:
     sizes: dict[str, int] = {}
     for info in infos:
         for plate in info.plates:
@@ -269,7 +293,7 @@ def _check_plate_sizes(infos: list[SiteInfo]) -> None:
                 )
 
 
-def _check_enumerable(infos: list[SiteInfo]) -> None:
+def _check_enumerable(infos: list[SiteFacts]) -> None:
     """Summing out needs to know which dimensions are independent: every batch dimension is a plate, or an event."""
     discrete = [info.name for info in infos if info.kind == "discrete"]
     if not discrete:
@@ -283,13 +307,3 @@ def _check_enumerable(infos: list[SiteInfo]) -> None:
                     f"site {info.name!r} has batch shape {batch} but no plate for dimension {dim}; summing out the "
                     f"discrete site {discrete[0]!r} needs a numpyro.plate there, or .to_event() on the distribution"
                 )
-
-
-def mask_of(distribution: Any) -> Array | bool:
-    """The mask that ``handlers.mask`` or ``obs_mask`` puts on a distribution, ``True`` where there is none."""
-    mask: Array | bool = True
-    while isinstance(distribution, MaskedDistribution) or hasattr(distribution, "base_dist"):
-        if isinstance(distribution, MaskedDistribution):
-            mask = distribution._mask & mask
-        distribution = distribution.base_dist
-    return mask

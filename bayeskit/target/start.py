@@ -16,7 +16,8 @@ from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
-from bayeskit.target.density import run_trace, site_term
+from bayeskit.program.sites import innermost, site_term
+from bayeskit.target.density import run_trace
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -153,9 +154,12 @@ def find_start(
     fixed = check_given(target.structure, given or {}, num_chains)
     if strategy == "prior":
         _check_drawable(target.program)
+    # with every site given there is only one candidate
     tries = 1 if set(fixed) == set(target.latent_names) else max_tries
     found: Values | None = None
     good = np.zeros(num_chains, bool)
+    # All chains try again until every chain has a start, so that one program of one shape serves all attempts. A chain
+    # keeps the first of its candidates that was finite: its start does not depend on how the other chains fare.
     for attempt in range(tries):
         keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
         values, ok = _candidates(target, keys, fixed, strategy)
@@ -187,7 +191,7 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
         if site["type"] != "sample":
             continue
         wrong = _wrong_parameter(site)
-        density = jnp.sum(site_term(site, name in target.moving).value)
+        density = jnp.sum(site_term(site, guarded=name in target.moving).value)
         if wrong or not bool(jnp.isfinite(density)):
             plain = name.removeprefix(JACOBIAN)
             kind = target.structure[plain].distribution
@@ -209,9 +213,7 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
 
 def _wrong_parameter(site: dict) -> str | None:
     """The first parameter of the distribution outside its constraint, such as a negative scale."""
-    distribution = site["fn"]
-    while hasattr(distribution, "base_dist") and not type(distribution).arg_constraints:
-        distribution = distribution.base_dist
+    distribution = innermost(site["fn"])
     for name, constraint in type(distribution).arg_constraints.items():
         value = distribution.__dict__.get(name)
         if value is None or constraint.is_discrete or type(constraint).__name__.startswith("_Dependent"):
@@ -221,18 +223,11 @@ def _wrong_parameter(site: dict) -> str | None:
         except (TypeError, NotImplementedError):
             continue
         if not inside.all():
-            worst = (
-                np.asarray(value)[tuple(np.argwhere(~inside)[0])]
-                if inside.ndim == np.ndim(value)
-                else np.asarray(value)
-            )
-            return f"{name} = {worst} must satisfy {constraint}"
+            where = tuple(np.argwhere(~inside)[0]) if inside.ndim == np.ndim(value) else ()
+            return f"{name} = {np.asarray(value)[where]} must satisfy {constraint}"
     return None
 
 
 def _show(value: object) -> str:
     text = np.array2string(np.asarray(value), precision=4, threshold=6, edgeitems=2).replace("\n", "")
     return text if len(text) < 120 else text[:117] + "..."
-
-
-__all__ = ["InitError", "ModelError", "check_given", "find_start", "pull_back"]

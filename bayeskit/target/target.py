@@ -12,15 +12,16 @@ import numpy as np
 from bayeskit._typing import Array, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.program import Program
+from bayeskit.program.sites import read
 from bayeskit.target.density import (
     Terms,
     behind_discrete,
     moving_supports,
+    observations,
     run_trace,
     split,
     summed_log_density,
     summed_terms,
-    supports_hold,
     total,
 )
 from bayeskit.target.sites import Structure, learn_structure
@@ -73,8 +74,7 @@ class Target(eqx.Module):
                 raise DataError(f"data {name!r} is a {type(value).__name__}; the data of a model are arrays, by name")
         self.program = program
         self.structure = learn_structure(program)
-        latent = self.structure.of_kind("latent")
-        if not latent:
+        if not self.structure.of_kind("latent"):
             raise ModelError(f"model {program.name!r} has no continuous latent site; there is nothing to infer")
         if not allow_unobserved and not self.structure.of_kind("observed", "factor"):
             raise ModelError(
@@ -82,23 +82,22 @@ class Target(eqx.Module):
                 "observation, draw from the prior with bayeskit.predict(model, data, key=...), or pass Target(..., "
                 "allow_unobserved=True)"
             )
-        zeros = {site.name: jnp.zeros(site.unconstrained_shape) for site in latent}
-        self.moving = moving_supports(program, zeros, self.structure)
-        self.hidden = behind_discrete(program, self.structure, zeros)
-        self._check_supports(zeros)
+        self.moving = moving_supports(program, self.structure)
+        self.hidden = behind_discrete(program, self.structure)
+        self._check_supports()
 
-    def _check_supports(self, values: Values) -> None:
+    def _check_supports(self) -> None:
         if not any(site.guarded for site in self.structure.of_kind("observed")):
             return
-        for name, inside in _supports(self, values).items():
-            if name not in self.moving and not bool(np.all(inside)):
-                where = [int(i) for i in np.argwhere(~np.asarray(inside))[0]]
-                site = run_trace(self.program, values, seeded=True)[name]
-                value = np.asarray(site["value"])[tuple(where)] if where else np.asarray(site["value"])
-                raise ModelError(
-                    f"observed site {name!r}: the value {value} at {where} lies outside the support of "
-                    f"{self.structure[name].distribution} ({site['fn'].support})"
-                )
+        for name, (value, inside) in _supports(self).items():
+            if name in self.moving or bool(np.all(inside)):
+                continue
+            first = tuple(int(i) for i in np.argwhere(~np.asarray(inside))[0])
+            at = f" at {list(first)}" if first else ""
+            raise ModelError(
+                f"observed site {name!r}: the value {np.asarray(value)[first]}{at} lies outside the support of "
+                f"{self.structure[name].distribution}"
+            )
 
     @property
     def latent_names(self) -> tuple[str, ...]:
@@ -116,17 +115,14 @@ class Target(eqx.Module):
 
     def unravel(self, vector: Array) -> Values:
         """The inverse of :meth:`ravel`."""
-        out, start = {}, 0
-        for site in self.structure.of_kind("latent"):
-            stop = start + int(np.prod(site.unconstrained_shape))
-            out[site.name] = jnp.reshape(vector[start:stop], site.unconstrained_shape)
-            start = stop
-        return out
+        shapes = {site.name: site.unconstrained_shape for site in self.structure.of_kind("latent")}
+        parts = jnp.split(vector, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1])
+        return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
 
     def log_density(self, values: Values) -> Array:
         r"""The scalar :math:`\log\pi(z)`, discrete latent sites summed out."""
         if self.structure.of_kind("discrete"):
-            return summed_log_density(self.program, self.structure, values)
+            return summed_log_density(self.program, self.structure, self.moving, values)
         terms = self.terms(values)
         return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
 
@@ -146,7 +142,7 @@ class Target(eqx.Module):
             ModelError: a discrete latent site makes the elements inseparable.
         """
         if self.structure.of_kind("discrete"):
-            return summed_terms(self.program, self.structure, values)
+            return summed_terms(self.program, self.structure, self.moving, values)
         return split(run_trace(self.program, values), self.moving)
 
     def constrain(self, values: Values) -> Values:
@@ -177,5 +173,12 @@ class Target(eqx.Module):
 
 
 @safe_jit
-def _supports(target: Target, values: Values) -> dict[str, Array]:
-    return supports_hold(run_trace(target.program, values, seeded=True))
+def _supports(target: Target) -> dict[str, tuple[Array, Array]]:
+    """Of each observed site its value, and whether each element lies in its support or is masked."""
+    found = {}
+    for name, site in observations(target.program, target.structure, target.structure.zeros()).items():
+        reading, value = read(site["fn"]), jnp.asarray(site["value"])
+        inside = reading.inside(value)
+        event = value.shape[value.ndim - reading.elements.event_dim :]
+        found[name] = jnp.broadcast_to(value, (*inside.shape, *event)), inside
+    return found

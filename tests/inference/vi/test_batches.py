@@ -89,7 +89,7 @@ def test_latent_sites_in_batches_are_refused():
             z = numpyro.sample("z", dist.Normal(0.0, 1.0))
             numpyro.sample("y", dist.Normal(z, 1.0), obs=y[rows])
 
-    with pytest.raises(bk.errors.MethodError, match="site 'z' is inside of plate 'rows', which subsamples"):
+    with pytest.raises(bk.errors.MethodError, match="site 'z' is inside plate 'rows', which subsamples"):
         bk.infer(local, {"y": Y}, bk.VI(), key=0, progress=False)
 
 

@@ -17,7 +17,7 @@ from bayeskit.inference.vi.estimators.forward_only import forward_only, law_of
 from bayeskit.inference.vi.estimators.validity import base_of, name_of
 from bayeskit.inference.vi.surrogate import Lane, spread_over
 from bayeskit.inference.vi.tracing.decomposition import shape_of
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["DisARM"]
 

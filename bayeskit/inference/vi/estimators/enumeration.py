@@ -12,7 +12,7 @@ from bayeskit._typing import Array
 from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.estimators.validity import check_enumerable
 from bayeskit.inference.vi.tracing.decomposition import Decomposition
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["Enumeration"]
 

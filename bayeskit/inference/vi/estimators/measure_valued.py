@@ -28,7 +28,7 @@ from bayeskit.inference.vi.estimators.weak_derivatives import WeakDerivative, fi
 from bayeskit.inference.vi.surrogate import Lane, spread_over
 from bayeskit.inference.vi.tracing.decomposition import Decomposition, shape_of
 from bayeskit.program.execution import Choice
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["MeasureValued"]
 

@@ -16,7 +16,7 @@ from bayeskit.inference.vi.estimators.baselines import FittedBaseline, elementwi
 from bayeskit.inference.vi.estimators.validity import check_fixed_support
 from bayeskit.inference.vi.surrogate import Lane
 from bayeskit.inference.vi.tracing.decomposition import Part
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 
 __all__ = ["Score"]
 

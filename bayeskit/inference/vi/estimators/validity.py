@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import Distribution, constraints
 
 from bayeskit.errors import ModelError
-from bayeskit.program.supports import elements, is_everywhere
+from bayeskit.program.sites import elements, is_everywhere
 
 __all__ = ["as_mixture", "base_of", "check_enumerable", "check_fixed_support", "is_reparameterised", "name_of"]
 

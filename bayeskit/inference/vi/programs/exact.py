@@ -17,7 +17,7 @@ from bayeskit.inference.vi.programs.kept import check_kept, split
 from bayeskit.program.density import log_density
 from bayeskit.program.draw import draw
 from bayeskit.program.runnable import Runnable, WeightedProgram, detach, name_of_program
-from bayeskit.program.supports import elements
+from bayeskit.program.sites import elements
 from bayeskit.program.weights import number_of
 
 __all__ = ["Exact", "ExactMarginal"]
