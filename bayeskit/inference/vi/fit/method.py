@@ -198,8 +198,8 @@ class VI(ChainMethod):
     def warmup(self, state: Any, target: Target) -> Any:
         if not self._family.prepares:
             return state
-        state = map_chains(self, _prepare, (state,), target)
-        self._family.check_prepared(state.fit.parameters, target)
+        state, found = map_chains(self, _prepare, (state,), target)
+        self._family.check_prepared(found, target)
         return state
 
     def step_chain(self, state: VIState, target: Target) -> tuple[VIState, Array, dict[str, Array]]:
@@ -284,7 +284,7 @@ class VI(ChainMethod):
         return self.objective  # type: ignore[return-value]  # wrapped in __post_init__
 
 
-def _prepare(method: VI, target: Target, state: VIState) -> VIState:
-    """The state of one chain at a mode."""
-    parameters = method._family.prepare(state.fit.parameters, target)
-    return state._replace(fit=state.fit._replace(parameters=parameters, average=parameters))
+def _prepare(method: VI, target: Target, state: VIState) -> tuple[VIState, Any]:
+    """The state of one chain before its first step, and what the guide's preparation has found."""
+    parameters, found = method._family.prepare(state.fit.parameters, target)
+    return state._replace(fit=state.fit._replace(parameters=parameters, average=parameters)), found
