@@ -45,8 +45,8 @@ def find_mode(
 
     Each Newton step takes the eigenvalues of the Hessian, which costs $O(d^3)$; L-BFGS before it makes them few. The
     position may be differentiated in whatever `log_density` closes over, by the implicit function theorem:
-    $\partial \hat z = -H^{-1} \partial \nabla \log p$. Where there is none, `is_mode` is false and nothing is raised, as is
-    right within a compiled program.
+    $\partial \hat z = -H^{-1} \partial \nabla \log p$. Where there is none, `is_mode` is false; nothing is
+    raised, as within a compiled program nothing can be.
 
     Args:
         log_density: a function of a vector.

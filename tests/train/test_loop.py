@@ -34,7 +34,11 @@ def test_it_is_the_plain_loop():
         w, losses = optax.apply_updates(w, updates), [*losses, float(value)]
     np.testing.assert_allclose(done.parameters["w"], w, rtol=1e-10)
     np.testing.assert_allclose(done.losses, losses, rtol=1e-10)
-    assert (done.parameters["name"], done.stopped_early, done.held_out.size) == ("kept as it is", False, 0)
+    assert (done.parameters["name"], str(done.training.stopped), done.training.held_out.size) == (
+        "kept as it is",
+        "the number of steps is used up",
+        0,
+    )
 
 
 def test_early_stop_returns_the_best_by_the_held_out_loss():
@@ -51,15 +55,17 @@ def test_early_stop_returns_the_best_by_the_held_out_loss():
         held_out=lambda p: jnp.sum((p["w"] - TARGET / 2) ** 2),
         report=lambda steps, loss: seen.append((steps, loss)),
     )
-    assert done.stopped_early
-    assert done.losses.size == 10 * (done.held_out.size - 1) == seen[-1][0]
-    assert done.held_out.argmin() == done.held_out.size - 4
-    np.testing.assert_allclose(jnp.sum((done.parameters["w"] - TARGET / 2) ** 2), done.held_out.min(), rtol=1e-12)
+    assert done.training.stopped == "the held-out loss no longer falls"
+    assert done.losses.size == 10 * (done.training.held_out.size - 1) == seen[-1][0]
+    assert done.training.held_out.argmin() == done.training.held_out.size - 4
+    np.testing.assert_allclose(
+        jnp.sum((done.parameters["w"] - TARGET / 2) ** 2), done.training.held_out.min(), rtol=1e-12
+    )
 
 
 def test_a_loss_that_is_not_finite_raises_and_says_where():
     def loss(w, key):
         return jnp.where(w < 0.95, jnp.nan, w)
 
-    with pytest.raises(bk.errors.TrainingError, match="the loss is nan at step 1;"):
+    with pytest.raises(bk.errors.TrainingError, match="the loss is nan at step 1, and at 9 of the 10 steps from 0 on;"):
         minimise(loss, jnp.array(1.0), key=jax.random.key(0), optimizer=optax.sgd(0.1), num_steps=10)
