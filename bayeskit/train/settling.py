@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
 __all__ = ["Window", "fall", "falls", "settled", "window"]
 
 STANDARD_ERRORS = 2.0

@@ -154,6 +154,7 @@ class LightBridge(Settings):
         check_choice("covariance", self.covariance, ("full", "diagonal", "low_rank"))
         factors = all(is_number(factor) and factor > 1 for factor in self.annealing)
         require(factors, "annealing", self.annealing, "factors above one, the largest first")
+        object.__setattr__(self, "annealing", tuple(self.annealing))
         require(
             is_number(self.prior_count) and bool(self.prior_count >= 0), "prior_count", self.prior_count, "0 or more"
         )
