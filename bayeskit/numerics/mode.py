@@ -73,8 +73,9 @@ def find_mode(
     arrays, rest = eqx.partition(eqx.filter_closure_convert(loss_at, start, None), eqx.is_array)
     loss, near = eqx.combine(jax.lax.stop_gradient(arrays), rest), jax.lax.stop_gradient(start)
     if lbfgs_steps:
-        eps = float(jnp.finfo(start.dtype).eps)
-        near = optx.minimise(loss, optx.LBFGS(eps**0.5, eps), near, max_steps=lbfgs_steps, throw=False).value
+        # near enough for Newton's method, which doubles the number of right digits at each step
+        tolerance = max(1e-5, float(jnp.finfo(start.dtype).eps) ** 0.5)
+        near = optx.minimise(loss, optx.LBFGS(tolerance, tolerance), near, max_steps=lbfgs_steps, throw=False).value
     found = optx.minimise(loss, AbsoluteNewton(), near, max_steps=newton_steps, throw=False)
 
     def solve(linear: Callable[[Array], Array], right: Array) -> Array:
@@ -158,11 +159,11 @@ class AbsoluteNewton(optx.AbstractMinimiser):
             too_far, lambda c: (c[0] / 2, c[1] + 1), (jnp.ones_like(value), jnp.asarray(0))
         )
         stuck = (halvings == HALVINGS) | ~jnp.isfinite(direction).all()
-        short = (
-            jnp.sqrt(jnp.abs(slope @ direction)) <= eps**0.5
-        )  # in standard deviations; at a saddle point it says nothing
-        state = NewtonState(short & (values[0] >= -least), stuck)
-        return jnp.where(stuck, y, y + share * direction), state, fn(y, args)[1]
+        reached = jnp.where(stuck, y, y + share * direction)
+        length = jnp.sqrt(jnp.abs(slope @ direction))  # in standard deviations, but at a saddle point it says nothing
+        rounding = (length < AT_MODE) & ~(loss(reached, args) < value)  # the loss has no more digits to tell by
+        arrived = ((length <= eps**0.5) | rounding) & (values[0] >= -least)
+        return reached, NewtonState(arrived, stuck), fn(y, args)[1]
 
     def terminate(
         self, fn: Any, y: Array, args: Any, options: dict[str, Any], state: NewtonState, tags: Any
