@@ -11,7 +11,7 @@ import optax
 
 from bayeskit._typing import Array
 
-__all__ = ["Descent", "descend"]
+__all__ = ["Descent", "take_step"]
 
 
 class Descent(NamedTuple):
@@ -30,7 +30,9 @@ class Step(NamedTuple):
     gradient_norm: Array
 
 
-def descend(loss: Callable[[Any], Array], now: Descent, update: Callable[..., Any], share: Array | float = 1.0) -> Step:
+def take_step(
+    loss: Callable[[Any], Array], now: Descent, update: Callable[..., Any], share: Array | float = 1.0
+) -> Step:
     """A step; traced.
 
     Args:

@@ -17,7 +17,7 @@ import optax
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
 from bayeskit.errors import TrainingError
-from bayeskit.train.descent import Descent, descend
+from bayeskit.train.descent import Descent, take_step
 from bayeskit.train.early_stop import EarlyStop
 from bayeskit.train.settling import settled, window
 from bayeskit.train.training import Stopped, Training
@@ -109,26 +109,24 @@ def minimise(
     advance = compiled(loss, optimizer.update)
     judge = None if held_out is None else safe_jit(lambda free: held_out(eqx.combine(free, fixed)))
     best = None if judge is None else EarlyStop(free, float(judge(free)), patience)
-    now, losses, norms, done, stopped = Descent(free, optimizer.init(free)), [np.zeros(0)], [np.zeros(0)], 0, None
+    now, losses, norms, done = Descent(free, optimizer.init(free)), [np.zeros(0)], [np.zeros(0)], 0
+    stopped = Stopped.USED_UP if num_steps else Stopped.NO_STEP
     with ProgressBar(num_steps, progress) as bar:
-        while stopped is None:
-            if done >= num_steps:
-                stopped = Stopped.USED_UP if num_steps else Stopped.NO_STEP
-                break
+        while done < num_steps and stopped == Stopped.USED_UP:
             keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(done, min(done + block, num_steps)))
-            now, *traces = advance(now, keys, fixed, data)
-            for all_so_far, trace in zip((losses, norms), traces, strict=True):
-                all_so_far.append(np.asarray(trace))
+            now, values, of_gradient = advance(now, keys, fixed, data)
+            losses.append(np.asarray(values))
+            norms.append(np.asarray(of_gradient))
             _check(losses[-1], norms[-1], done)
             done += len(keys)
-            if judge is not None and best is not None:
-                best.look(now.parameters, float(judge(now.parameters)), done)
-                stopped = Stopped.HELD_OUT if best.over else None
-            bar.update("training", done)
-            if report is not None:
-                report(done, float(losses[-1].mean()))
             if tolerance is not None and len(losses) > 2 and settled(window(losses[-2]), window(losses[-1]), tolerance):
                 stopped = Stopped.SETTLED
+            if judge is not None and best is not None:
+                best.look(now.parameters, float(judge(now.parameters)), done)
+                stopped = Stopped.HELD_OUT if best.over else stopped
+            bar.update("training", done)
+            if report is not None:
+                report(done, float(np.nanmean(losses[-1])))
     found = now.parameters if best is None else best.best
     training = Training(
         losses=np.concatenate(losses),
@@ -151,7 +149,7 @@ def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callabl
         given = () if data is None else (data,)
 
         def step(now: Descent, key: Array) -> tuple[Descent, tuple[Array, Array]]:
-            now, value, norm = descend(lambda free: loss(eqx.combine(free, fixed), key, *given), now, update)
+            now, value, norm = take_step(lambda free: loss(eqx.combine(free, fixed), key, *given), now, update)
             return now, (value, norm)
 
         now, traces = jax.lax.scan(step, now, keys)

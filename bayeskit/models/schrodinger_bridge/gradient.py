@@ -62,7 +62,7 @@ def descend(
     """Adam on minibatches drawn inside the compiled loop, with the step size falling along a cosine.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite at most steps of a hundred.
     """
     epsilon, tau = before.bridge.epsilon, before.bridge.tau
 

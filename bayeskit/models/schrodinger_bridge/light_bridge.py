@@ -185,7 +185,7 @@ class LightBridge(Settings):
         Raises:
             DataError: NaN, different dimensions, fewer points than components, an empty sample, a constant coordinate,
                 a singular covariance, or points too far from the origin for the precision of the numbers.
-            TrainingError: the loss of the gradient steps is not finite.
+            TrainingError: the loss of most gradient steps is not finite.
         """
         return self._run(x0, x1, key, init, progress, coupled=False)
 
@@ -208,7 +208,7 @@ class LightBridge(Settings):
         Raises:
             DataError: as :meth:`fit`; or different numbers of points.
             MethodError: an unbalanced bridge.
-            TrainingError: the loss is not finite.
+            TrainingError: the loss of most steps is not finite.
         """
         if self.tau is not None:
             raise MethodError("match needs tau=None: a coupling has no mass to add; use fit for unbalanced transport")

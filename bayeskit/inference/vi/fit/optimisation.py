@@ -20,7 +20,7 @@ from bayeskit.inference.vi.guides import Guide, Parameters
 from bayeskit.inference.vi.objectives import Objective
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
-from bayeskit.train.descent import Descent, descend
+from bayeskit.train.descent import Descent, take_step
 from bayeskit.xla.miscompilation import kept_away
 
 __all__ = ["MODEL", "FitState", "Optimisation"]
@@ -68,7 +68,7 @@ class Optimisation:
 
         rule = transformation(self.optimizer, self.guide, self._rate(fit, step))
         share = 1.0 / jnp.maximum(step - self._first_averaged(step) + 1, 1)
-        descent, value, norm = descend(loss, fit.descent, rule.update, share)
+        descent, value, norm = take_step(loss, fit.descent, rule.update, share)
         value, norm = (number.astype(fit.windows.mean.dtype) for number in (value, norm))
         windows = fit.windows
         if self.tolerance is not None:
