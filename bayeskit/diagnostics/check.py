@@ -1,6 +1,8 @@
-"""`check`: can these draws be trusted?"""
+"""`check`: can these draws be trusted, or what was learned?"""
 
 from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -9,9 +11,19 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, posterior_sites
 from bayeskit.diagnostics.importance import importance_weights
-from bayeskit.diagnostics.optimisation import fits_disagree, optimisation
+from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
 from bayeskit.diagnostics.verdict import Finding, Measure, Verdict
+
+
+@runtime_checkable
+class Learned(Protocol):
+    """What an optimisation has made, with its record."""
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """The record."""
+
 
 _STATS_NEEDED = {
     "diverging": "divergences",
@@ -23,7 +35,7 @@ _OTHER_DRAWS = ("log_likelihood", "posterior_predictive")
 FLOAT32_LP = 1e5  # beyond it, neighbouring float32 numbers are more than 0.007 apart
 
 
-def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
+def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     r"""Decide whether the draws of a run can be trusted, and say why not and what to try.
 
     ==================== ======== ================================================================================
@@ -44,6 +56,7 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     `guide_moments`      error    means or standard deviations of a guide that its weights change by much
     `fits_disagree`      error    independent fits that differ by more than chance
     `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
+    `held_out_rises`     warning  a held-out loss that has risen since its lowest
     `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
@@ -52,9 +65,12 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
     sites, integers, and single elements of a site that moves elsewhere (the zeros of a Cholesky factor).
 
+    What was learned by an optimisation, such as a Schrödinger bridge, is judged by its traces, for `not_converged`,
+    `held_out_rises` and `skipped_steps`. A loss counts as falling, or rising, from a hundredth a point on.
+
     Args:
         post: the result of a run: a group ``posterior`` with dimensions ``(chain, draw)``; ``sample_stats`` if there
-            is one, and what is missing there is listed as not checked.
+            is one, and what is missing there is listed as not checked. Or something learned: its ``tree``, or itself.
         quiet: do not print the verdict.
 
     Returns:
@@ -78,6 +94,23 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
         Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16(2), sections 3 and 4;
         Betancourt (2016), arXiv:1604.00695, equation 2.
     """
+    tree = post.tree if isinstance(post, Learned) and not isinstance(post, xr.DataTree) else post
+    if isinstance(tree, xr.DataTree) and "training" in tree.children and "posterior" not in tree.children:
+        verdict = _of_training(tree)
+    else:
+        verdict = _of_draws(tree)
+    if not quiet:
+        print(verdict)
+    return verdict
+
+
+def _of_training(tree: xr.DataTree) -> Verdict:
+    traces = _arrays(tree, "training")
+    findings = training(traces, {str(name): value for name, value in tree.attrs.items()})
+    return _verdict(findings, [], [], num_steps=traces["loss"].size if "loss" in traces else 0)
+
+
+def _of_draws(post: xr.DataTree) -> Verdict:
     sites = posterior_sites(post)
     stats = _sample_stats(post)
     lp = stats.get("lp")
@@ -100,31 +133,23 @@ def check(post: xr.DataTree, *, quiet: bool = False) -> Verdict:
         measures += numbers
     if _of_guide(stats):
         findings = fits_disagree(findings, stats)
-    findings += optimisation(_warmup_stats(post), stats)
+    findings += optimisation(_arrays(post, "warmup_sample_stats"), stats)
     findings += _float32(post, findings, lp)
-    verdict = _verdict(sites, findings, capped(measures, stats), _unchecked(moving, stats))
-    if not quiet:
-        print(verdict)
-    return verdict
-
-
-def _verdict(sites: list[Site], findings: list[Finding], measures: list[Measure], unchecked: list[str]) -> Verdict:
     num_chains, num_draws = sites[0].draws.shape[:2]
+    unchecked = _unchecked(moving, stats)
+    return _verdict(findings, capped(measures, stats), unchecked, num_chains=num_chains, num_draws=num_draws)
+
+
+def _verdict(findings: list[Finding], measures: list[Measure], unchecked: list[str], **size: int) -> Verdict:
     findings = sorted(findings, key=lambda finding: finding.severity != "error")  # stable: errors first
-    return Verdict(
-        ok=all(finding.severity != "error" for finding in findings),
-        findings=tuple(findings),
-        measures=tuple(measures),
-        unchecked=tuple(unchecked),
-        num_chains=num_chains,
-        num_draws=num_draws,
-    )
+    ok = all(finding.severity != "error" for finding in findings)
+    return Verdict(ok, tuple(findings), tuple(measures), tuple(unchecked), **size)
 
 
-def _warmup_stats(post: xr.DataTree) -> dict[str, np.ndarray]:
-    if "warmup_sample_stats" not in post.children:
+def _arrays(post: xr.DataTree, group: str) -> dict[str, np.ndarray]:
+    if group not in post.children:
         return {}
-    return {str(name): array.to_numpy() for name, array in post["warmup_sample_stats"].data_vars.items()}
+    return {str(name): array.to_numpy() for name, array in post[group].data_vars.items()}
 
 
 def _sample_stats(post: xr.DataTree) -> dict[str, np.ndarray]:

@@ -1,14 +1,27 @@
-"""How the optimisation of a variational fit went, and whether several fits agree."""
+"""How an optimisation went, of a variational fit or of a learned model, and whether several fits agree."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
 
 import numpy as np
 
 from bayeskit.diagnostics.verdict import Finding, number
+from bayeskit.train.settling import falls, window
 
 MAX_SKIPPED = 0.01
 MAX_FALL = 1.0
+"""Of a bound on the evidence, in nats."""
+MAX_FALL_A_POINT = 0.01
+"""Of the loss of a learned model, which is a mean over points: what a reader of log losses would notice."""
 MAX_GAP = 1.0
+LEAST = 8
+"""Steps in a quarter that can be judged."""
+_FINITE = (
+    "a smaller learning_rate, starting values (init=), or a model whose density is finite wherever the guide may go."
+)
+_FINITE_LEARNED = "a smaller learning_rate, another start, or float64."
 _BETWEEN_CHAINS = ("r_hat", "separated_chains", "unsettled_density")
 
 
@@ -28,13 +41,82 @@ def optimisation(traces: dict[str, np.ndarray], stats: dict[str, np.ndarray]) ->
     taken = np.ones_like(bad)
     for chain in np.flatnonzero(converged) if converged is not None else ():
         taken[chain] = bad.shape[1] - np.argmax(~bad[chain, ::-1]) > np.arange(bad.shape[1])  # NaN after the stop
-    findings = _skipped(bad & taken, int(taken.sum()))
+    findings = _skipped(bad & taken, int(taken.sum()), _FINITE)
     if converged is not None:
         return findings + _unconverged(converged)
     return findings + _falling(traces["loss"])
 
 
-def _skipped(bad: np.ndarray, total: int) -> list[Finding]:
+def training(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> list[Finding]:
+    """Judge how a model was learned.
+
+    Args:
+        traces: ``loss`` and perhaps ``gradient_norm``, shape ``(step,)``; ``held_out``, shape ``(look,)``.
+        attrs: ``phases``, of which only the last is judged for its end; ``converged`` where there was a stopping rule.
+    """
+    loss = traces.get("loss", np.zeros(0))
+    last = loss[-int(list(json.loads(str(attrs["phases"])).values())[-1]) :] if loss.size else loss
+    norms = traces.get("gradient_norm", np.zeros_like(loss))[loss.size - last.size :]
+    findings = _skipped(~(np.isfinite(last) & np.isfinite(norms)), last.size, _FINITE_LEARNED)
+    if not attrs.get("converged"):
+        findings += _unfinished(last, "converged" in attrs)
+    return findings + _overfitted(traces.get("held_out", np.zeros(0)))
+
+
+def _unfinished(loss: np.ndarray, has_rule: bool) -> list[Finding]:
+    """A loss that still falls, or a stopping rule that was not met."""
+    fall, certain = _last_fall(loss[None], MAX_FALL_A_POINT)
+    if not certain[0] and not has_rule:
+        return []
+    if certain[0]:
+        meaning = f"The loss still fell by {number(float(fall[0]))} a point between the last two quarters of the steps."
+    else:
+        meaning = f"All {loss.size} steps were taken without the stopping rule being met, though the loss hardly falls."
+    return [
+        Finding(
+            "not_converged",
+            "error" if certain[0] and has_rule else "warning",
+            ("loss",),
+            float(fall[0]),
+            MAX_FALL_A_POINT,
+            meaning,
+            "more steps, or a larger learning_rate where there is one; or a start from this fit.",
+        )
+    ]
+
+
+def _overfitted(held_out: np.ndarray) -> list[Finding]:
+    """A held-out loss that has risen since its lowest."""
+    if not np.isfinite(held_out).any():
+        return []
+    best = int(np.nanargmin(held_out))
+    rise = float(held_out[-1] - held_out[best])
+    if rise <= MAX_FALL_A_POINT:
+        return []
+    return [
+        Finding(
+            "held_out_rises",
+            "warning",
+            ("held_out",),
+            rise,
+            MAX_FALL_A_POINT,
+            f"The held-out loss rose by {number(rise)} a point after its lowest, look {best} of {held_out.size}: what "
+            "was learned after that is noise. The parameters of the lowest were kept.",
+            "more data, or fewer parameters (components, for example); both ends of the trace should be flat.",
+        )
+    ]
+
+
+def _last_fall(loss: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """By how much the last quarter lies below the one before, and whether it does so by the tolerance beyond noise."""
+    quarter = loss.shape[1] // 4
+    if quarter < LEAST:
+        return np.full(len(loss), np.nan), np.zeros(len(loss), bool)
+    earlier, later = window(loss[:, -2 * quarter : -quarter]), window(loss[:, -quarter:])
+    return np.asarray(earlier.mean - later.mean), np.asarray(falls(earlier, later, tolerance))
+
+
+def _skipped(bad: np.ndarray, total: int, advice: str) -> list[Finding]:
     if not bad.any():
         return []
     share = float(bad.sum() / total)
@@ -46,8 +128,7 @@ def _skipped(bad: np.ndarray, total: int) -> list[Finding]:
             share,
             MAX_SKIPPED,
             f"Loss or gradient was not finite at {int(bad.sum())} of {total} steps, which were not taken.",
-            "a smaller learning_rate, starting values (init=), or a model whose density is finite wherever the guide "
-            "may go.",
+            advice,
         )
     ]
 
@@ -72,15 +153,8 @@ def _unconverged(converged: np.ndarray) -> list[Finding]:
 
 
 def _falling(loss: np.ndarray) -> list[Finding]:
-    """Losses whose last quarter lies below the one before it, beyond noise."""
-    quarter = loss.shape[1] // 4
-    if quarter < 25:
-        return []
-    late, last = loss[:, -2 * quarter : -quarter], loss[:, -quarter:]
-    with np.errstate(invalid="ignore"):
-        fall = np.nanmean(late, axis=1) - np.nanmean(last, axis=1)
-        error = np.sqrt((np.nanvar(late, axis=1) + np.nanvar(last, axis=1)) / quarter)
-    falling = (fall > MAX_FALL) & (fall > 4 * error)
+    """Losses that still fall at the end."""
+    fall, falling = _last_fall(loss, MAX_FALL)
     if not falling.any():
         return []
     worst = float(fall[falling].max())

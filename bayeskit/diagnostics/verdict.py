@@ -70,14 +70,16 @@ class Verdict:
         unchecked: what could not be checked, each with the reason.
         num_chains: chains in the posterior.
         num_draws: draws a chain.
+        num_steps: of an optimisation, where there are no draws.
     """
 
     ok: bool
     findings: tuple[Finding, ...]
     measures: tuple[Measure, ...]
     unchecked: tuple[str, ...]
-    num_chains: int
-    num_draws: int
+    num_chains: int = 0
+    num_draws: int = 0
+    num_steps: int = 0
 
     @property
     def max_r_hat(self) -> float:
@@ -105,8 +107,11 @@ class Verdict:
         errors = sum(finding.severity == "error" for finding in self.findings)
         warnings = len(self.findings) - errors
         size = f"{self.num_chains} chain{_s(self.num_chains)} of {self.num_draws} draws"
+        what = "them"
+        if self.num_steps:
+            size, what = f"{self.num_steps} steps of training", "it"
         if errors:
-            return f"NOT OK: {errors} problem{_s(errors)} in {size}; do not rely on them yet"
+            return f"NOT OK: {errors} problem{_s(errors)} in {size}; do not rely on {what} yet"
         if warnings:
             return f"OK with {warnings} warning{_s(warnings)}: {size}"
         return f"OK: no sign of trouble in {size}"

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 
+from bayeskit._progress import ProgressBar
 from bayeskit.errors import SamplingError
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.storage import RunStore
 from bayeskit.target import Target
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from bayeskit._keys import raw_key
+from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
@@ -21,7 +22,6 @@ from bayeskit.inference.driver import Run, compile_time, read_back
 from bayeskit.inference.method import Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.program import Program, bind
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start

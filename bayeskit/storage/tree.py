@@ -25,7 +25,7 @@ SAMPLE_GROUPS = frozenset(
         "warmup_sample_stats",
     }
 )
-DATA_GROUPS = frozenset({"observed_data", "constant_data", "predictions_constant_data", "model_parameters"})
+DATA_GROUPS = frozenset({"observed_data", "constant_data", "predictions_constant_data", "model_parameters", "training"})
 
 
 def make_tree(
@@ -41,7 +41,7 @@ def make_tree(
     Args:
         groups: arrays by group and by name. Arrays of ``posterior``, ``sample_stats``, ``log_likelihood`` and the other
             groups of draws have shape ``(chain, draw, *event)``; those of ``observed_data`` and ``constant_data`` have
-            the shape of the data.
+            the shape of the data, and those of ``training`` that of the trace.
         dims: names of the event dimensions of a variable, from the left; ``None`` and those left out are called
             ``{variable}_dim_{i}``, and so is a name that another variable of the group uses for another size.
         coords: labels of a dimension; the length must be its size.

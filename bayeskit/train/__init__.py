@@ -1,5 +1,6 @@
-"""One optimisation loop for every learned model."""
+"""One optimisation loop for every learned model, and one rule for whether its loss still falls."""
 
 from bayeskit.train.loop import Trained, minimise
+from bayeskit.train.training import Stopped, Training, no_training
 
-__all__ = ["Trained", "minimise"]
+__all__ = ["Stopped", "Trained", "Training", "minimise", "no_training"]

@@ -161,7 +161,7 @@ class Bridge(eqx.Module):
         $x_t = t y + (1 - t) x + \sqrt{\varepsilon t (1 - t)}\, z$, and from each time to the next likewise.
 
         Raises:
-            DataError: times that are not increasing, or outside of $[0, 1]$.
+            DataError: times that are not increasing, or outside $[0, 1]$.
         """
         x0 = self._points(x0, "x0")
         grid = np.asarray(times, float)
@@ -191,7 +191,7 @@ class Bridge(eqx.Module):
         (x^\top G_k^{-1} (S_k - I) x + 2 r_k^\top G_k^{-1} x - t\, r_k^\top G_k^{-1} r_k)$, up to and including $t = 1$.
 
         Raises:
-            DataError: a time outside of $[0, 1]$.
+            DataError: a time outside $[0, 1]$.
         """
         x = self._points(x, "x")
         if not isinstance(t, jax.core.Tracer) and not 0 <= float(t) <= 1:

@@ -44,7 +44,7 @@ def finite(x: Array, name: str) -> Array:
     """The same points.
 
     Raises:
-        DataError: NaN or infinity, with the first row (not seen inside of a compiled function).
+        DataError: NaN or infinity, with the first row (not seen within a compiled function).
     """
     if not isinstance(x, jax.core.Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=1))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
-from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
+from bayeskit.models.schrodinger_bridge.fit_data import FitData, Settings
 from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
 from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
+from bayeskit.train import Stopped, Training
+from bayeskit.train.early_stop import EarlyStop
+from bayeskit.train.settling import Window, settled
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Found", "begin_from", "iterate", "solve"]
@@ -28,46 +32,44 @@ SMALLEST_STEP = 1e-3
 
 
 class Found(NamedTuple):
-    """A bridge, the losses on the way, and why the way ended there."""
+    """A bridge, and how it was found."""
 
     bridge: Bridge
-    losses: np.ndarray
-    held_out: np.ndarray
-    stopped: str
+    training: Training
 
 
-def solve(settings: Settings, key: Array, ends: Ends, bar: ProgressBar) -> Found:
+def solve(settings: Settings, key: Array, data: FitData, bar: ProgressBar) -> Found:
     """The fixed point from k-means++: restarts and annealing on a part of the points, then all of them."""
-    few = ends.thinned(FOR_START, settings) if max(len(ends.start.train), len(ends.end.train)) > FOR_START else ends
+    few = data.thinned(FOR_START, settings) if max(len(data.start.train), len(data.end.train)) > FOR_START else data
     starts = begin_from(settings, key, few)
-    if few is not ends:
+    if few is not data:
         starts = [iterate(settings, starts, few._replace(held_out=None), None).bridge]
-    return iterate(settings, starts, ends, bar)
+    return iterate(settings, starts, data, bar)
 
 
-def begin_from(settings: Settings, key: Array, ends: Ends) -> list[Bridge]:
+def begin_from(settings: Settings, key: Array, data: FitData) -> list[Bridge]:
     """Bridges to start from: one a restart, or the one that annealing has led to."""
     factors = [*settings.annealing, 1.0]
     keys = jax.random.split(key, settings.num_restarts)
-    starts = [k_means_start(settings, own, ends, settings.epsilon * factors[0]) for own in keys]
+    starts = [k_means_start(settings, own, data, settings.epsilon * factors[0]) for own in keys]
     for factor in factors[1:]:
-        found = iterate(settings, starts, ends._replace(held_out=None), None)
-        now = ends.assess(found.bridge)  # what each component carries stays, the maps are those of the next ε
+        found = iterate(settings, starts, data._replace(held_out=None), None)
+        now = data.assess(found.bridge)  # what each component carries stays, the maps are those of the next ε
         epsilon = jnp.asarray(settings.epsilon * factor, now.bridge.r.dtype)
         goal = matched(now.start, now.end, now.bridge.log_alpha, epsilon, now.bridge.tau)
-        starts = [balanced(goal, ends.blocks[0], now.end.total / jnp.sum(now.end.total))]
+        starts = [balanced(goal, data.blocks[0], now.end.total / jnp.sum(now.end.total))]
     return starts
 
 
-def k_means_start(settings: Settings, key: Array, ends: Ends, epsilon: float) -> Bridge:
+def k_means_start(settings: Settings, key: Array, data: FitData, epsilon: float) -> Bridge:
     """Components that carry the whole first sample to each cluster of the second."""
-    x1 = ends.end.train[:FOR_START]
+    x1 = data.end.train[:FOR_START]
     group = safe_jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
     member = jax.nn.one_hot(group, settings.num_components, dtype=x1.dtype)
     diagonal = settings.covariance == "diagonal"
     whole = [
         weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal)
-        for x in (ends.start.train[:FOR_START], x1)
+        for x in (data.start.train[:FOR_START], x1)
     ]
     # a cluster of few points has the covariance of all clusters together, not that of the sample around their centres
     apart = weighted_moments(member, x1, diagonal=diagonal)
@@ -78,39 +80,50 @@ def k_means_start(settings: Settings, key: Array, ends: Ends, epsilon: float) ->
     first = Moments(*(jnp.repeat(leaf, settings.num_components, axis=0) for leaf in whole[0]))
     tau = None if settings.tau is None else jnp.asarray(settings.tau, x1.dtype)
     bridge = matched(first, clusters, jnp.log(share), jnp.asarray(epsilon, x1.dtype), tau)
-    return balanced(bridge, ends.blocks[0], share)
+    return balanced(bridge, data.blocks[0], share)
 
 
-def iterate(settings: Settings, bridges: list[Bridge], ends: Ends, bar: ProgressBar | None) -> Found:
+def iterate(settings: Settings, bridges: list[Bridge], data: FitData, bar: ProgressBar | None) -> Found:
     """Fixed-point steps from the best of several starts.
 
     Raises:
         DataError: a start has no finite loss, so a covariance must be singular.
     """
-    searches = [Search(ends, bridge) for bridge in bridges]
+    begin = time.perf_counter()
+    searches = [Search(data, bridge) for bridge in bridges]
     if len(searches) > 1:
         for search in searches:
             for _ in range(min(TRIAL_STEPS, settings.num_steps)):
                 search.step()
     search = min(searches, key=lambda search: search.loss)
-    looks = [float(ends.judge(search.now.bridge))] if ends.held_out else []
-    best, since, stopped = search.now.bridge, 0, "the number of steps is used up"
+    bridge = search.now.bridge
+    best = EarlyStop(bridge, float(data.judge(bridge)), settings.patience) if data.held_out else None
+    stopped = Stopped.USED_UP
     while len(search.losses) <= settings.num_steps:
         before = search.loss
         taken = search.step()
         if bar is not None:
             bar.update("fixed point", len(search.losses) - 1)
-        if ends.held_out and taken:
-            looks.append(float(ends.judge(search.now.bridge)))
-            better = looks[-1] < min(looks[:-1])
-            best, since = (search.now.bridge, 0) if better else (best, since + 1)
-        if since >= settings.patience:
-            stopped = "the held-out loss no longer falls"
+        if best is not None and taken:
+            best.look(search.now.bridge, float(data.judge(search.now.bridge)), len(search.losses) - 1)
+            if best.over:
+                stopped = Stopped.HELD_OUT
+                break
+        flat = taken and settled(Window(before), Window(search.loss), settings.tolerance)
+        if search.step_size < SMALLEST_STEP or flat:
+            stopped = Stopped.SETTLED
             break
-        if search.step_size < SMALLEST_STEP or (taken and before - search.loss < settings.tolerance):
-            stopped = "the loss no longer falls"
-            break
-    return Found(best if ends.held_out else search.now.bridge, np.array(search.losses), np.array(looks), stopped)
+    training = Training(
+        losses=np.array(search.losses),
+        gradient_norms=np.full(len(search.losses), np.nan),
+        held_out=np.array(best.losses if best else []),
+        looks=np.array(best.steps if best else [], int),
+        stopped=stopped,
+        has_rule=True,
+        seconds=time.perf_counter() - begin,
+        phases=(("fixed point", len(search.losses)),),
+    )
+    return Found(best.best if best else search.now.bridge, training)
 
 
 class Search:
@@ -120,7 +133,10 @@ class Search:
     that does not lower the loss is not taken, and the next is half as long; after one that does, the next is longer.
     """
 
-    def __init__(self, data: Ends, bridge: Bridge):
+    # not optimistix.fixed_point, which knows the map and not the loss: it takes every step in full, or by a fixed
+    # share, and with ε a hundredth of the variance of the data every other full step raises the loss, by hundreds
+
+    def __init__(self, data: FitData, bridge: Bridge):
         self.data, self.step_size = data, 1.0
         self.now = data.assess(bridge)
         self.losses = [float(self.now.loss)]

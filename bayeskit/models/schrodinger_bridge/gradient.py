@@ -7,14 +7,13 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Float
 
+from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
-from bayeskit.models.schrodinger_bridge.ends import Ends, Settings
+from bayeskit.models.schrodinger_bridge.fit_data import FitData, Settings
 from bayeskit.models.schrodinger_bridge.fixed_point import Found
 from bayeskit.models.schrodinger_bridge.objective import light_loss, matching_loss
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, Full, LowRank
@@ -58,37 +57,34 @@ def low_rank(bridge: Bridge, rank: int) -> Bridge:
 
 
 def descend(
-    settings: Settings, before: Found, ends: Ends, key: Array, num_steps: int, bar: ProgressBar, coupled: bool
+    settings: Settings, before: Found, data: FitData, key: Array, num_steps: int, bar: ProgressBar, coupled: bool
 ) -> Found:
-    """Adam on minibatches drawn inside of the compiled loop, with the step size falling along a cosine.
+    """Adam on minibatches drawn inside the compiled loop, with the step size falling along a cosine.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite at most steps of a hundred.
     """
     epsilon, tau = before.bridge.epsilon, before.bridge.tau
 
     def loss(free: FreeBridge, key: Array) -> Array:
         now = free.bridge(epsilon, tau)
         of_start, of_end, of_loss = jax.random.split(key, 3)
-        x0 = ends.start.draw(of_start, settings.batch_size)
-        x1 = ends.end.draw(of_start if coupled else of_end, settings.batch_size)
+        x0 = data.start.draw(of_start, settings.batch_size)
+        x1 = data.end.draw(of_start if coupled else of_end, settings.batch_size)
         return matching_loss(now, x0, x1, of_loss) if coupled else light_loss(now, x0, x1)
 
-    done = max(len(before.losses) - 1, 0)
+    done = max(len(before.training.losses) - 1, 0)
     trained = minimise(
         loss,
         FreeBridge.of(before.bridge),
         key=key,
         optimizer=optax.adam(optax.cosine_decay_schedule(settings.learning_rate, num_steps)),
         num_steps=num_steps,
-        held_out=(lambda free: ends.judge(free.bridge(epsilon, tau))) if ends.held_out else None,
+        held_out=(lambda free: data.judge(free.bridge(epsilon, tau))) if data.held_out else None,
         patience=settings.patience,
         report=lambda steps, _: bar.update("gradient", done + steps),
     )
-    stopped = "the held-out loss no longer falls" if trained.stopped_early else "the number of steps is used up"
-    losses = np.concatenate([before.losses, trained.losses])
-    held_out = np.concatenate([before.held_out, trained.held_out])
-    return Found(trained.parameters.bridge(epsilon, tau), losses, held_out, stopped)
+    return Found(trained.parameters.bridge(epsilon, tau), before.training.then(trained.training))
 
 
 def _on_positive(maps: Covariance, rule: Callable[[Array], Array]) -> Covariance:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._settings import check_choice, is_number, is_whole, require
+from bayeskit._progress import ProgressBar
+from bayeskit._settings import Settings, check_choice, is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError, MethodError
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.checks import as_key, check_learnable, check_precision
-from bayeskit.models.schrodinger_bridge.ends import Ends
+from bayeskit.models.schrodinger_bridge.fit_data import FitData
 from bayeskit.models.schrodinger_bridge.fixed_point import Found, begin_from, iterate, solve
 from bayeskit.models.schrodinger_bridge.gradient import descend, low_rank
 from bayeskit.models.schrodinger_bridge.samples import Sampler, pooled_scale, sources
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full, LowRank
+from bayeskit.train import no_training
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["BridgeFit", "LightBridge", "choose_num_components"]
 
@@ -31,23 +37,38 @@ class BridgeFit:
 
     Attributes:
         bridge: the bridge, in the units of the data.
-        losses: the training loss after each step.
-        held_out: the loss on held-out points after each step, if any were held out.
         scale: the constant that both samples were divided by during the fit (one without ``standardize``).
-        seconds: wall time.
-        stopped: why the fit ended.
+        tree: the record of the fit, which :func:`bayeskit.check` judges: the group ``training`` with the loss after
+            each step, the settings and more in the attributes.
     """
 
     bridge: Bridge
-    losses: np.ndarray
-    held_out: np.ndarray
     scale: float
-    seconds: float
-    stopped: str
+    tree: xr.DataTree
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The training loss after each step."""
+        return self.tree["training/loss"].to_numpy()
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The loss on held-out points at each look at it; empty if none were held out."""
+        return self.tree["training/held_out"].to_numpy() if "held_out" in self.tree["training"] else np.zeros(0)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return float(self.tree.attrs["wall_time"])
+
+    @property
+    def stopped(self) -> str:
+        """Why the fit ended."""
+        return str(self.tree.attrs["stopped"])
 
 
 @dataclasses.dataclass(frozen=True)
-class LightBridge:
+class LightBridge(Settings):
     r"""Learns a Schrödinger bridge between two samples.
 
     The default fit is a fixed point: both samples are split softly among the components, each component becomes the
@@ -98,6 +119,9 @@ class LightBridge:
         True
     """
 
+    kind: ClassVar[str] = "light_bridge"
+    room: ClassVar[str] = "bridge"
+
     num_components: int
     epsilon: float
     covariance: str = "full"
@@ -130,6 +154,7 @@ class LightBridge:
         check_choice("covariance", self.covariance, ("full", "diagonal", "low_rank"))
         factors = all(is_number(factor) and factor > 1 for factor in self.annealing)
         require(factors, "annealing", self.annealing, "factors above one, the largest first")
+        object.__setattr__(self, "annealing", tuple(self.annealing))
         require(
             is_number(self.prior_count) and bool(self.prior_count >= 0), "prior_count", self.prior_count, "0 or more"
         )
@@ -160,7 +185,7 @@ class LightBridge:
         Raises:
             DataError: NaN, different dimensions, fewer points than components, an empty sample, a constant coordinate,
                 a singular covariance, or points too far from the origin for the precision of the numbers.
-            TrainingError: the loss of the gradient steps is not finite.
+            TrainingError: the loss of most gradient steps is not finite.
         """
         return self._run(x0, x1, key, init, progress, coupled=False)
 
@@ -183,7 +208,7 @@ class LightBridge:
         Raises:
             DataError: as :meth:`fit`; or different numbers of points.
             MethodError: an unbalanced bridge.
-            TrainingError: the loss is not finite.
+            TrainingError: the loss of most steps is not finite.
         """
         if self.tau is not None:
             raise MethodError("match needs tau=None: a coupling has no mass to add; use fit for unbalanced transport")
@@ -194,36 +219,38 @@ class LightBridge:
     ) -> BridgeFit:
         begin = time.perf_counter()
         of_data, of_start, of_steps = jax.random.split(as_key(key), 3)
-        data = sources(x0, x1, of_data, self.num_samples, self.validation_fraction, coupled)
-        for item, name in zip(data, ("x0", "x1"), strict=True):
+        samples = sources(x0, x1, of_data, self.num_samples, self.validation_fraction, coupled)
+        for item, name in zip(samples, ("x0", "x1"), strict=True):
             check_learnable(item.train, name, self.num_components, self.covariance)
-        scale = pooled_scale(*data) if self.standardize else 1.0
-        for item, name in zip(data, ("x0", "x1"), strict=True):
+        scale = pooled_scale(*samples) if self.standardize else 1.0
+        for item, name in zip(samples, ("x0", "x1"), strict=True):
             check_precision(item.train / scale, name, self.epsilon)
-        if self.covariance == "low_rank" and self.rank >= data[0].train.shape[1]:
+        if self.covariance == "low_rank" and self.rank >= samples[0].train.shape[1]:
             raise DataError(
-                f"rank = {self.rank} is not low in {data[0].train.shape[1]} dimensions; use covariance='full'"
+                f"rank = {self.rank} is not low in {samples[0].train.shape[1]} dimensions; use covariance='full'"
             )
-        origins = _origins(data[0].train, data[1].train, common=self.tau is not None)
-        ends = Ends.of(data[0].seen_from(origins[0], scale), data[1].seen_from(origins[1], scale), self)
+        origins = _origins(samples[0].train, samples[1].train, common=self.tau is not None)
+        data = FitData.of(samples[0].seen_from(origins[0], scale), samples[1].seen_from(origins[1], scale), self)
         gradient = self.num_gradient_steps
         if gradient is None:
             gradient = 2000 if coupled or self.covariance == "low_rank" else 0
         with ProgressBar(gradient + (0 if coupled else self.num_steps), show) as bar:
-            start = None if init is None else _checked(init, self, ends.start.train, origins, scale)
+            start = None if init is None else _checked(init, self, data.start.train, origins, scale)
             if coupled or (start is not None and isinstance(start.S, LowRank)):
-                first = start or begin_from(self, of_start, ends)[0]
-                found = Found(first, np.zeros(0), np.zeros(0), "no step was asked for")
+                first = start or begin_from(self, of_start, data)[0]
+                found = Found(first, no_training())
             elif start is not None:
-                found = iterate(self, [start], ends, bar)
+                found = iterate(self, [start], data, bar)
             else:
-                found = solve(self, of_start, ends, bar)
+                found = solve(self, of_start, data, bar)
             if self.covariance == "low_rank" and not isinstance(found.bridge.S, LowRank):
                 found = found._replace(bridge=low_rank(found.bridge, self.rank))
             if gradient:
-                found = descend(self, found, ends, of_steps, gradient, bar, coupled)
-        record = found.losses, found.held_out, scale, time.perf_counter() - begin, found.stopped
-        return BridgeFit(_in_units(found.bridge, scale).translated(*origins), *record)
+                found = descend(self, found, data, of_steps, gradient, bar, coupled)
+        training = dataclasses.replace(found.training, seconds=time.perf_counter() - begin)
+        raw = np.asarray(jax.random.key_data(as_key(key))).tolist()
+        tree = training.tree("LightBridge", self.settings(), key=json.dumps(raw), coupled=int(coupled))
+        return BridgeFit(_in_units(found.bridge, scale).translated(*origins), scale, tree)
 
 
 def choose_num_components(

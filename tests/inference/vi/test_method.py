@@ -12,8 +12,8 @@ from numpyro.infer import init_to_median
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 
 import bayeskit as bk
+from bayeskit._progress import ProgressBar
 from bayeskit.diagnostics.importance import pareto_k
-from bayeskit.inference.progress import ProgressBar
 
 COVARIANCE = np.array([[1.0, 0.9], [0.9, 2.0]])
 MEAN = np.array([0.5, -1.0])

@@ -82,5 +82,7 @@ def test_mean_field_finds_the_conditional_variances():
 
 @pytest.mark.parametrize("guide", [bk.guides.LowRank(), bk.guides.Mixture(bk.guides.FullRank(), 2), lambda: None])
 def test_guides_without_a_known_fisher_information_are_refused(guide):
-    with pytest.raises(bk.errors.MethodError, match="optimizer='natural' needs a normal guide"):
+    with pytest.raises(
+        bk.errors.MethodError, match="optimizer='natural' needs a guide whose Fisher information is known"
+    ):
         bk.VI(guide=guide, optimizer="natural")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -248,3 +250,38 @@ def test_bad_couplings_and_starts_are_named():
         schrodinger_bridge.LightBridge(2, 1.0).fit(normal(50), normal(50), key=0, init=bridge)
     with pytest.raises(bk.errors.MethodError, match="covariance must be one of"):
         schrodinger_bridge.LightBridge(1, 1.0, covariance="banded")
+
+
+def names(fit):
+    return {finding.name: finding.severity for finding in bk.check(fit, quiet=True).findings}
+
+
+def test_the_record_of_a_fit_is_judged():
+    x0, x1 = normal(2000), two_clusters(2000)
+    fit = schrodinger_bridge.LightBridge(2, 0.5, validation_fraction=0.2, num_steps=200).fit(x0, x1, key=0)
+    assert bk.check(fit, quiet=True).findings == bk.check(fit.tree, quiet=True).findings == ()
+    assert fit.tree.attrs["converged"] == 1
+    assert fit.tree.attrs["method"] == "LightBridge"
+    again = schrodinger_bridge.LightBridge.from_settings(json.loads(fit.tree.attrs["method_settings"]))
+    assert again == schrodinger_bridge.LightBridge(2, 0.5, validation_fraction=0.2, num_steps=200)
+    np.testing.assert_array_equal(fit.tree["training/look"][:3], [0, 1, 2])
+
+
+def test_a_fit_cut_short_is_called_so():
+    x0, x1 = normal(2000), two_clusters(2000)
+    assert names(schrodinger_bridge.LightBridge(6, 0.5, num_steps=4).fit(x0, x1, key=0)) == {"not_converged": "warning"}
+    slow = schrodinger_bridge.LightBridge(
+        2, 1.0, num_gradient_steps=400, learning_rate=1e-3, batch_size=256, num_steps=0
+    )
+    far = schrodinger_bridge.LightBridge(2, 1.0).fit(x0, x1 + 20.0, key=0).bridge
+    fit = slow.fit(x0, x1, key=0, init=far)
+    assert names(fit) == {"not_converged": "warning"}
+    assert json.loads(fit.tree.attrs["phases"]) == {"fixed point": 1, "gradient": 400}
+
+
+def test_a_fit_that_learns_noise_is_warned_of():
+    """Ten components for forty points: the held-out loss rises while that of the fit falls."""
+    settings = schrodinger_bridge.LightBridge(10, 0.05, validation_fraction=0.3, patience=40)
+    fit = settings.fit(normal(60), two_clusters(60), key=0)
+    assert fit.held_out[-1] > fit.held_out.min() + 0.01
+    assert names(fit)["held_out_rises"] == "warning"

@@ -23,7 +23,7 @@ from bayeskit.inference.model_parameters import (
     with_parameters,
 )
 from bayeskit.inference.vi.expectation import expectation
-from bayeskit.inference.vi.fit.optimisation import MODEL, Fit, Optimisation
+from bayeskit.inference.vi.fit.optimisation import MODEL, FitState, Optimisation
 from bayeskit.inference.vi.fit.optimizers import LEARNING_RATES
 from bayeskit.inference.vi.fit.stopping import WINDOWS
 from bayeskit.inference.vi.guides import Guide, MeanField
@@ -43,7 +43,7 @@ class VIState(NamedTuple):
 
     key: Array
     step: Array
-    fit: Fit
+    fit: FitState
     loss: Array
     gradient_norm: Array
 
@@ -198,8 +198,8 @@ class VI(ChainMethod):
     def warmup(self, state: Any, target: Target) -> Any:
         if not self._family.prepares:
             return state
-        state = map_chains(self, _prepare, (state,), target)
-        self._family.check_prepared(state.fit.parameters, target)
+        state, found = map_chains(self, _prepare, (state,), target)
+        self._family.check_prepared(found, target)
         return state
 
     def step_chain(self, state: VIState, target: Target) -> tuple[VIState, Array, dict[str, Array]]:
@@ -222,14 +222,14 @@ class VI(ChainMethod):
         state = VIState(
             key=state.key,
             step=state.step + 1,
-            fit=fit,  # the traces stay outside of the conditional, which would copy them at every step
+            fit=fit,  # the traces stay outside the conditional, which would copy them at every step
             loss=state.loss.at[state.step].set(loss, mode="drop"),
             gradient_norm=state.gradient_norm.at[state.step].set(norm, mode="drop"),
         )
         return state, position, stats
 
     def drawn_from(self, state: VIState, target: Target) -> Target:
-        return with_parameters(target, state.fit.average.get(MODEL, {}))
+        return with_parameters(target, state.fit.descent.average.get(MODEL, {}))
 
     def traces(self, state: VIState) -> dict[str, np.ndarray]:
         """Loss and norm of the gradient at every step, shape `(chain, num_steps)`; NaN after the fit has stopped."""
@@ -239,7 +239,7 @@ class VI(ChainMethod):
 
     def learned(self, state: VIState, target: Target) -> dict[str, np.ndarray]:
         """Parameters of the model, shape `(chain, ...)`."""
-        values = state.fit.average.get(MODEL)
+        values = state.fit.descent.average.get(MODEL)
         if not values:
             return {}
         chains = [
@@ -248,16 +248,16 @@ class VI(ChainMethod):
         ]
         return {name: np.stack([np.asarray(one[name]) for one in chains]) for name in chains[0]}
 
-    def _draw(self, fit: Fit, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
-        target = with_parameters(target, fit.average.get(MODEL, {}))
-        _, guide = self._family.programs(fit.average, target)
+    def _draw(self, fit: FitState, target: Target, key: Array) -> tuple[Array, dict[str, Array]]:
+        target = with_parameters(target, fit.descent.average.get(MODEL, {}))
+        _, guide = self._family.programs(fit.descent.average, target)
 
         def drawn() -> tuple[Values, Array]:
             choices, log_q = draw(self._goal.approximation(guide))
             return choices, number_of(log_q)
 
         def scored(target: Target) -> Array:
-            model, _ = self._family.programs(fit.average, target)
+            model, _ = self._family.programs(fit.descent.average, target)
             return number_of(expectation(lambda: log_density(model, choices))(key))
 
         with kept_away():
@@ -284,7 +284,9 @@ class VI(ChainMethod):
         return self.objective  # type: ignore[return-value]  # wrapped in __post_init__
 
 
-def _prepare(method: VI, target: Target, state: VIState) -> VIState:
-    """The state of one chain at a mode."""
-    parameters = method._family.prepare(state.fit.parameters, target)
-    return state._replace(fit=state.fit._replace(parameters=parameters, average=parameters))
+def _prepare(method: VI, target: Target, state: VIState) -> tuple[VIState, Any]:
+    """The state of one chain before its first step, and what the guide's preparation has found."""
+    descent = state.fit.descent
+    parameters, found = method._family.prepare(descent.parameters, target)
+    descent = descent._replace(parameters=parameters, average=parameters)
+    return state._replace(fit=state.fit._replace(descent=descent)), found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,10 @@ from bayeskit.inference.vi.guides import Guide, Parameters
 from bayeskit.inference.vi.objectives import Objective
 from bayeskit.program.weights import number_of
 from bayeskit.target import Target
+from bayeskit.train.descent import Descent, take_step
 from bayeskit.xla.miscompilation import kept_away
 
-__all__ = ["MODEL", "Fit", "Optimisation"]
+__all__ = ["MODEL", "FitState", "Optimisation"]
 
 AVERAGED = 0.25
 """The last part of the steps, over which the parameters are averaged."""
@@ -30,14 +31,12 @@ MODEL = "parameters of the model"
 """Under this name they are among the parameters of the guide."""
 
 
-class Fit(NamedTuple):
-    """`parameters` of the guide (and of the model); `optimizer`: its state; `average`: of the last parameters;
+class FitState(NamedTuple):
+    """`descent`: parameters of the guide (and of the model), the optimiser's state, the average of the last parameters;
     `windows`: what the stopping rule knows.
     """
 
-    parameters: Parameters
-    optimizer: Any
-    average: Parameters
+    descent: Descent
     windows: Windows
 
 
@@ -52,12 +51,12 @@ class Optimisation:
     num_steps: int
     tolerance: float | None
 
-    def start(self, parameters: Parameters, like: Array) -> Fit:
+    def start(self, parameters: Parameters, like: Array) -> FitState:
         """Before the first step; `like` has the precision of the loss."""
         state = transformation(self.optimizer, self.guide, self.learning_rate).init(parameters)
-        return Fit(parameters, state, parameters, stopping.no_windows(like))
+        return FitState(Descent(parameters, state, parameters), stopping.no_windows(like))
 
-    def step(self, fit: Fit, step: Array, target: Target, key: Array) -> tuple[Fit, Array, Array]:
+    def step(self, fit: FitState, step: Array, target: Target, key: Array) -> tuple[FitState, Array, Array]:
         """The fit after a step, the loss before it, and the norm of its gradient."""
         rows = with_random_rows(target, jax.random.fold_in(key, 0))
         objective = self.objective.at(step / max(self.num_steps, 1))
@@ -67,26 +66,16 @@ class Optimisation:
             with kept_away():
                 return -number_of(expectation(lambda: objective(model, guide))(key))
 
-        value, gradient = jax.value_and_grad(loss)(fit.parameters)
-        norm = optax.tree.norm(gradient)
-        fine = jnp.isfinite(value) & jnp.isfinite(norm)
         rule = transformation(self.optimizer, self.guide, self._rate(fit, step))
-        updates, optimizer = rule.update(gradient, fit.optimizer, fit.parameters)
-        moved = optax.apply_updates(fit.parameters, updates), optimizer
-        parameters, optimizer = (
-            jax.tree.map(  # a step whose gradient is not finite is not taken, and shows in the trace
-                lambda new, old: jnp.where(fine, new, old).astype(old.dtype), moved, (fit.parameters, fit.optimizer)
-            )
-        )
         share = 1.0 / jnp.maximum(step - self._first_averaged(step) + 1, 1)
-        average = jax.tree.map(lambda old, new: (old + (new - old) * share).astype(old.dtype), fit.average, parameters)
+        descent, value, norm = take_step(loss, fit.descent, rule.update, share)
         value, norm = (number.astype(fit.windows.mean.dtype) for number in (value, norm))
-        seen = fit.windows
+        windows = fit.windows
         if self.tolerance is not None:
-            seen = stopping.record(seen, value, step, self.num_steps, self.tolerance)
-        return Fit(parameters, optimizer, average, seen), value, norm
+            windows = stopping.record(windows, value, step, self.num_steps, self.tolerance)
+        return FitState(descent, windows), value, norm
 
-    def _rate(self, fit: Fit, step: Array) -> Array:
+    def _rate(self, fit: FitState, step: Array) -> Array:
         """The step size: falling along a cosine, or by the stopping rule."""
         if self.tolerance is not None:
             return self.learning_rate * fit.windows.share

@@ -1,12 +1,10 @@
-r"""When to stop: the loss is compared window by window.
+r"""When to stop: the loss is compared window by window, by the rule of `bayeskit.train.settling`.
 
-The steps are divided into `WINDOWS` windows of equal length. At the end of each, with the mean loss
-:math:`\bar L_w` and its standard error :math:`s_w` (from the losses within the window):
+The steps are divided into `WINDOWS` windows of equal length. At the end of each:
 
-* the loss *still falls* where :math:`\bar L_{w-1} - \bar L_w + 2\sqrt{s_{w-1}^2 + s_w^2}` is at least the tolerance;
-* else a plateau is reached. Where the plateau before, at the larger step size, was higher by at least the tolerance
-  (two standard errors added likewise), or where this is the first, the step size is divided by `SHRINK`, and the fit
-  goes on;
+* where the loss has not *settled* since the window before, the fit goes on;
+* else a plateau is reached. Where the loss has not settled since the plateau before, at the larger step size, or where
+  this is the first, the step size is divided by `SHRINK`, and the fit goes on;
 * else it stops: neither more steps nor smaller ones improve the bound by the tolerance.
 
 The parameters that are kept are the average over the last window. After Welandawe, Andersen, Vehtari and Huggins
@@ -16,11 +14,13 @@ and average the parameters of each plateau; theirs judges parameters, this the b
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
+from bayeskit.train.settling import Window, settled
 
 __all__ = ["SHRINK", "WINDOWS", "Windows", "first_step", "no_windows", "record", "window_of"]
 
@@ -29,18 +29,15 @@ SHRINK = 4.0
 
 
 class Windows(NamedTuple):
-    """`number`, `mean`, `squares`: of the losses of this window (Welford); `before`, `before_error`: mean of the window
-    before and its squared standard error; `level`, `level_error`: of the plateau before; `share`: of the step size;
-    `stopped`.
+    """`number`, `mean`, `squares`: of the losses of this window (Welford); `before`: the window before; `plateau`: the
+    last window of the plateau before; `share`: of the step size; `stopped`.
     """
 
     number: Array
     mean: Array
     squares: Array
-    before: Array
-    before_error: Array
-    level: Array
-    level_error: Array
+    before: Window
+    plateau: Window
     share: Array
     stopped: Array
 
@@ -48,7 +45,7 @@ class Windows(NamedTuple):
 def no_windows(like: Array) -> Windows:
     """Before the first step."""
     zero, none = jnp.zeros((), like.dtype), jnp.full((), jnp.inf, like.dtype)
-    return Windows(zero, zero, zero, none, zero, none, zero, zero + 1.0, jnp.asarray(False))
+    return Windows(zero, zero, zero, Window(none, zero), Window(none, zero), zero + 1.0, jnp.asarray(False))
 
 
 def window_of(step: Array, num_steps: int) -> Array:
@@ -70,29 +67,25 @@ def record(windows: Windows, loss: Array, step: Array, num_steps: int, tolerance
     squares = windows.squares + (loss - windows.mean) * (loss - mean)
     windows = windows._replace(number=number, mean=mean, squares=squares)
     over = window_of(step + 1, num_steps) > window_of(step, num_steps)
-    judged = _judge(windows, tolerance)
-    return Windows(*(jnp.where(over, new, old) for new, old in zip(judged, windows, strict=True)))
+    return _where(over, _judge(windows, tolerance), windows)
+
+
+def _where(condition: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda yes, no: jnp.where(condition, yes, no), yes, no)
 
 
 def _judge(windows: Windows, tolerance: float) -> Windows:
     """At the end of a window."""
+    zero, none = jnp.zeros_like(windows.mean), jnp.full_like(windows.mean, jnp.inf)
     error = windows.squares / jnp.maximum(windows.number * (windows.number - 1.0), 1.0)
-    mean = jnp.where(windows.number > 1, windows.mean, jnp.inf)
-
-    def settled(earlier: Array, earlier_error: Array) -> Array:
-        return earlier - mean + 2.0 * jnp.sqrt(earlier_error + error) < tolerance
-
-    plateau = settled(windows.before, windows.before_error)
-    stopped = plateau & settled(windows.level, windows.level_error)
-    zero, none = jnp.zeros_like(mean), jnp.full_like(mean, jnp.inf)
+    now = Window(jnp.where(windows.number > 1, windows.mean, none), error)
+    plateau = settled(windows.before, now, tolerance)
     return Windows(
         number=zero,
         mean=zero,
         squares=zero,
-        before=jnp.where(plateau, none, mean),  # the first window at a new step size is on its way
-        before_error=jnp.where(plateau, zero, error),
-        level=jnp.where(plateau, mean, windows.level),
-        level_error=jnp.where(plateau, error, windows.level_error),
+        before=_where(plateau, Window(none, zero), now),  # the first window at a new step size is on its way
+        plateau=_where(plateau, now, windows.plateau),
         share=jnp.where(plateau, windows.share / SHRINK, windows.share),
-        stopped=windows.stopped | stopped,
+        stopped=windows.stopped | (plateau & settled(windows.plateau, now, tolerance)),
     )

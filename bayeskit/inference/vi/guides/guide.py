@@ -76,18 +76,18 @@ class Guide(Settings, ABC):
     def init(self, key: Array, target: Target, position: Array) -> Parameters:
         """Parameters to start from; `position` is an unconstrained vector, shape `(d,)`."""
 
-    def prepare(self, parameters: Parameters, target: Target) -> Parameters:
-        """The parameters from which the first step is taken; traced."""
+    def prepare(self, parameters: Parameters, target: Target) -> tuple[Parameters, Any]:
+        """The parameters from which the first step is taken, and what `check_prepared` will judge; traced."""
         del target
-        return parameters
+        return parameters, None
 
-    def check_prepared(self, parameters: Parameters, target: Target) -> None:
-        """Refuse what `prepare` has arrived at; the parameters have a leading axis of fits.
+    def check_prepared(self, found: Any, target: Target) -> None:
+        """Refuse what `prepare` has found, which has a leading axis of fits.
 
         Raises:
             ModelError: a search has failed, for example.
         """
-        del parameters, target
+        del found, target
 
     def natural_step(self, parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
         """The parameters after a step along the natural gradient of a loss, for guides that have one."""

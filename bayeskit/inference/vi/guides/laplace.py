@@ -2,7 +2,6 @@ r"""A normal distribution around the posterior mode, with the inverse of the Hes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-import optax
 from numpyro.distributions import Distribution
 
 from bayeskit._settings import is_whole, require
@@ -18,16 +16,10 @@ from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.inference.vi.guides.full_rank import FullRank, natural_step
 from bayeskit.inference.vi.guides.guide import NormalGuide, Parameters
+from bayeskit.numerics.mode import Mode, find_mode, reason
 from bayeskit.target import Target
-from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Laplace"]
-
-Density = Callable[[Array], Array]
-NEWTON_STEPS = 50
-HALVINGS = 30
-AT_MODE = 0.01
-"""Distance from the mode, in posterior standard deviations, that counts as being there."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +70,23 @@ class Laplace(NormalGuide):
         whitened = FullRank(init_scale=1.0).init(key, target, jnp.zeros_like(position))
         return {"centre": position, "root": jnp.eye(position.shape[0], dtype=position.dtype), **whitened}
 
-    def prepare(self, parameters: Parameters, target: Target) -> Parameters:
-        """Parameters at the mode; `check_prepared` says whether it is one."""
+    def prepare(self, parameters: Parameters, target: Target) -> tuple[Parameters, Mode]:
+        """Parameters where the search for the mode has ended."""
+        mode = find_mode(
+            lambda position: target.log_density(target.unravel(position)),
+            parameters["centre"],
+            lbfgs_steps=self.max_iterations,
+        )
+        return {**parameters, "centre": mode.position, "root": _inverse_root(mode.precision)}, mode
 
-        def loss(position: Array) -> Array:
-            return -target.log_density(target.unravel(position))
-
-        near = _descend(loss, parameters["centre"], self.max_iterations)
-        mode = _newton(loss, near)
-        return {**parameters, "centre": mode, "root": _inverse_root(jax.hessian(loss)(mode))}
-
-    def check_prepared(self, parameters: Parameters, target: Target) -> None:
-        """Refuse what is no mode; the parameters have a leading axis of fits.
+    def check_prepared(self, found: Mode, target: Target) -> None:
+        """Refuse what is no mode; what the search has found has a leading axis of fits.
 
         Raises:
             ModelError: the search stopped before the mode, or the density has no peak there.
         """
-        for fit, centre in enumerate(np.asarray(parameters["centre"])):
-            slope, curvature = (np.asarray(array, float) for array in _shape_at(target, jnp.asarray(centre)))
-            _check_mode(target, fit, centre, slope, curvature)
+        for fit in np.flatnonzero(~np.asarray(found.is_mode)):
+            raise ModelError(_complaint(target, int(fit), jax.tree.map(lambda leaf, fit=fit: leaf[fit], found)))
 
     def natural_step(self, parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
         return natural_step(parameters, gradient, rate)
@@ -107,59 +97,6 @@ class Laplace(NormalGuide):
         return dist.MultivariateNormal(centre + root @ inner.loc, scale_tril=root @ inner.scale_tril)
 
 
-def _descend(loss: Density, position: Array, max_iterations: int) -> Array:
-    """L-BFGS until the loss no longer falls."""
-    solver = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-    least = jnp.finfo(position.dtype).eps ** (2 / 3)
-
-    def going(carry: tuple) -> Array:
-        _, _, value, fall, iteration = carry
-        return (fall > least * (1.0 + jnp.abs(value))) & (iteration < max_iterations)
-
-    def step(carry: tuple) -> tuple:
-        position, state, before, _, iteration = carry
-        value, gradient = value_and_grad(position, state=state)
-        updates, state = solver.update(gradient, state, position, value=value, grad=gradient, value_fn=loss)
-        moved = position + updates
-        after = optax.tree.get(state, "value")
-        fine = jnp.isfinite(moved).all() & (after <= value)
-        position = jnp.where(fine, moved, position)
-        return position, state, jnp.where(fine, after, before), jnp.where(fine, value - after, 0.0), iteration + 1
-
-    first = loss(position)
-    start = (position, solver.init(position), first, jnp.full_like(first, jnp.inf), 0)
-    return jax.lax.while_loop(going, step, start)[0]
-
-
-def _newton(loss: Density, position: Array) -> Array:
-    """Newton's method with the absolute values of the eigenvalues, which leads away from saddle points, and with steps
-    that are halved until the loss does not rise.
-    """
-    slope, curvature = jax.grad(loss), jax.hessian(loss)
-    done = jnp.finfo(position.dtype).eps ** 0.5
-
-    def step(carry: tuple) -> tuple:
-        position, _, iteration = carry
-        gradient = slope(position)
-        values, vectors = jnp.linalg.eigh(curvature(position))
-        size = jnp.maximum(jnp.abs(values), jnp.finfo(position.dtype).eps * jnp.max(jnp.abs(values)))
-        direction = -vectors @ ((vectors.T @ gradient) / size)
-        value = loss(position)
-
-        def too_far(carry: tuple) -> Array:
-            share, halvings = carry
-            return ~(loss(position + share * direction) <= value) & (halvings < HALVINGS)
-
-        share, halvings = jax.lax.while_loop(too_far, lambda c: (c[0] / 2, c[1] + 1), (jnp.ones_like(value), 0))
-        moves = (halvings < HALVINGS) & jnp.isfinite(direction).all()
-        decrement = jnp.sqrt(jnp.abs(gradient @ direction))
-        return jnp.where(moves, position + share * direction, position), moves & (decrement > done), iteration + 1
-
-    start = (position, jnp.asarray(True), 0)
-    return jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < NEWTON_STEPS), step, start)[0]
-
-
 def _inverse_root(hessian: Array) -> Array:
     r"""Lower triangular :math:`C` with :math:`C C^\top = H^{-1}`, by a factorisation of :math:`H` read backwards."""
     backwards = jnp.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1]  # upper U with U Uᵀ = H
@@ -167,44 +104,32 @@ def _inverse_root(hessian: Array) -> Array:
     return jax.scipy.linalg.solve_triangular(backwards, identity, lower=False).T
 
 
-@safe_jit
-def _shape_at(target: Target, position: Array) -> tuple[Array, Array]:
-    """Gradient and Hessian of the negative log density."""
-
-    def loss(position: Array) -> Array:
-        return -target.log_density(target.unravel(position))
-
-    return jax.grad(loss)(position), jax.hessian(loss)(position)
-
-
-def _check_mode(target: Target, fit: int, centre: np.ndarray, slope: np.ndarray, curvature: np.ndarray) -> None:
-    where = f"the Laplace guide: fit {fit}"
+def _complaint(target: Target, fit: int, mode: Mode) -> str:
+    """What is wrong with a place that is no mode, with the site that is most to blame."""
+    slope, curvature = (np.asarray(array, float) for array in (mode.slope, mode.precision))
+    stopped = f", because {why}" if (why := reason(mode.status)) else ""
     again = "start elsewhere (init=), reparameterise, or use bayeskit.guides.FullRank()"
     if not (np.isfinite(slope).all() and np.isfinite(curvature).all()):
         bad = int(np.argmax(~np.isfinite(slope) | ~np.isfinite(curvature).all(axis=1)))
-        site = _site_of(target, bad)
-        raise ModelError(
-            f"{where}: the gradient or the Hessian is not finite at the end of the search ({site}); {again}"
-        )
+        what = f"the gradient or the Hessian is not finite where the search stopped{stopped} ({_site_of(target, bad)})"
+        return f"the Laplace guide: fit {fit}: {what}; {again}"
     unit = np.sqrt(np.abs(np.diag(curvature)))
     scale = np.where(unit > 0, unit, 1.0)
     values, vectors = np.linalg.eigh(curvature / scale[:, None] / scale)
-    least = len(scale) * np.finfo(centre.dtype).eps
-    if values[0] <= least:
+    if values[0] <= len(scale) * np.finfo(mode.precision.dtype).eps:
         site = _site_of(target, int(np.argmax(np.abs(vectors[:, 0]))))
-        raise ModelError(
-            f"{where}: the Hessian is not positive definite where the search ended (its smallest eigenvalue, in units "
-            f"of its diagonal, is {values[0]:.2g}, mostly along {site}): the density is flat or has no peak there; "
-            f"{again}"
+        what = (
+            f"the Hessian is not positive definite where the search stopped{stopped} (its smallest eigenvalue, in "
+            f"units of its diagonal, is {values[0]:.2g}, mostly along {site}): the density is flat or has no peak there"
         )
+        return f"the Laplace guide: fit {fit}: {what}; {again}"
     newton = np.linalg.solve(curvature, slope)
-    distance = float(np.sqrt(slope @ newton))
-    if distance > AT_MODE:
-        site = _site_of(target, int(np.argmax(np.abs(newton) * scale)))
-        raise ModelError(
-            f"{where}: the search ended {distance:.2g} posterior standard deviations from the mode (mostly along "
-            f"{site}); more max_iterations or float64 may help, or {again}"
-        )
+    site = _site_of(target, int(np.argmax(np.abs(newton) * scale)))
+    what = (
+        f"the search stopped{stopped}, {np.sqrt(slope @ newton):.2g} posterior standard deviations from the mode "
+        f"(mostly along {site})"
+    )
+    return f"the Laplace guide: fit {fit}: {what}; more max_iterations or float64 may help, or {again}"
 
 
 def _site_of(target: Target, index: int) -> str:

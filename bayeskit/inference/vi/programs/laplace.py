@@ -8,7 +8,6 @@ $\hat v$ by the implicit function theorem.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from bayeskit.errors import ModelError
 from bayeskit.inference.vi.programs.importance_sampling import ImportanceSampling
 from bayeskit.inference.vi.programs.integrator import Integrator, check_count
 from bayeskit.inference.vi.programs.resampling import SIR
+from bayeskit.numerics.mode import find_mode
 from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
 from bayeskit.program.runnable import Runnable, WeightedProgram, detach, name_of_program
@@ -32,9 +32,6 @@ from bayeskit.target.start import pull_back
 
 __all__ = ["LaplaceApproximation", "LaplaceProposal"]
 
-NEWTON_STEPS = 100
-DECREMENT = 1e-2
-"""Twice the rise that another Newton step would bring, at most, in nats."""
 SITE = "unconstrained"
 
 
@@ -138,36 +135,5 @@ class LaplaceApproximation(WeightedProgram):
 
     def _normal(self) -> dist.MultivariateNormal:
         mode = find_mode(self._log_joint, jnp.zeros(sum(map(math.prod, self._shapes.values()))))
-        slope, precision = jax.grad(self._log_joint)(mode), -jax.hessian(self._log_joint)(mode)
-        # at a kink, or where the search has failed, gradients would pass a mode that is none
-        is_mode = jax.lax.stop_gradient(jnp.abs(slope @ jnp.linalg.solve(precision, slope))) < DECREMENT
-        return dist.MultivariateNormal(jnp.where(is_mode, mode, jnp.nan), precision_matrix=precision)
-
-
-def find_mode(log_density: Callable[[Array], Array], start: Array) -> Array:
-    """The maximum of a function of a vector, by damped Newton steps; differentiable in what it closes over."""
-
-    def search(gradient: Callable[[Array], Array], position: Array) -> Array:
-        del gradient
-
-        def step(_: object, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            position, height, damping = state
-            slope, curvature = jax.grad(log_density)(position), jax.hessian(log_density)(position)
-            values, vectors = jnp.linalg.eigh(-curvature)
-            move = vectors @ ((vectors.T @ slope) / (jnp.abs(values) + damping))
-            proposed = position + move
-            reached = log_density(proposed)
-            better = reached >= height
-            return (
-                jnp.where(better, proposed, position),
-                jnp.where(better, reached, height),
-                jnp.where(better, damping / 4.0, damping * 4.0 + 1e-6),
-            )
-
-        first = position, log_density(position), jnp.ones(())
-        return jax.lax.fori_loop(0, NEWTON_STEPS, step, first)[0]
-
-    def solve(linear: Callable[[Array], Array], right: Array) -> Array:
-        return jnp.linalg.solve(jax.jacobian(linear)(right), right)
-
-    return jax.lax.custom_root(jax.grad(log_density), start, search, solve)
+        # a gradient by the implicit function theorem would be wrong at a kink, and where the search has failed
+        return dist.MultivariateNormal(jnp.where(mode.is_mode, mode.position, jnp.nan), precision_matrix=mode.precision)

@@ -13,7 +13,7 @@ from bayeskit.models.schrodinger_bridge.moment_matching import Assessment, Block
 from bayeskit.models.schrodinger_bridge.samples import Source
 from bayeskit.numerics.gaussian_mixture_fit import Moments
 
-__all__ = ["Ends", "Settings"]
+__all__ = ["FitData", "Settings"]
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class Settings(Protocol):
     def learning_rate(self) -> float: ...
 
 
-class Ends(NamedTuple):
+class FitData(NamedTuple):
     """Both samples.
 
     Attributes:
@@ -66,7 +66,7 @@ class Ends(NamedTuple):
     worth: float
 
     @classmethod
-    def of(cls, start: Source, end: Source, settings: Settings) -> Ends:
+    def of(cls, start: Source, end: Source, settings: Settings) -> FitData:
         """Cut the points into blocks and take the overall moments."""
         num, diagonal = settings.num_components, settings.covariance == "diagonal"
         train = blocks(start.train, num), blocks(end.train, num)
@@ -75,10 +75,10 @@ class Ends(NamedTuple):
         count = settings.prior_count / min(len(start.train), len(end.train))
         return cls(start, end, train, held_out, (overall(train[0], diagonal), overall(train[1], diagonal)), count)
 
-    def thinned(self, num: int, settings: Settings) -> Ends:
+    def thinned(self, num: int, settings: Settings) -> FitData:
         """The same with at most ``num`` training points of each sample, which stand in random order."""
         first, second = (eqx.tree_at(lambda s: s.train, item, item.train[:num]) for item in (self.start, self.end))
-        return Ends.of(first, second, settings)
+        return FitData.of(first, second, settings)
 
     def assess(self, bridge: Bridge) -> Assessment:
         """One pass over the training points."""
