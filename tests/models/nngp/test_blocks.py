@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayeskit.models import nngp
-from bayeskit.models.nngp import blocks, network
+from bayeskit.models.nngp.networks import blocks, network
 
 X = np.random.default_rng(0).normal(size=(11, 3))
 IMAGES = np.random.default_rng(0).normal(size=(11, 3, 3, 2))

@@ -139,7 +139,7 @@ def test_in_float32():
 
 
 def test_images_of_a_network():
-    pytest.importorskip("bayeskit.models.nngp.convolution")
+    pytest.importorskip("bayeskit.models.nngp.networks.convolution")
     generator = np.random.default_rng(1)
     images = generator.normal(size=(30, 4, 4, 1))
     labels = (images.mean(axis=(1, 2, 3)) > 0).astype(int)

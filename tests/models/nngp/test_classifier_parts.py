@@ -16,10 +16,10 @@ from tinygp import kernels
 import bayeskit as bk
 from bayeskit.errors import DataError
 from bayeskit.models import nngp
-from bayeskit.models.nngp.fitted_classifier import bound_by_quadrature
-from bayeskit.models.nngp.inducing import at_points, chosen_points
-from bayeskit.models.nngp.softmax import expected_log_sum_exp, expected_softmax
-from bayeskit.models.nngp.sparse import Rows, SparseGuide, bound
+from bayeskit.models.nngp.classification.fitted_classifier import bound_by_quadrature
+from bayeskit.models.nngp.classification.inducing import at_points, chosen_points
+from bayeskit.models.nngp.classification.softmax import expected_log_sum_exp, expected_softmax
+from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide, bound
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(12, 2))

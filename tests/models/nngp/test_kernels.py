@@ -8,8 +8,8 @@ import pytest
 import tinygp
 
 from bayeskit.models import nngp
-from bayeskit.models.nngp.inputs import first_distances, first_side
-from bayeskit.models.nngp.state import Pairs
+from bayeskit.models.nngp.networks.inputs import first_distances, first_side
+from bayeskit.models.nngp.networks.second_moments import Pairs
 
 
 def matrix(n=7, d=3, seed=0):

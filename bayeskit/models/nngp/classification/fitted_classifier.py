@@ -11,10 +11,10 @@ import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
 from bayeskit._typing import ArrayLike
-from bayeskit.models.nngp.class_labels import class_labels
-from bayeskit.models.nngp.inducing import InducingPoints, inputs
-from bayeskit.models.nngp.softmax import expected_log_sum_exp, expected_softmax
-from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide
+from bayeskit.models.nngp.classification.inducing import InducingPoints, inputs
+from bayeskit.models.nngp.classification.labels import class_labels
+from bayeskit.models.nngp.classification.softmax import expected_log_sum_exp, expected_softmax
+from bayeskit.models.nngp.classification.sparse import Rows, ScalePrior, SparseGuide
 
 __all__ = ["FittedClassifier", "bound_by_quadrature"]
 

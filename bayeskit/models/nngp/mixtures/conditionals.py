@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from bayeskit._typing import Array
-from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, SpectralLikelihood
-from bayeskit.models.nngp.trouble import trouble_of
+from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood, FactoredLikelihood, SpectralLikelihood
+from bayeskit.models.nngp.mixtures.status import trouble_of
 from bayeskit.numerics.positive_definite import factor, whiten
 from bayeskit.xla.precision import in_double
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.composition import Signal
-from bayeskit.models.nngp.state import Pairs, Side, covariance, of_pixels, spread
+from bayeskit.models.nngp.networks.second_moments import Pairs, Side, covariance, of_pixels, spread
+from bayeskit.models.nngp.networks.signal import Signal
 from bayeskit.numerics.products import scaled
 
 __all__ = ["Dense", "Layer", "LayerNorm", "parameter"]

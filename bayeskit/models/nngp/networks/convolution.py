@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.composition import Signal
-from bayeskit.models.nngp.layers import Layer, parameter
-from bayeskit.models.nngp.state import Pairs, Side, at_least, covariance, of_pixels, spread
-from bayeskit.models.nngp.windows import PADDINGS, Window
+from bayeskit.models.nngp.networks.layers import Layer, parameter
+from bayeskit.models.nngp.networks.patches import PADDINGS, Window
+from bayeskit.models.nngp.networks.second_moments import Pairs, Side, at_least, covariance, of_pixels, spread
+from bayeskit.models.nngp.networks.signal import Signal
 
 __all__ = ["Conv", "Flatten", "GlobalPool"]
 

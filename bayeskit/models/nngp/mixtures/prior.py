@@ -13,9 +13,9 @@ from numpyro.distributions.util import validate_sample
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
-from bayeskit.models.nngp.evidence_integral import evidence
-from bayeskit.models.nngp.scale_law import ScalePrior
-from bayeskit.models.nngp.trouble import nan_if, raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.conditioning import evidence
+from bayeskit.models.nngp.mixtures.scale_integral import ScalePrior
+from bayeskit.models.nngp.mixtures.status import nan_if, raise_trouble, trouble_of
 from bayeskit.numerics.positive_definite import factor
 from bayeskit.xla.precision import in_double, to_default
 

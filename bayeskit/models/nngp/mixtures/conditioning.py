@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
 from bayeskit._typing import Array
-from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood, factored, spectral
-from bayeskit.models.nngp.scale_law import ScalePrior, on_grid
-from bayeskit.models.nngp.trouble import nan_if, trouble_of
+from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood, FactoredLikelihood, factored, spectral
+from bayeskit.models.nngp.mixtures.scale_integral import ScalePrior, on_grid
+from bayeskit.models.nngp.mixtures.status import nan_if, trouble_of
 from bayeskit.numerics.log_gamma import log_gamma_ratio
 from bayeskit.numerics.positive_definite import log_determinant
 from bayeskit.xla.precision import in_double

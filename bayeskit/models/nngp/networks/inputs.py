@@ -8,7 +8,7 @@ import numpy as np
 
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
-from bayeskit.models.nngp.state import Side
+from bayeskit.models.nngp.networks.second_moments import Side
 
 __all__ = ["as_inputs", "check_alike", "first_distances", "first_side", "squared_distances"]
 

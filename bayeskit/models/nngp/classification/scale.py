@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.scale_law import as_scale_prior
+from bayeskit.models.nngp.mixtures.scale_integral import as_scale_prior
 
 __all__ = ["as_scale", "start_of_scale"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.activations import Elementwise
-from bayeskit.models.nngp.state import at_least
+from bayeskit.models.nngp.networks.activations import Elementwise
+from bayeskit.models.nngp.networks.second_moments import at_least
 
 __all__ = ["Activation"]
 

@@ -9,8 +9,8 @@ from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.models.nngp.likelihood import Likelihood
-from bayeskit.models.nngp.scale_law import ScaleGrid, log_integrand, moment_grid, onto_line
+from bayeskit.models.nngp.mixtures.likelihood import Likelihood
+from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, log_integrand, moment_grid, onto_line
 from bayeskit.numerics.piecewise_density import PiecewiseDensity
 from bayeskit.xla.precision import in_double, to_default
 

@@ -15,7 +15,7 @@ from numpyro.distributions.transforms import Transform, biject_to
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.likelihood import Likelihood
+from bayeskit.models.nngp.mixtures.likelihood import Likelihood
 from bayeskit.numerics.trapezoid import TOLERANCE, Grid, integrate_log, nodes_for
 from bayeskit.xla.precision import in_double
 

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
-from bayeskit.models.nngp.class_labels import class_labels
-from bayeskit.models.nngp.classifier_scale import as_scale
-from bayeskit.models.nngp.inducing import InducingPoints, at_points, inputs
-from bayeskit.models.nngp.softmax import expected_softmax
+from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, inputs
+from bayeskit.models.nngp.classification.labels import class_labels
+from bayeskit.models.nngp.classification.scale import as_scale
+from bayeskit.models.nngp.classification.softmax import expected_softmax
 
 if TYPE_CHECKING:
     import xarray as xr

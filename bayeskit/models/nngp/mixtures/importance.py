@@ -14,12 +14,12 @@ from jaxtyping import Float, Int
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import MethodError
-from bayeskit.models.nngp.evidence_integral import likelihood_of
-from bayeskit.models.nngp.likelihood import DataLikelihood
-from bayeskit.models.nngp.mixture_moments import each_moments
-from bayeskit.models.nngp.regression_data import new_inputs
-from bayeskit.models.nngp.scale_law import at_largest
-from bayeskit.models.nngp.trouble import raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.conditionals import each_moments
+from bayeskit.models.nngp.mixtures.conditioning import likelihood_of
+from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood
+from bayeskit.models.nngp.mixtures.regression_data import new_inputs
+from bayeskit.models.nngp.mixtures.scale_integral import at_largest
+from bayeskit.models.nngp.mixtures.status import raise_trouble, trouble_of
 from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["ImportancePosterior", "sample_importance"]

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.models.nngp.composition import Signal
-from bayeskit.models.nngp.layers import Layer, parameter
-from bayeskit.models.nngp.state import Pairs, Side, at_least, of_pixels, spread
+from bayeskit.models.nngp.networks.layers import Layer, parameter
+from bayeskit.models.nngp.networks.second_moments import Pairs, Side, at_least, of_pixels, spread
+from bayeskit.models.nngp.networks.signal import Signal
 from bayeskit.numerics.arc_cosine import arc_cosine
 
 __all__ = ["Elementwise", "absolute", "erf", "gelu", "identity", "leaky_relu", "rbf", "relu", "sin"]

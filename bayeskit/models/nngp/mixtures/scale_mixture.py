@@ -13,14 +13,14 @@ import numpyro.distributions as dist
 
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
-from bayeskit.models.nngp.evidence_integral import evidence
-from bayeskit.models.nngp.importance import ImportancePosterior, sample_importance
-from bayeskit.models.nngp.mixture_posterior import MixturePosterior
-from bayeskit.models.nngp.mixture_prior import ScaleMixturePrior
-from bayeskit.models.nngp.regression_data import inputs, responses
-from bayeskit.models.nngp.scale_law import ScalePrior, as_scale_prior
-from bayeskit.models.nngp.trouble import raise_trouble
+from bayeskit.models.nngp.mixtures.conditioning import evidence
+from bayeskit.models.nngp.mixtures.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
+from bayeskit.models.nngp.mixtures.importance import ImportancePosterior, sample_importance
+from bayeskit.models.nngp.mixtures.posterior import MixturePosterior
+from bayeskit.models.nngp.mixtures.prior import ScaleMixturePrior
+from bayeskit.models.nngp.mixtures.regression_data import inputs, responses
+from bayeskit.models.nngp.mixtures.scale_integral import ScalePrior, as_scale_prior
+from bayeskit.models.nngp.mixtures.status import raise_trouble
 from bayeskit.xla.precision import to_default
 
 __all__ = ["ScaleMixture"]

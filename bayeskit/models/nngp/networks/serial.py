@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from bayeskit._typing import ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.activations import relu
-from bayeskit.models.nngp.composition import ANYTHING
-from bayeskit.models.nngp.layers import Dense, Layer
-from bayeskit.models.nngp.network import Network
-from bayeskit.models.nngp.residual import Residual
+from bayeskit.models.nngp.networks.activations import relu
+from bayeskit.models.nngp.networks.layers import Dense, Layer
+from bayeskit.models.nngp.networks.network import Network
+from bayeskit.models.nngp.networks.residual import Residual
+from bayeskit.models.nngp.networks.signal import ANYTHING
 
 __all__ = ["fully_connected", "residual", "serial"]
 

@@ -16,11 +16,11 @@ from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.inference.progress import ProgressBar
 from bayeskit.inference.vi.expectation import expectation
-from bayeskit.models.nngp.class_labels import check_classes, class_labels
-from bayeskit.models.nngp.classifier_scale import as_scale, start_of_scale
-from bayeskit.models.nngp.fitted_classifier import FittedClassifier, bound_by_quadrature
-from bayeskit.models.nngp.inducing import InducingPoints, at_points, chosen_points, inputs
-from bayeskit.models.nngp.sparse import Rows, ScalePrior, SparseGuide, bound
+from bayeskit.models.nngp.classification.fitted_classifier import FittedClassifier, bound_by_quadrature
+from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, chosen_points, inputs
+from bayeskit.models.nngp.classification.labels import check_classes, class_labels
+from bayeskit.models.nngp.classification.scale import as_scale, start_of_scale
+from bayeskit.models.nngp.classification.sparse import Rows, ScalePrior, SparseGuide, bound
 from bayeskit.train import minimise
 
 __all__ = ["SparseClassifier"]

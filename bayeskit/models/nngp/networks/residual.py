@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.composition import Signal
-from bayeskit.models.nngp.layers import Layer
-from bayeskit.models.nngp.state import Pairs, Side
+from bayeskit.models.nngp.networks.layers import Layer
+from bayeskit.models.nngp.networks.second_moments import Pairs, Side
+from bayeskit.models.nngp.networks.signal import Signal
 
 __all__ = ["Residual"]
 

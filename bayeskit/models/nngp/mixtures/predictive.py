@@ -12,8 +12,8 @@ from numpyro.distributions.util import validate_sample
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.likelihood import Likelihood, WithValues
-from bayeskit.models.nngp.scale_law import ScaleGrid, on_grid
+from bayeskit.models.nngp.mixtures.likelihood import Likelihood, WithValues
+from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, on_grid
 from bayeskit.numerics.trapezoid import TOLERANCE
 from bayeskit.xla.precision import in_double, to_default
 

@@ -11,14 +11,14 @@ from jaxtyping import Float, Int
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.distributions import MultivariateStudentT
-from bayeskit.models.nngp.evidence_integral import closed_evidence, likelihood_of
-from bayeskit.models.nngp.likelihood import DataLikelihood, FactoredLikelihood
-from bayeskit.models.nngp.mixture_moments import each_moments, joint_moments
-from bayeskit.models.nngp.mixture_predictive import NormalScaleMixture, ScaleNodesMixture
-from bayeskit.models.nngp.regression_data import new_inputs
-from bayeskit.models.nngp.scale_law import ScaleGrid, ScalePrior, on_grid, predictive_grid
-from bayeskit.models.nngp.scale_posterior import QuadratureScale
-from bayeskit.models.nngp.trouble import nan_if, raise_singular, raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.conditionals import each_moments, joint_moments
+from bayeskit.models.nngp.mixtures.conditioning import closed_evidence, likelihood_of
+from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood, FactoredLikelihood
+from bayeskit.models.nngp.mixtures.predictive import NormalScaleMixture, ScaleNodesMixture
+from bayeskit.models.nngp.mixtures.quadrature_scale import QuadratureScale
+from bayeskit.models.nngp.mixtures.regression_data import new_inputs
+from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, ScalePrior, on_grid, predictive_grid
+from bayeskit.models.nngp.mixtures.status import nan_if, raise_singular, raise_trouble, trouble_of
 from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["MixturePosterior"]

@@ -15,7 +15,7 @@ import scipy.optimize
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError, MethodError, TrainingError
 from bayeskit.inference.progress import ProgressBar
-from bayeskit.models.nngp.scale_mixture import ScaleMixture
+from bayeskit.models.nngp.mixtures.scale_mixture import ScaleMixture
 
 __all__ = ["EvidenceFit", "maximise_evidence"]
 

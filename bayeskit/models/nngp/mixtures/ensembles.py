@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.distributions import MultivariateStudentT
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.likelihood import NoData
-from bayeskit.models.nngp.mixture_moments import in_blocks
-from bayeskit.models.nngp.mixture_predictive import NormalScaleMixture
-from bayeskit.models.nngp.regression_data import new_inputs
-from bayeskit.models.nngp.scale_law import ScaleGrid, ScalePrior, on_grid
-from bayeskit.models.nngp.trouble import UNRESOLVED, raise_singular, raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.conditionals import in_blocks
+from bayeskit.models.nngp.mixtures.likelihood import NoData
+from bayeskit.models.nngp.mixtures.predictive import NormalScaleMixture
+from bayeskit.models.nngp.mixtures.regression_data import new_inputs
+from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, ScalePrior, on_grid
+from bayeskit.models.nngp.mixtures.status import UNRESOLVED, raise_singular, raise_trouble, trouble_of
 from bayeskit.numerics.positive_definite import factor, whiten
 from bayeskit.xla.precision import in_double, to_default
 

@@ -12,14 +12,14 @@ from tinygp.kernels import Kernel
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
-from bayeskit.models.nngp.composition import Signal
-from bayeskit.models.nngp.convolution import GlobalPool
-from bayeskit.models.nngp.hermite import Activation
-from bayeskit.models.nngp.inputs import as_inputs, check_alike, first_distances, first_side
-from bayeskit.models.nngp.layers import Layer
-from bayeskit.models.nngp.residual import Residual
-from bayeskit.models.nngp.state import Pairs, covariance
+from bayeskit.models.nngp.networks.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
+from bayeskit.models.nngp.networks.convolution import GlobalPool
+from bayeskit.models.nngp.networks.hermite import Activation
+from bayeskit.models.nngp.networks.inputs import as_inputs, check_alike, first_distances, first_side
+from bayeskit.models.nngp.networks.layers import Layer
+from bayeskit.models.nngp.networks.residual import Residual
+from bayeskit.models.nngp.networks.second_moments import Pairs, covariance
+from bayeskit.models.nngp.networks.signal import Signal
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Kernels", "Network", "NtkKernel"]
