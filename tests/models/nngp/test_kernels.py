@@ -8,7 +8,7 @@ import pytest
 import tinygp
 
 from bayeskit.models import nngp
-from bayeskit.models.nngp.networks.inputs import first_distances, first_side
+from bayeskit.models.nngp.networks.inputs import first_distances, first_marginals
 from bayeskit.models.nngp.networks.second_moments import Pairs
 
 
@@ -143,7 +143,7 @@ def test_the_distance_of_near_inputs_keeps_its_digits_in_float32():
 
     def correlation_gap(dtype):
         inputs = jnp.asarray(near, dtype)
-        a = b = first_side(inputs, False)
+        a = b = first_marginals(inputs, False)
         pairs = Pairs(first_distances(inputs, inputs, False))
         for layer in layers:
             a, b, pairs = layer.pairs(a, b, pairs)

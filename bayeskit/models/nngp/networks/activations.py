@@ -5,6 +5,8 @@ variance $E[\phi(u)^2]$ and the squared distance $E[(\phi(u) - \phi(v))^2]$ of w
 tangent kernel is the derivative of the latter by $\delta$ (Price's theorem).
 """
 
+# ruff: noqa: D102, ARG002  (methods are described by the abstract class)
+
 from __future__ import annotations
 
 import abc
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.networks.layers import Layer, parameter
-from bayeskit.models.nngp.networks.second_moments import Pairs, Side, at_least, of_pixels, spread
+from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, at_least, of_pixels, spread
 from bayeskit.models.nngp.networks.signal import Signal
 from bayeskit.numerics.arc_cosine import arc_cosine
 
@@ -37,20 +39,18 @@ class Elementwise(Layer):
         known = signal.required_gaussian(repr(self))
         return Signal(known.image, gaussian=False, wide=True, fresh=False)
 
-    def side(self, side: Side) -> Side:
-        """Variances."""
-        within = None if side.within is None else self.distance(*of_pixels(side), side.within)
-        return Side(self.variance(side.variance), within)
+    def marginals(self, own: Marginals) -> Marginals:
+        within = None if own.within is None else self.distance(*of_pixels(own), own.within)
+        return Marginals(self.variance(own.variance), within)
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Moments."""
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
         first, second = spread(a, b)
         if pairs.ntk is None:
-            return self.side(a), self.side(b), Pairs(self.distance(first, second, pairs.delta))
+            return self.marginals(a), self.marginals(b), Pairs(self.distance(first, second, pairs.delta))
         delta, factor = jax.jvp(
             lambda delta: self.distance(first, second, delta), (pairs.delta,), (jnp.ones_like(pairs.delta),)
         )
-        return self.side(a), self.side(b), Pairs(delta, factor * pairs.ntk)
+        return self.marginals(a), self.marginals(b), Pairs(delta, factor * pairs.ntk)
 
 
 def _from_covariance(delta: Array, va: Array, vb: Array, covariance: Array) -> Array:
@@ -69,15 +69,12 @@ class Identity(Elementwise):
     """A linear network; as a branch of a residual block, the skip connection."""
 
     def signal(self, signal: Signal) -> Signal:
-        """The same."""
         return signal
 
     def variance(self, a: Array) -> Array:
-        """Unchanged."""
         return a
 
-    def distance(self, a: Array, b: Array, delta: Array) -> Array:  # noqa: ARG002
-        """Unchanged."""
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
         return delta
 
     def __repr__(self) -> str:
@@ -97,12 +94,10 @@ class PiecewiseLinear(Elementwise):
         """Those left and right of zero."""
 
     def variance(self, a: Array) -> Array:
-        """Half of either slope."""
         left, right = self.slopes()
         return (left**2 + right**2) / 2 * a
 
     def distance(self, a: Array, b: Array, delta: Array) -> Array:
-        """By the arc-cosine function."""
         left, right = self.slopes()
         return (left**2 + right**2) / 2 * delta - (right - left) ** 2 / jnp.pi * arc_cosine(a, b, delta)
 
@@ -111,7 +106,6 @@ class Relu(PiecewiseLinear):
     r"""$\max(x, 0)$."""
 
     def slopes(self) -> tuple[float, float]:
-        """Nought and one."""
         return 0.0, 1.0
 
     def __repr__(self) -> str:
@@ -122,7 +116,6 @@ class Absolute(PiecewiseLinear):
     r"""$|x|$."""
 
     def slopes(self) -> tuple[float, float]:
-        """Minus and plus one."""
         return -1.0, 1.0
 
     def __repr__(self) -> str:
@@ -135,7 +128,6 @@ class LeakyRelu(PiecewiseLinear):
     slope: Array
 
     def slopes(self) -> tuple[Array, float]:
-        """The given one and one."""
         return self.slope, 1.0
 
     def __repr__(self) -> str:
@@ -153,7 +145,6 @@ class Erf(Elementwise):
         return 2 / jnp.pi * jnp.arctan2(2 * a, jnp.sqrt(1 + 4 * a))
 
     def distance(self, a: Array, b: Array, delta: Array) -> Array:
-        """From the covariance."""
         rest = at_least(1 + 2 * (a + b) + 4 * _gram_determinant(a, b, delta), 1.0)
         covariance = 2 / jnp.pi * jnp.arctan2(a + b - delta, jnp.sqrt(rest))
         return _from_covariance(delta, self.variance(a), self.variance(b), covariance)
@@ -173,7 +164,6 @@ class Gelu(Elementwise):
     """
 
     def variance(self, a: Array) -> Array:
-        """With equal arguments."""
         root = jnp.sqrt(1 + 2 * a)
         return a**2 / (jnp.pi * (1 + a) * root) + a * (0.25 + jnp.arctan2(a, root) / (2 * jnp.pi))
 
@@ -212,10 +202,9 @@ class Rbf(Elementwise):
     gamma: Array
 
     def variance(self, a: Array) -> Array:
-        """One."""
         return jnp.ones_like(a)
 
-    def distance(self, a: Array, b: Array, delta: Array) -> Array:  # noqa: ARG002
+    def distance(self, a: Array, b: Array, delta: Array) -> Array:
         """Without a cancellation."""
         return -2 * jnp.expm1(-self.gamma * delta)
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
-from bayeskit.errors import MethodError
 
 __all__ = ["KernelFunction", "block_rows", "by_row_blocks", "by_tiles", "in_tiles"]
 
@@ -38,8 +38,8 @@ def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
     """
     if block_size is None:
         return max(1, min(n1, _numbers() // (n2 * per_pair)))
-    if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
-        raise MethodError(f"block_size must be a positive integer, the rows of a block, or None, got {block_size!r}")
+    whole = is_whole(block_size) and block_size >= 1
+    require(whole, "block_size", block_size, "a positive integer, the rows of a block, or None")
     return min(n1, block_size)
 
 

@@ -1,5 +1,7 @@
 """Layers for images `(n, height, width, channels)`: `Conv`, and the ways to vectors, `Flatten` and `GlobalPool`."""
 
+# ruff: noqa: D102  (methods are described by the abstract class)
+
 from __future__ import annotations
 
 import dataclasses
@@ -8,11 +10,12 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
+from bayeskit._settings import is_whole
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.layers import Layer, parameter
-from bayeskit.models.nngp.networks.patches import PADDINGS, Window
-from bayeskit.models.nngp.networks.second_moments import Pairs, Side, at_least, covariance, of_pixels, spread
+from bayeskit.models.nngp.networks.patches import PADDINGS, Patch
+from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, at_least, covariance, of_pixels, spread
 from bayeskit.models.nngp.networks.signal import Signal
 
 __all__ = ["Conv", "Flatten", "GlobalPool"]
@@ -30,7 +33,7 @@ class Conv(Layer):
       \Theta'_{pq} = K'_{pq} + \frac{\sigma_w^2}{|W|} \sum_{o \in W} \Theta_{p+o, q+o}.$$
 
     Args:
-        filter_shape: height and width of the window $W$.
+        filter_shape: height and width of the patch $W$.
         weight_std: $\sigma_w \ge 0$.
         bias_std: $\sigma_b \ge 0$.
         strides: along height and width.
@@ -52,7 +55,7 @@ class Conv(Layer):
 
     weight_std: Array
     bias_std: Array
-    window: Window = eqx.field(static=True)
+    patch: Patch = eqx.field(static=True)
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Conv(Layer):
         self.bias_std = parameter(bias_std, "bias_std of Conv")
         if padding not in PADDINGS:
             raise ModelError(f"padding of Conv must be one of {', '.join(PADDINGS)}, got {padding!r}")
-        self.window = Window(_two(filter_shape, "filter_shape"), _two(strides, "strides"), padding)
+        self.patch = Patch(_two(filter_shape, "filter_shape"), _two(strides, "strides"), padding)
 
     def signal(self, signal: Signal) -> Signal:
         """Fresh Gaussian features at each pixel."""
@@ -76,24 +79,23 @@ class Conv(Layer):
     def _scaled(self, average: Array) -> Array:
         return self.weight_std**2 * average
 
-    def side(self, side: Side) -> Side:
+    def marginals(self, own: Marginals) -> Marginals:
         """Variances, and squared distances between pixels."""
-        window, within = self.window, None
-        if side.within is not None:
-            distances = window.distances(*of_pixels(side), side.within)
-            within = self._scaled(window.average(distances, 2))
-        average = window.average(window.padded(side.variance, 1), 1)
-        return Side(self._scaled(average) + self.bias_std**2, within)
+        patch, within = self.patch, None
+        if own.within is not None:
+            distances = patch.distances(*of_pixels(own), own.within)
+            within = self._scaled(patch.average(distances, 2))
+        average = patch.average(patch.padded(own.variance, 1), 1)
+        return Marginals(self._scaled(average) + self.bias_std**2, within)
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Moments."""
-        window, places = self.window, 1 if a.within is None else 2
-        padded = window.padded(pairs.delta, 1) if places == 1 else window.distances(*spread(a, b), pairs.delta)
-        delta = self._scaled(window.average(padded, places))
-        after_a, after_b = self.side(a), self.side(b)
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
+        patch, places = self.patch, 1 if a.within is None else 2
+        padded = patch.padded(pairs.delta, 1) if places == 1 else patch.distances(*spread(a, b), pairs.delta)
+        delta = self._scaled(patch.average(padded, places))
+        after_a, after_b = self.marginals(a), self.marginals(b)
         if pairs.ntk is None:
             return after_a, after_b, Pairs(delta)
-        ntk = self._scaled(window.average(window.padded(pairs.ntk, places), places))
+        ntk = self._scaled(patch.average(patch.padded(pairs.ntk, places), places))
         return after_a, after_b, Pairs(delta, covariance(after_a, after_b, delta) + ntk)
 
 
@@ -104,7 +106,7 @@ def _two(value: Sequence[int], name: str) -> tuple[int, int]:
         ModelError: anything else.
     """
     numbers = tuple(value)
-    if len(numbers) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
+    if len(numbers) != 2 or not all(is_whole(number) and number > 0 for number in numbers):
         raise ModelError(f"{name} of Conv must be two positive integers (height, width), got {value!r}")
     return numbers[0], numbers[1]
 
@@ -122,15 +124,13 @@ class Flatten(Layer):
         """Vectors whose entries do not have one law, so that no activation may follow."""
         return dataclasses.replace(signal.required_image("Flatten"), image=False, gaussian=False)
 
-    def side(self, side: Side) -> Side:
-        """Means."""
-        return Side(jnp.mean(side.variance, axis=(-2, -1)))
+    def marginals(self, own: Marginals) -> Marginals:
+        return Marginals(jnp.mean(own.variance, axis=(-2, -1)))
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Means."""
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
         all_pairs = a.within is not None
         ntk = None if pairs.ntk is None else _equal_pixels(pairs.ntk, all_pairs)
-        return self.side(a), self.side(b), Pairs(_equal_pixels(pairs.delta, all_pairs), ntk)
+        return self.marginals(a), self.marginals(b), Pairs(_equal_pixels(pairs.delta, all_pairs), ntk)
 
 
 def _equal_pixels(x: Array, all_pairs: bool) -> Array:
@@ -150,23 +150,25 @@ class GlobalPool(Layer):
     section 3.2.
     """
 
+    needs_all_pairs = True
+
     def signal(self, signal: Signal) -> Signal:
         """Vectors, Gaussian if the pixels are."""
         return dataclasses.replace(signal.required_image("GlobalPool"), image=False)
 
-    def side(self, side: Side) -> Side:
+    def marginals(self, own: Marginals) -> Marginals:
         """Means over all pairs within an image."""
-        within = jnp.mean(_within(side), axis=PIXELS)
-        return Side(at_least(jnp.mean(side.variance, axis=(-2, -1)) - within / 2, 0.0))
+        within = jnp.mean(_within(own), axis=PIXELS)
+        return Marginals(at_least(jnp.mean(own.variance, axis=(-2, -1)) - within / 2, 0.0))
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
         """Means over all pairs; those within either image are subtracted first, and cancel exactly for equal images."""
         between = pairs.delta - (_within(a)[:, None] + _within(b)) / 2
         delta = at_least(jnp.mean(between, axis=PIXELS), 0.0)
         ntk = None if pairs.ntk is None else jnp.mean(pairs.ntk, axis=PIXELS)
-        return self.side(a), self.side(b), Pairs(delta, ntk)
+        return self.marginals(a), self.marginals(b), Pairs(delta, ntk)
 
 
-def _within(side: Side) -> Array:
-    assert side.within is not None  # all pairs of pixels are carried where a GlobalPool follows
-    return side.within
+def _within(own: Marginals) -> Array:
+    assert own.within is not None  # all pairs of pixels are carried where a GlobalPool follows
+    return own.within

@@ -1,5 +1,7 @@
 r"""`Activation`: any smooth function, by its Hermite coefficients."""
 
+# ruff: noqa: D102  (methods are described by the abstract class)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._settings import is_whole
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.activations import Elementwise
@@ -75,12 +78,23 @@ class Activation(Elementwise):
     max_variance: float = eqx.field(static=True)
 
     def __init__(self, function: Callable[[Array], Array], num_nodes: int = 128, max_variance: float = 3.0):
-        if isinstance(num_nodes, bool) or not isinstance(num_nodes, int) or not 2 <= num_nodes <= MOST_NODES:
+        if not is_whole(num_nodes) or not 2 <= num_nodes <= MOST_NODES:
             raise ModelError(f"num_nodes of Activation must be an integer from 2 to {MOST_NODES}, got {num_nodes!r}")
         if not (np.isfinite(max_variance) and max_variance > 0.01):
             raise ModelError(f"max_variance of Activation must be finite and above 0.01, got {max_variance}")
         self.function, self.num_nodes, self.max_variance = function, num_nodes, float(max_variance)
         self._check()
+
+    @property
+    def values_per_pair(self) -> int:
+        """All powers of a correlation."""
+        return self.num_nodes
+
+    def refusal(self) -> str:
+        return (
+            f"the variance before {self!r} is above its max_variance of {self.max_variance}, or the function is not "
+            "finite: give Activation a larger max_variance, or scale the inputs or weight_std down"
+        )
 
     def _coefficients(self, a: Array, num_nodes: int | None = None) -> Array:
         """With a last axis of terms."""

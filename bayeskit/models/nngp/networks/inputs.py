@@ -8,9 +8,10 @@ import numpy as np
 
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
-from bayeskit.models.nngp.networks.second_moments import Side
+from bayeskit.models.nngp.networks.second_moments import Marginals
+from bayeskit.models.nngp.tracing import is_traced
 
-__all__ = ["as_inputs", "check_alike", "first_distances", "first_side", "squared_distances"]
+__all__ = ["as_inputs", "check_alike", "first_distances", "first_marginals", "squared_distances"]
 
 UNROLL = 16
 """Columns that are added in one pass over the pairs."""
@@ -33,7 +34,7 @@ def as_inputs(x: object, name: str) -> Array:
         )
     if 0 in array.shape:
         raise DataError(f"{name} is empty: its shape is {array.shape}")
-    if not isinstance(array, jax.core.Tracer):
+    if not is_traced(array):
         bad = np.flatnonzero(~np.isfinite(np.asarray(array)).reshape(array.shape[0], -1).all(axis=1))
         if bad.size:
             raise DataError(f"{name} has NaN or infinity in {bad.size} rows, the first is row {bad[0]}; remove them")
@@ -69,14 +70,14 @@ def _squared_distances_jvp(primals: tuple[Array, Array], tangents: tuple[Array, 
     return squared_distances(x, y), 2 * (own - dx @ y.T - x @ dy.T)
 
 
-def first_side(x: Array, all_pairs: bool) -> Side:
+def first_marginals(x: Array, all_pairs: bool) -> Marginals:
     r"""$x^\top x / d$ for vectors, or for the channels of each pixel; distances within an image if ``all_pairs``."""
     variance = jnp.mean(x**2, axis=-1)
     if not all_pairs:
-        return Side(variance)
+        return Marginals(variance)
     pixels = x.reshape(x.shape[0], -1, x.shape[-1])
     within = jax.vmap(lambda image: squared_distances(image, image))(pixels) / x.shape[-1]
-    return Side(variance, within.reshape(*variance.shape, *variance.shape[1:]))
+    return Marginals(variance, within.reshape(*variance.shape, *variance.shape[1:]))
 
 
 def first_distances(x: Array, y: Array, all_pairs: bool) -> Array:

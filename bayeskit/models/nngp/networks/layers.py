@@ -1,8 +1,12 @@
 """The interface of a layer, and the layers that keep a Gaussian process Gaussian: `Dense` and `LayerNorm`."""
 
+# ruff: noqa: D102  (methods are described by the abstract class)
+
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -11,8 +15,9 @@ import numpy as np
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.networks.second_moments import Pairs, Side, covariance, of_pixels, spread
+from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, covariance, of_pixels, spread
 from bayeskit.models.nngp.networks.signal import Signal
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.numerics.products import scaled
 
 __all__ = ["Dense", "Layer", "LayerNorm", "parameter"]
@@ -27,35 +32,59 @@ def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positiv
     array = jnp.asarray(value)
     if array.ndim != 0:
         raise ModelError(f"{name} must be one number, got an array of shape {array.shape}")
-    if not isinstance(array, jax.core.Tracer):
+    if not is_traced(array):
         number = float(np.asarray(array))
         if not np.isfinite(number) or (least is not None and number < least) or (positive and number == 0):
             must = "finite" if least is None else "finite and positive" if positive else "finite and not negative"
             raise ModelError(f"{name} must be {must}, got {number}")
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
-    if isinstance(array, jax.core.Tracer) and least is not None:
+    if is_traced(array) and least is not None:
         array = jnp.where(array > least if positive else array >= least, array, jnp.nan)
     return array
 
 
 class Layer(eqx.Module):
-    """Maps the moments of its inputs to those of its outputs."""
+    """Maps second moments of the features before it to those after it.
+
+    Attributes:
+        needs_all_pairs: whether it reads covariances between different pixels, so that all layers must carry them.
+    """
+
+    needs_all_pairs: ClassVar[bool] = False
+
+    @property
+    def values_per_pair(self) -> int:
+        """Numbers that it keeps for a pair of inputs (or of pixels)."""
+        return 1
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """It, as the layers of a network."""
+        return (self,)
+
+    def parts(self) -> Iterator[Layer]:
+        """It, or what it is made of."""
+        yield self
+
+    def refusal(self) -> str | None:
+        """What a kernel that is NaN says of this layer, if the layer can be why."""
+        return None
 
     @abc.abstractmethod
     def signal(self, signal: Signal) -> Signal:
-        """What comes out, in kind.
+        """The kind of what comes out.
 
         Raises:
             ModelError: the layer has no kernel after what comes in.
         """
 
     @abc.abstractmethod
-    def side(self, side: Side) -> Side:
+    def marginals(self, own: Marginals) -> Marginals:
         """The variances that come out."""
 
     @abc.abstractmethod
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """The moments that come out."""
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
+        """The variances, squared distances and tangent kernel that come out."""
 
 
 class Dense(Layer):
@@ -96,13 +125,11 @@ class Dense(Layer):
             )
         return Signal(image=False, gaussian=True, wide=True, fresh=True)
 
-    def side(self, side: Side) -> Side:
-        """Variances."""
-        return Side(self.weight_std**2 * side.variance + self.bias_std**2)
+    def marginals(self, own: Marginals) -> Marginals:
+        return Marginals(self.weight_std**2 * own.variance + self.bias_std**2)
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Moments."""
-        a, b = self.side(a), self.side(b)
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
+        a, b = self.marginals(a), self.marginals(b)
         delta = scaled(self.weight_std**2, pairs.delta)
         if pairs.ntk is None:
             return a, b, Pairs(delta)
@@ -143,14 +170,12 @@ class LayerNorm(Layer):
         first, second = self._inverse(v1), self._inverse(v2)
         return first * second * delta + (first - second) * (first * v1 - second * v2)
 
-    def side(self, side: Side) -> Side:
-        """Variances."""
-        within = None if side.within is None else self._distance(*of_pixels(side), side.within)
-        return Side(side.variance / (side.variance + self.epsilon), within)
+    def marginals(self, own: Marginals) -> Marginals:
+        within = None if own.within is None else self._distance(*of_pixels(own), own.within)
+        return Marginals(own.variance / (own.variance + self.epsilon), within)
 
-    def pairs(self, a: Side, b: Side, pairs: Pairs) -> tuple[Side, Side, Pairs]:
-        """Moments."""
+    def pairs(self, a: Marginals, b: Marginals, pairs: Pairs) -> tuple[Marginals, Marginals, Pairs]:
         first, second = spread(a, b)
         delta = self._distance(first, second, pairs.delta)
         ntk = None if pairs.ntk is None else self._inverse(first) * self._inverse(second) * pairs.ntk
-        return self.side(a), self.side(b), Pairs(delta, ntk)
+        return self.marginals(a), self.marginals(b), Pairs(delta, ntk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -13,13 +13,11 @@ from tinygp.kernels import Kernel
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
-from bayeskit.models.nngp.networks.convolution import GlobalPool
-from bayeskit.models.nngp.networks.hermite import Activation
-from bayeskit.models.nngp.networks.inputs import as_inputs, check_alike, first_distances, first_side
+from bayeskit.models.nngp.networks.inputs import as_inputs, check_alike, first_distances, first_marginals
 from bayeskit.models.nngp.networks.layers import Layer
-from bayeskit.models.nngp.networks.residual import Residual
 from bayeskit.models.nngp.networks.second_moments import Pairs, covariance
 from bayeskit.models.nngp.networks.signal import Signal
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Kernels", "Network", "NtkKernel"]
@@ -167,8 +165,8 @@ class NtkKernel(Kernel):
 
 
 def _pair_kernels(network: Network, x1: Array, x2: Array, with_ntk: bool) -> tuple[Array, ...]:
-    all_pairs = x1.ndim == 4 and _needs_all_pairs(network.layers)
-    a, b = first_side(x1, all_pairs), first_side(x2, all_pairs)
+    all_pairs = x1.ndim == 4 and _needs_all_pairs(network)
+    a, b = first_marginals(x1, all_pairs), first_marginals(x2, all_pairs)
     delta = first_distances(x1, x2, all_pairs)
     pairs = Pairs(delta, jnp.zeros_like(delta) if with_ntk else None)
     for layer in network.layers:
@@ -179,11 +177,11 @@ def _pair_kernels(network: Network, x1: Array, x2: Array, with_ntk: bool) -> tup
 
 
 def _variances(network: Network, x: Array) -> Array:
-    side = first_side(x, x.ndim == 4 and _needs_all_pairs(network.layers))
+    own = first_marginals(x, x.ndim == 4 and _needs_all_pairs(network))
     for layer in network.layers:
-        side = layer.side(side)
-    _check_vectors(side.variance)
-    return side.variance
+        own = layer.marginals(own)
+    _check_vectors(own.variance)
+    return own.variance
 
 
 def _check_vectors(variance: Array) -> None:
@@ -197,12 +195,9 @@ def _check_known(network: Network, found: object) -> None:
     Raises:
         ModelError: one is not.
     """
-    quadratures = [layer for layer in _parts(network.layers) if isinstance(layer, Activation)]
-    if quadratures and not _traced(found) and any(bool(jnp.isnan(part).any()) for part in jax.tree.leaves(found)):
-        raise ModelError(
-            f"the variance before {quadratures[0]!r} is above its max_variance of {quadratures[0].max_variance}, or "
-            "the function is not finite: give Activation a larger max_variance, or scale the inputs or weight_std down"
-        )
+    refusals = [refusal for part in _parts(network) if (refusal := part.refusal())]
+    if refusals and not is_traced(found) and any(bool(jnp.isnan(part).any()) for part in jax.tree.leaves(found)):
+        raise ModelError(refusals[0])
 
 
 def _blocks(network: Network, x1: Array, x2: Array, how: tuple[bool, int]) -> tuple[Array, ...]:
@@ -223,32 +218,23 @@ def _tiles(network: Network, x: Array, with_ntk: bool) -> tuple[Array, ...]:
     return by_tiles(tile, x)
 
 
-def _traced(*arguments: object) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
-
-
 _compiled_blocks = safe_jit(_blocks, static_argnums=3)
 _compiled_tiles = safe_jit(_tiles, static_argnums=2)
 _compiled_variances = safe_jit(_variances)
 _compiled_pair = safe_jit(_pair_kernels, static_argnums=3)
 
 
-def _parts(layers: Sequence[Layer]) -> Iterator[Layer]:
-    for layer in layers:
-        if isinstance(layer, Residual):
-            for branch in layer.branches:
-                yield from _parts(branch)
-        else:
-            yield layer
+def _parts(network: Network) -> Iterator[Layer]:
+    for layer in network.layers:
+        yield from layer.parts()
 
 
-def _needs_all_pairs(layers: Sequence[Layer]) -> bool:
-    """Whether covariances between different pixels are read."""
-    return any(isinstance(layer, GlobalPool) for layer in _parts(layers))
+def _needs_all_pairs(network: Network) -> bool:
+    return any(part.needs_all_pairs for part in _parts(network))
 
 
 def _values_per_pair(network: Network, shape: tuple[int, ...]) -> int:
-    """Numbers that one layer keeps for a pair of inputs: pixels, and in a quadrature all powers of a correlation."""
+    """Numbers that one layer keeps for a pair of inputs of this shape."""
     pixels = int(np.prod(shape[1:-1]))
-    places = pixels**2 if _needs_all_pairs(network.layers) else pixels
-    return places * max([1, *(part.num_nodes for part in _parts(network.layers) if isinstance(part, Activation))])
+    places = pixels**2 if _needs_all_pairs(network) else pixels
+    return places * max(part.values_per_pair for part in _parts(network))

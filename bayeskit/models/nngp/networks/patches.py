@@ -1,4 +1,4 @@
-"""Averages over the windows of a convolution: of single pixels, and of pairs of pixels that move together."""
+"""Averages over the patches of a convolution: of single pixels, and of pairs of pixels that move together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 
-__all__ = ["PADDINGS", "Window"]
+__all__ = ["PADDINGS", "Patch"]
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
 
-class Window(NamedTuple):
+class Patch(NamedTuple):
     """The geometry of a convolution: pixels along both axes."""
 
     shape: tuple[int, int]
@@ -49,7 +49,7 @@ class Window(NamedTuple):
         return jnp.pad(x, [(0, 0)] * (x.ndim - 2 * places) + borders, mode=mode)
 
     def average(self, x: Array, places: int) -> Array:
-        """Over the window, of what has its border already; with two places both move together."""
+        """Over the patch, of what has its border already; with two places both pixels move together."""
         for axis, (width, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             axes = [x.ndim - 2 * place + axis for place in range(1, places + 1)]
             size = (x.shape[axes[0]] - width) // stride + 1

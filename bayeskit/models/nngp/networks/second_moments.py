@@ -1,6 +1,7 @@
-r"""What is carried from layer to layer: variances of either side, squared distances and tangent kernels of pairs.
+r"""What layers map: variances of both sets of inputs, squared distances and tangent kernels of pairs.
 
-Arrays are laid out in one of three ways, which the shape of `Side.variance` and the presence of `Side.within` tell:
+Arrays are laid out in one of three ways, told by the shape of `Marginals.variance` and the presence of
+`Marginals.within`:
 
 * vectors: variances `(n,)`, pairs `(n1, n2)`;
 * images, covariances of equal pixels only: variances `(n, h, w)`, pairs `(n1, n2, h, w)`;
@@ -18,11 +19,11 @@ import jax.numpy as jnp
 from bayeskit._typing import Array
 from bayeskit.numerics.products import outer
 
-__all__ = ["Pairs", "Side", "at_least", "covariance", "of_pixels", "spread"]
+__all__ = ["Marginals", "Pairs", "at_least", "covariance", "of_pixels", "spread"]
 
 
-class Side(NamedTuple):
-    """One of the two sets of inputs.
+class Marginals(NamedTuple):
+    """Within one of the two sets of inputs.
 
     Attributes:
         variance: of a feature at each input (and pixel).
@@ -34,7 +35,7 @@ class Side(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Between the two sets.
+    """Between the two sets of inputs.
 
     Attributes:
         delta: squared distances of the features.
@@ -45,19 +46,19 @@ class Pairs(NamedTuple):
     ntk: Array | None = None
 
 
-def spread(a: Side, b: Side) -> tuple[Array, Array]:
-    """The variances of both sides in shapes that broadcast to that of the pairs."""
+def spread(a: Marginals, b: Marginals) -> tuple[Array, Array]:
+    """The variances of both sets in shapes that broadcast to that of the pairs."""
     if a.within is None:
         return a.variance[:, None], b.variance[None]
     return a.variance[:, None, :, :, None, None], b.variance[None, :, None, None]
 
 
-def of_pixels(side: Side) -> tuple[Array, Array]:
-    """The variances of one side in shapes that broadcast to that of its pairs of pixels."""
-    return side.variance[:, :, :, None, None], side.variance[:, None, None]
+def of_pixels(own: Marginals) -> tuple[Array, Array]:
+    """The variances of one set in shapes that broadcast to that of its pairs of pixels."""
+    return own.variance[:, :, :, None, None], own.variance[:, None, None]
 
 
-def covariance(a: Side, b: Side, delta: Array) -> Array:
+def covariance(a: Marginals, b: Marginals, delta: Array) -> Array:
     r"""$(K_{11} + K_{22} - \delta) / 2$."""
     first, second = spread(a, b)
     return (outer(first, jnp.ones_like(second)) + outer(jnp.ones_like(first), second) - delta) / 2

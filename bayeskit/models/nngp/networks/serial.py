@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
+from bayeskit._settings import is_whole
 from bayeskit._typing import ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.activations import relu
@@ -48,13 +50,10 @@ def serial(*layers: Layer | Network) -> Network:
 def _flat(layers: Sequence[object], name: str) -> tuple[Layer, ...]:
     flat: list[Layer] = []
     for layer in layers:
-        if isinstance(layer, Network):
-            flat.extend(layer.layers)
-        elif isinstance(layer, Layer):
-            flat.append(layer)
-        else:
+        if not isinstance(layer, Layer | Network):
             made = "; call it first, e.g. Dense(1.4, 0.1), Flatten(), rbf(1.0)" if callable(layer) else ""
             raise ModelError(f"{name} takes layers, got {layer!r}{made}")
+        flat.extend(layer.layers)
     return tuple(flat)
 
 
@@ -73,7 +72,7 @@ def residual(*branches: Layer | Network) -> Residual:
             input is known, in :func:`serial` or when a kernel is computed).
 
     Source: Yang (2019), "Tensor Programs I", for sums of branches; He et al. (2016), "Identity Mappings in Deep
-    Residual     Networks".
+    Residual Networks".
 
     Example:
         >>> import numpy as np
@@ -116,7 +115,7 @@ def fully_connected(
         >>> [round(float(v), 4) for v in network.variance(x)]
         [2.0, 2.0]
     """
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 0:
+    if not is_whole(depth) or depth < 0:
         raise ModelError(f"depth must be a number of hidden layers, zero or more, got {depth!r}")
     weights, biases = (
         _each(std, depth + 1, name) for std, name in ((weight_std, "weight_std"), (bias_std, "bias_std"))
@@ -127,10 +126,10 @@ def fully_connected(
     return serial(*layers[:-1])
 
 
-def _each(std: ArrayLike | Sequence[float], num: int, name: str) -> list[ArrayLike]:
-    if isinstance(std, int | float):
-        return [std] * num
+def _each(std: ArrayLike | Sequence[float], num: int, name: str) -> list[Any]:
     array = jnp.asarray(std)
-    if array.shape not in ((), (num,)):
+    if array.ndim == 0:
+        return [std] * num  # as it was given: a number of Python takes the precision of what it is multiplied with
+    if array.shape != (num,):
         raise ModelError(f"{name} must be one number or one for each of {num} dense layers, got shape {array.shape}")
-    return [array if array.ndim == 0 else array[k] for k in range(num)]
+    return list(array)
