@@ -18,6 +18,7 @@ from bayeskit.errors import DataError
 from bayeskit.models import nngp
 from bayeskit.models.nngp.classification.fitted_classifier import bound_by_quadrature
 from bayeskit.models.nngp.classification.inducing import at_points, chosen_points
+from bayeskit.models.nngp.classification.scale import classifier_scale
 from bayeskit.models.nngp.classification.softmax import expected_log_sum_exp, expected_softmax
 from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide, bound
 
@@ -110,7 +111,7 @@ def rows(number=5):
 
 @pytest.mark.parametrize("prior", [PRIOR, pytest.param(1.7, marks=pytest.mark.slow)])
 def test_bound_of_batches_has_the_mean_and_the_gradient_of_the_whole(prior):
-    data = rows()
+    data, scale = rows(), classifier_scale(prior)
     guide = some_guide()
     direction = jax.tree.map(lambda leaf: jnp.asarray(GENERATOR.normal(size=leaf.shape)), guide)
 
@@ -118,13 +119,13 @@ def test_bound_of_batches_has_the_mean_and_the_gradient_of_the_whole(prior):
         return jax.tree.map(lambda leaf, step: leaf + t * step, guide, direction)
 
     def estimate(key):
-        number = lambda t: bk.expectation(bound)(key, along(t), prior, data, 5, 2)  # noqa: E731
+        number = lambda t: bk.expectation(bound)(key, along(t), scale, data, 5, 2)  # noqa: E731
         return jax.value_and_grad(number)(0.0)
 
     values, slopes = jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(1), 5_000))
-    mean_is(values, bound_by_quadrature(guide, prior, data))
+    mean_is(values, bound_by_quadrature(guide, scale, data))
     step = 1e-3
-    both = [bound_by_quadrature(along(t), prior, data) for t in (step, -step)]
+    both = [bound_by_quadrature(along(t), scale, data) for t in (step, -step)]
     mean_is(slopes, (both[0] - both[1]) / (2 * step))
 
 
@@ -150,7 +151,9 @@ def test_bound_is_that_of_the_plain_programs():
         functions(scale, numpyro.sample("white", law.to_event(1)))
 
     estimate = jax.jit(jax.vmap(lambda key: bk.expectation(bk.objectives.ELBO())(key, model, approximation)))
-    mean_is(estimate(jax.random.split(jax.random.key(2), 5_000)), bound_by_quadrature(guide, PRIOR, data))
+    mean_is(
+        estimate(jax.random.split(jax.random.key(2), 5_000)), bound_by_quadrature(guide, classifier_scale(PRIOR), data)
+    )
 
 
 def test_bound_is_below_the_evidence_and_close():

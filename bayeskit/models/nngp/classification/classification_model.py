@@ -17,7 +17,7 @@ from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
 from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, inputs
 from bayeskit.models.nngp.classification.labels import class_labels
-from bayeskit.models.nngp.classification.scale import as_scale
+from bayeskit.models.nngp.classification.scale import model_scale
 from bayeskit.models.nngp.classification.softmax import expected_softmax
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ class ClassificationModel:
         The factor $L$ is an argument, not a constant of the compiled program: with large constants the CPU compiler of
         JAX 0.10 can abort the process.
         """
-        if isinstance(self.scale_prior, dist.Distribution):
-            scale = numpyro.sample("scale", self.scale_prior)
-        else:
-            scale = jnp.asarray(self.scale_prior, float)
+        scale = model_scale(self.scale_prior).sample_site()
         white = numpyro.sample("whitened", dist.Normal(0.0, 1.0).expand([len(factor), self.num_classes]).to_event(2))
         f = numpyro.deterministic("f", jnp.sqrt(scale) * (factor @ white))
         with numpyro.plate("row", len(factor)):
@@ -84,10 +81,7 @@ class ClassificationModel:
         white = np.asarray(post["posterior/whitened"], np.float64)
         if white.shape[2:] != (len(self.points.factor), self.num_classes):
             raise DataError(f"post has draws of shape {white.shape[2:]} at 'whitened', so is of another model")
-        if isinstance(self.scale_prior, dist.Distribution):
-            scale = np.asarray(post["posterior/scale"], np.float64)
-        else:
-            scale = np.full(white.shape[:2], self.scale_prior, np.float64)
+        scale = model_scale(self.scale_prior).of_draws(post, white.shape[:2])
         sigma = np.sqrt(scale.reshape(-1))[:, None, None]
         mean = sigma * np.einsum("im,smc->sic", weights, white.reshape(-1, *white.shape[2:]))
         variance = np.broadcast_to(sigma**2 * left[:, None], mean.shape)
@@ -127,6 +121,6 @@ def classification_model(
         >>> bool(model.predict_proba(post, np.array([1.5]))[0, 1] > 0.5)
         True
     """
-    prior = as_scale(scale_prior)
+    prior = model_scale(scale_prior).as_given
     require(is_whole(num_classes) and num_classes >= 2, "num_classes", num_classes, "an integer of at least 2")
     return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), prior, num_classes)

@@ -7,11 +7,12 @@ import functools
 import warnings
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import optax
 
+from bayeskit._keys import as_key
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.inference.progress import ProgressBar
@@ -19,8 +20,8 @@ from bayeskit.inference.vi.expectation import expectation
 from bayeskit.models.nngp.classification.fitted_classifier import FittedClassifier, bound_by_quadrature
 from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, chosen_points, inputs
 from bayeskit.models.nngp.classification.labels import check_classes, class_labels
-from bayeskit.models.nngp.classification.scale import as_scale, start_of_scale
-from bayeskit.models.nngp.classification.sparse import Rows, ScalePrior, SparseGuide, bound
+from bayeskit.models.nngp.classification.scale import ClassifierScale, classifier_scale
+from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide, bound
 from bayeskit.train import minimise
 
 __all__ = ["SparseClassifier"]
@@ -38,9 +39,9 @@ class Loss:
     batch_size: int
     num_particles: int
 
-    def __call__(self, guide: SparseGuide, key: Array, data: tuple[Rows, ScalePrior]) -> Array:
-        rows, prior = data
-        return -expectation(bound)(key, guide, prior, rows, self.batch_size, self.num_particles) / len(rows.labels)
+    def __call__(self, guide: SparseGuide, key: Array, data: tuple[Rows, ClassifierScale]) -> Array:
+        rows, scale = data
+        return -expectation(bound)(key, guide, scale, rows, self.batch_size, self.num_particles) / len(rows.labels)
 
 
 @functools.lru_cache(maxsize=16)
@@ -116,15 +117,14 @@ class SparseClassifier:
     """
 
     kernel: Any
-    scale_prior: ScalePrior
+    scale_prior: dist.Distribution | float | None
     _: dataclasses.KW_ONLY
     inducing: int | ArrayLike
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
         require(callable(self.kernel), "kernel", self.kernel, "a tinygp kernel")
-        if self.scale_prior is not None:
-            object.__setattr__(self, "scale_prior", as_scale(self.scale_prior))
+        object.__setattr__(self, "scale_prior", classifier_scale(self.scale_prior).as_given)
         if isinstance(self.inducing, int | float | str):
             whole = is_whole(self.inducing) and self.inducing >= 1
             require(whole, "inducing", self.inducing, "a positive integer, or an array of inputs")
@@ -175,19 +175,20 @@ class SparseClassifier:
         weights, left = points.project(at)
         data = Rows(jnp.asarray(weights, float), jnp.asarray(left, float), jnp.asarray(y))
         classes = self.num_classes or int(y.max()) + 1
+        scale = classifier_scale(self.scale_prior)
         with ProgressBar(num_steps, progress) as bar:
             trained = minimise(
                 Loss(size, num_particles),
-                SparseGuide.start(classes, len(points.points), *start_of_scale(self.scale_prior)),
-                key=jax.random.key(key) if isinstance(key, int | np.integer) else jnp.asarray(key),
+                SparseGuide.start(classes, len(points.points), *scale.start()),
+                key=as_key(key),
                 optimizer=adam(learning_rate, num_steps),
                 num_steps=num_steps,
-                data=(data, self.scale_prior),
+                data=(data, scale),
                 block=BLOCK,
                 report=lambda done, _: bar.update("fitting", done),
             )
         warn_if_rising(-trained.losses)
-        final = bound_by_quadrature(trained.parameters, self.scale_prior, data)
+        final = bound_by_quadrature(trained.parameters, scale, data)
         return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)
 
     def _points(self, x: np.ndarray) -> InducingPoints:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +12,11 @@ from jaxtyping import Float, Int
 from bayeskit._typing import ArrayLike
 from bayeskit.models.nngp.classification.inducing import InducingPoints, inputs
 from bayeskit.models.nngp.classification.labels import class_labels
+from bayeskit.models.nngp.classification.scale import ClassifierScale, classifier_scale
 from bayeskit.models.nngp.classification.softmax import expected_log_sum_exp, expected_softmax
-from bayeskit.models.nngp.classification.sparse import Rows, ScalePrior, SparseGuide
+from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide
 
 __all__ = ["FittedClassifier", "bound_by_quadrature"]
-
-SCALE_NODES = 30
-"""Gauss-Hermite nodes over the logarithm of the scale, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +25,14 @@ class FittedClassifier:
 
     Attributes:
         points: the inducing points.
-        scale_prior: $H$.
+        scale_prior: $H$, the scale that was given, or `None`.
         guide: parameters of the variational law.
         bounds: estimates of the bound at every step, shape `(step,)`.
         bound: the lower bound of $\log p(y)$ at the end, all rows, by quadrature.
     """
 
     points: InducingPoints
-    scale_prior: ScalePrior
+    scale_prior: dist.Distribution | float | None
     guide: SparseGuide
     bounds: np.ndarray
     bound: float
@@ -43,9 +40,11 @@ class FittedClassifier:
     @property
     def scale(self) -> dist.Distribution:
         r"""The law of $\sigma^2$ given the labels: log-normal, or all at the number that was given or found."""
-        if isinstance(self.scale_prior, dist.Distribution):
-            return self.guide.scale
-        return dist.Delta(jnp.asarray(scale_rule(self.guide, self.scale_prior)[0][0], float))
+        return self._scale.given_labels(self.guide.scale)
+
+    @property
+    def _scale(self) -> ClassifierScale:
+        return classifier_scale(self.scale_prior)
 
     def predict_proba(self, x: ArrayLike) -> Float[np.ndarray, "n classes"]:
         r"""Probabilities of the classes: $E_q\, \mathrm{softmax}(f(x))$.
@@ -60,7 +59,7 @@ class FittedClassifier:
             DataError: inputs that are not finite or do not fit those of the fit.
         """
         mean, variance = self._functions(x)
-        nodes, weights = scale_rule(self.guide, self.scale_prior)
+        nodes, weights, _ = self._scale.rule(self.guide.scale)
         return sum(
             weight * expected_softmax(*at_scale(self.guide, node, mean, variance))
             for node, weight in zip(nodes, weights, strict=True)
@@ -81,40 +80,28 @@ class FittedClassifier:
         return float(-np.mean(np.log(probabilities[np.arange(len(given)), given])))
 
     def _functions(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        return moments(self.guide, *self.points.project(inputs(x, "x", like=self.points.points)))
+        return unit_moments(self.guide, *self.points.project(inputs(x, "x", like=self.points.points)))
 
 
-def bound_by_quadrature(guide: SparseGuide, prior: ScalePrior, data: Rows) -> float:
+def bound_by_quadrature(guide: SparseGuide, scale: ClassifierScale, data: Rows) -> float:
     """The bound of all rows, without noise."""
-    mean, variance = moments(guide, np.asarray(data.weights), np.asarray(data.left))
+    mean, variance = unit_moments(guide, np.asarray(data.weights), np.asarray(data.left))
     labels = np.asarray(data.labels)
     total = 0.0
-    for node, weight in zip(*scale_rule(guide, prior), strict=True):
+    for node, weight, log_ratio in zip(*scale.rule(guide.scale), strict=True):
         at, spread = at_scale(guide, node, mean, variance)
         likelihood = np.sum(at[np.arange(len(labels)), labels] - expected_log_sum_exp(at, spread))
-        value = likelihood - float(guide.divergence(jnp.sqrt(node)))
-        if isinstance(prior, dist.Distribution):
-            value += float(prior.log_prob(node) - guide.scale.log_prob(node))
-        total += weight * value
+        total += weight * (likelihood - float(guide.divergence(jnp.sqrt(node))) + log_ratio)
     return float(total)
 
 
-def moments(guide: SparseGuide, weights: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the functions for a scale of one, in float64 and a class at a time."""
+def unit_moments(guide: SparseGuide, weights: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances of the functions for a scale of one, in float64 and a class at a time."""
     factor = np.asarray(guide.factor, np.float64)
     variance = np.stack([left + np.sum((weights @ lower) ** 2, axis=1) for lower in factor], axis=1)
     return weights @ np.asarray(guide.mean, np.float64).T, variance
 
 
 def at_scale(guide: SparseGuide, scale: float, mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The moments at some scale."""
+    """The means and variances at some scale."""
     return scale ** (0.5 * float(guide.exponent)) * mean, scale * variance
-
-
-def scale_rule(guide: SparseGuide, prior: ScalePrior) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights for expectations over the law of the scale."""
-    if not isinstance(prior, dist.Distribution):
-        return np.array([float(jnp.exp(guide.scale_loc)) if prior is None else prior]), np.ones(1)
-    sd = float(np.exp(guide.log_scale_sd))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(min(3 + math.ceil(12 * sd), SCALE_NODES))
-    return np.exp(float(guide.scale_loc) + sd * nodes), weights / weights.sum()

@@ -16,7 +16,7 @@ $$f_{ic} \mid \sigma^2 \sim N\bigl(\sigma^r a_i^\top \mu_c, \;
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,13 +25,11 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayeskit._typing import Array
-from bayeskit.program import average, draw, log_density, minibatch
+from bayeskit.models.nngp.classification.scale import ClassifierScale
+from bayeskit.program import average, draw, minibatch
 from bayeskit.program.weights import number_of
 
-__all__ = ["Rows", "ScalePrior", "SparseGuide", "bound"]
-
-ScalePrior: TypeAlias = dist.Distribution | float | None
-r"""The law of $\sigma^2$, or its value; ``None`` for the value with the largest bound."""
+__all__ = ["Rows", "SparseGuide", "bound"]
 
 
 class Rows(NamedTuple):
@@ -92,7 +90,7 @@ class SparseGuide(eqx.Module):
         return 0.5 * (trace + square - self.mean.size) - jnp.sum(self.log_diagonal)
 
 
-def bound(guide: SparseGuide, prior: ScalePrior, data: Rows, batch_size: int, num_particles: int) -> Array:
+def bound(guide: SparseGuide, prior_scale: ClassifierScale, data: Rows, batch_size: int, num_particles: int) -> Array:
     r"""An objective: its expectation is a lower bound of $\log p(y)$.
 
     The scale and $f_{ic}$ are drawn, the divergence of the inducing values is in closed form. A batch of the rows
@@ -103,7 +101,7 @@ def bound(guide: SparseGuide, prior: ScalePrior, data: Rows, batch_size: int, nu
     mean, variance = guide.at_rows(batch.weights, batch.left)
 
     def one() -> Array:
-        scale, log_ratio = _draw_scale(guide, prior)
+        scale, log_ratio = prior_scale.draw(guide.scale)
         sigma = jnp.sqrt(scale)
         law = dist.Normal(sigma**guide.exponent * mean, sigma * jnp.sqrt(variance))
         f = draw(lambda: numpyro.sample("f", law))[0]["f"]
@@ -111,14 +109,3 @@ def bound(guide: SparseGuide, prior: ScalePrior, data: Rows, batch_size: int, nu
         return log_ratio - guide.divergence(sigma) + times * jnp.sum(likelihood)
 
     return number_of(average(num_particles, one))
-
-
-def _draw_scale(guide: SparseGuide, prior: ScalePrior) -> tuple[Array, Array]:
-    """A scale, and the log of the density of the prior over that of the guide; zero where it is a number."""
-    if prior is None:
-        return jnp.exp(guide.scale_loc), jnp.zeros(())
-    if not isinstance(prior, dist.Distribution):
-        return jnp.asarray(prior, guide.mean.dtype), jnp.zeros(())
-    choices, log_q = draw(lambda: numpyro.sample("scale", guide.scale))
-    log_p = log_density(lambda: numpyro.sample("scale", prior), choices)
-    return choices["scale"], number_of(log_p - log_q)

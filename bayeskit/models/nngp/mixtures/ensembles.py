@@ -11,16 +11,14 @@ import numpyro.distributions as dist
 from jaxtyping import Bool, Float, Int
 
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.distributions import MultivariateStudentT
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.conditionals import in_blocks
-from bayeskit.models.nngp.mixtures.likelihood import NoData
-from bayeskit.models.nngp.mixtures.predictive import NormalScaleMixture
 from bayeskit.models.nngp.mixtures.regression_data import new_inputs
-from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, ScalePrior, on_grid
-from bayeskit.models.nngp.mixtures.status import UNRESOLVED, raise_singular, raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.scale import Scale
+from bayeskit.models.nngp.mixtures.status import raise_singular, raise_unless_fine, status_of
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.numerics.positive_definite import factor, whiten
-from bayeskit.xla.precision import in_double, to_default
+from bayeskit.xla.precision import in_double
 
 __all__ = ["FullyTrainedEnsemble", "ReadoutTrainedEnsemble"]
 
@@ -43,14 +41,13 @@ class ReadoutTrainedEnsemble(eqx.Module):
     """
 
     kernel: Kernel
-    scale_prior: ScalePrior
+    scale: Scale
     x: Array
     _root: Float[Array, "n n"]
     _whitened: Float[Array, " n"]
-    _grid: ScaleGrid | None
 
     @classmethod
-    def of(cls, kernel: Kernel, scale_prior: ScalePrior, x: Array, y: Array) -> ReadoutTrainedEnsemble:
+    def of(cls, kernel: Kernel, scale: Scale, x: Array, y: Array) -> ReadoutTrainedEnsemble:
         """Factor the covariance, once.
 
         Raises:
@@ -58,7 +55,7 @@ class ReadoutTrainedEnsemble(eqx.Module):
         """
         root, whitened, good = _factor_readout(kernel, x, y)
         _raise_indefinite(good, len(x), "the covariance kernel(x, x)")
-        return cls(kernel, scale_prior, x, root, whitened, _prior_grid(scale_prior))
+        return cls(kernel, _before_data(scale), x, root, whitened)
 
     def predict(self, x_new: ArrayLike) -> dist.Distribution:
         """The joint law of a member at new inputs.
@@ -68,9 +65,9 @@ class ReadoutTrainedEnsemble(eqx.Module):
             ModelError: a joint covariance that is not positive definite, as at the inputs of the data.
         """
         points = new_inputs(x_new, self.x)
-        mean, root, trouble = _joint_readout(self.kernel, self._root, self._whitened, self.x, points)
-        raise_singular(trouble, len(points))
-        return _scaled(self.scale_prior, self._grid, *to_default((mean, root)))
+        mean, root, status = _joint_readout(self.kernel, self._root, self._whitened, self.x, points)
+        raise_singular(status, len(points))
+        return self.scale.normal_mixture(mean, root)
 
     def predict_each(self, x_new: ArrayLike) -> dist.Distribution:
         """The law of a member at each new input by itself, with batch shape `(points,)`.
@@ -79,8 +76,8 @@ class ReadoutTrainedEnsemble(eqx.Module):
             DataError: bad inputs.
         """
         points = new_inputs(x_new, self.x)
-        moments = _each_readout(self.kernel, self._root, self._whitened, self.x, points)
-        return _scaled(self.scale_prior, self._grid, *to_default(moments))
+        mean, deviation = _each_readout(self.kernel, self._root, self._whitened, self.x, points)
+        return self.scale.normal_mixture(mean, deviation)
 
 
 class FullyTrainedEnsemble(eqx.Module):
@@ -100,15 +97,14 @@ class FullyTrainedEnsemble(eqx.Module):
     """
 
     kernel: Kernel
-    scale_prior: ScalePrior
+    scale: Scale
     x: Array
     _root: Float[Array, "n n"]
     _covariance: Float[Array, "n n"]
     _solution: Float[Array, " n"]
-    _grid: ScaleGrid | None
 
     @classmethod
-    def of(cls, kernel: Kernel, scale_prior: ScalePrior, x: Array, y: Array) -> FullyTrainedEnsemble:
+    def of(cls, kernel: Kernel, scale: Scale, x: Array, y: Array) -> FullyTrainedEnsemble:
         """Factor the tangent kernel, once.
 
         Raises:
@@ -121,7 +117,7 @@ class FullyTrainedEnsemble(eqx.Module):
             )
         root, covariance, solution, good = _factor_tangent(kernel, x, y)
         _raise_indefinite(good, len(x), "the tangent kernel kernel.ntk(x)")
-        return cls(kernel, scale_prior, x, root, covariance, solution, _prior_grid(scale_prior))
+        return cls(kernel, _before_data(scale), x, root, covariance, solution)
 
     def predict(self, x_new: ArrayLike) -> dist.Distribution:
         """The joint law of a member at new inputs.
@@ -131,9 +127,9 @@ class FullyTrainedEnsemble(eqx.Module):
             ModelError: a joint covariance that is not positive definite, as at the inputs of the data.
         """
         points = new_inputs(x_new, self.x)
-        mean, root, trouble = _joint_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
-        raise_singular(trouble, len(points))
-        return _scaled(self.scale_prior, self._grid, *to_default((mean, root)))
+        mean, root, status = _joint_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
+        raise_singular(status, len(points))
+        return self.scale.normal_mixture(mean, root)
 
     def predict_each(self, x_new: ArrayLike) -> dist.Distribution:
         """The law of a member at each new input by itself, with batch shape `(points,)`.
@@ -142,38 +138,18 @@ class FullyTrainedEnsemble(eqx.Module):
             DataError: bad inputs.
         """
         points = new_inputs(x_new, self.x)
-        moments = _each_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
-        return _scaled(self.scale_prior, self._grid, *to_default(moments))
+        mean, deviation = _each_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
+        return self.scale.normal_mixture(mean, deviation)
 
 
-def _scaled(prior: ScalePrior, grid: ScaleGrid | None, mean: Array, root: Array) -> dist.Distribution:
-    r"""$N(\mu, \sigma^2 \Sigma)$ with $\sigma^2$ from its prior, from a Cholesky factor or from standard deviations."""
-    joint = root.ndim == 2
-    if isinstance(prior, dist.InverseGamma):
-        degrees, scale = 2 * prior.concentration, jnp.sqrt(prior.rate / prior.concentration) * root
-        return MultivariateStudentT(degrees, mean, scale) if joint else dist.StudentT(degrees, mean, scale)
-    if isinstance(prior, dist.Distribution):
-        assert grid is not None
-        return NormalScaleMixture(mean, root, prior, prior, NoData(), grid)
-    scale = jnp.sqrt(prior) * root
-    return dist.MultivariateNormal(mean, scale_tril=scale) if joint else dist.Normal(mean, scale)
-
-
-def _prior_grid(prior: ScalePrior) -> ScaleGrid | None:
-    if not isinstance(prior, dist.Distribution) or isinstance(prior, dist.InverseGamma):
-        return None
-    grid = _integrate_prior(prior)
-    raise_trouble(jnp.where(grid.resolved, 0, UNRESOLVED), "inside", 0)
-    return grid
-
-
-@in_double
-def _integrate_prior(prior: dist.Distribution) -> ScaleGrid:
-    return on_grid(prior, NoData())
+def _before_data(scale: Scale) -> Scale:
+    ready, status = scale.before_data()
+    raise_unless_fine(status, "σ² K", 0)
+    return ready
 
 
 def _raise_indefinite(good: Bool[Array, ""], size: int, what: str) -> None:
-    if not isinstance(good, jax.core.Tracer) and not bool(good):
+    if not is_traced(good) and not bool(good):
         raise ModelError(
             f"{what} of the {size} points of x is not positive definite in float64, so no member interpolates: remove "
             "equal or nearly equal inputs, or take a kernel with more features than there are points"
@@ -192,7 +168,7 @@ def _joint_readout(
 ) -> tuple[Array, Array, Int[Array, ""]]:
     half = whiten(root, kernel(x_new, x).T)
     new = factor(kernel(x_new, x_new) - half.T @ half)
-    return half.T @ whitened, new, trouble_of(jnp.isfinite(new[-1, -1]))
+    return half.T @ whitened, new, status_of(jnp.isfinite(new[-1, -1]))
 
 
 @in_double
@@ -225,7 +201,7 @@ def _joint_tangent(
     tangent, weights, cross = _tangent_weights(kernel, root, x, x_new)
     mixed = weights @ cross.T
     new = factor(kernel(x_new, x_new) + weights @ covariance @ weights.T - mixed - mixed.T)
-    return tangent @ solution, new, trouble_of(jnp.isfinite(new[-1, -1]))
+    return tangent @ solution, new, status_of(jnp.isfinite(new[-1, -1]))
 
 
 @in_double

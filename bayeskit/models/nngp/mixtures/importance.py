@@ -14,12 +14,14 @@ from jaxtyping import Float, Int
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import MethodError
-from bayeskit.models.nngp.mixtures.conditionals import each_moments
-from bayeskit.models.nngp.mixtures.conditioning import likelihood_of
+from bayeskit.models.nngp.mixtures.conditionals import each_conditional
 from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood
+from bayeskit.models.nngp.mixtures.noise import Noise
 from bayeskit.models.nngp.mixtures.regression_data import new_inputs
+from bayeskit.models.nngp.mixtures.scale import Scale
 from bayeskit.models.nngp.mixtures.scale_integral import at_largest
-from bayeskit.models.nngp.mixtures.status import raise_trouble, trouble_of
+from bayeskit.models.nngp.mixtures.status import raise_unless_fine, status_of
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["ImportancePosterior", "sample_importance"]
@@ -35,13 +37,12 @@ class ImportancePosterior(eqx.Module):
     """
 
     kernel: Callable[..., Array]
-    noise_variance: Array
     x: Array
     likelihood: DataLikelihood
+    _noise: Noise
     _scales: Float[Array, " draw"]
     _log_weights: Float[Array, " draw"]
     _log_evidence: Float[Array, ""]
-    noise: str = eqx.field(static=True)
 
     @property
     def scales(self) -> Float[Array, " draw"]:
@@ -74,25 +75,17 @@ class ImportancePosterior(eqx.Module):
         Raises:
             DataError: bad inputs.
         """
+        added = self._noise.variance if include_noise else jnp.zeros(())
+        points = new_inputs(x_new, self.x)
         mean, deviation = to_default(
-            each_moments(
-                self.kernel, self.likelihood, self.noise_variance, self.x, new_inputs(x_new, self.x), self._scales,
-                noise=self.noise, include_noise=include_noise,
-            )
-        )  # fmt: skip
+            each_conditional(self.kernel, self.likelihood, self.x, points, added, self._scales)
+        )
         weights = jnp.broadcast_to(self.log_weights, mean.shape)
         return dist.MixtureSameFamily(dist.Categorical(logits=weights), dist.Normal(mean, deviation))
 
 
 def sample_importance(
-    kernel: Callable[..., Array],
-    prior: object,
-    noise_variance: Array,
-    x: Array,
-    y: Array,
-    noise: str,
-    num_draws: int,
-    key: Array,
+    kernel: Callable[..., Array], scale: Scale, noise: Noise, x: Array, y: Array, num_draws: int, key: Array
 ) -> ImportancePosterior:
     """Draw and weight; warns when few draws carry the weight.
 
@@ -100,16 +93,16 @@ def sample_importance(
         MethodError: a fixed scale, or fewer than two draws.
         ModelError: a covariance that is not positive definite.
     """
-    if not isinstance(prior, dist.Distribution):
+    if not scale.is_random:
         raise MethodError("scale_prior is a number: with a fixed scale there is nothing to sample; use condition")
     if isinstance(num_draws, bool) or num_draws < 2:
         raise MethodError(f"num_draws must be at least 2, got {num_draws}")
-    scales = jax.lax.stop_gradient(prior.sample(key, (num_draws,)))
-    likelihood, log_weights, value, trouble = _weigh(kernel, prior, noise_variance, x, y, scales, noise=noise)
-    raise_trouble(trouble, noise, len(x))
-    posterior = ImportancePosterior(kernel, noise_variance, x, likelihood, scales, log_weights, value, noise)
+    scales = jax.lax.stop_gradient(scale.law.sample(key, (num_draws,)))
+    likelihood, log_weights, value, status = _weigh(kernel, noise, x, y, scales)
+    raise_unless_fine(status, noise.covariance, len(x))
+    posterior = ImportancePosterior(kernel, x, likelihood, noise, scales, log_weights, value)
     size = posterior.effective_sample_size
-    if not isinstance(size, jax.core.Tracer) and size < FEW:
+    if not is_traced(size) and size < FEW:
         warnings.warn(
             f"importance sampling from scale_prior has an effective sample size of {float(size):.1f} of {num_draws} "
             f"draws: the likelihood of {len(x)} responses is much narrower than the prior of σ². Use condition(), "
@@ -121,17 +114,10 @@ def sample_importance(
 
 @in_double
 def _weigh(
-    kernel: Callable[..., Array],
-    prior: dist.Distribution,
-    noise_variance: Array,
-    x: Array,
-    y: Array,
-    scales: Float[Array, " draw"],
-    *,
-    noise: str,
+    kernel: Callable[..., Array], noise: Noise, x: Array, y: Array, scales: Float[Array, " draw"]
 ) -> tuple[DataLikelihood, Float[Array, " draw"], Float[Array, ""], Int[Array, ""]]:
-    likelihood = likelihood_of(kernel, prior, noise_variance, x, y, noise=noise)
+    likelihood = noise.likelihood(kernel(x, x), y)
     log_likelihood = likelihood.log_likelihood(scales)
     total = logsumexp(log_likelihood)
-    trouble = trouble_of(likelihood.is_definite(at_largest(log_likelihood, scales)))
-    return likelihood, log_likelihood - total, total - jnp.log(len(scales)), trouble
+    status = status_of(likelihood.is_definite(at_largest(log_likelihood, scales)))
+    return likelihood, log_likelihood - total, total - jnp.log(len(scales)), status

@@ -1,9 +1,11 @@
 r"""The Gaussian likelihood as a function of the scale $\sigma^2$, from one factorisation."""
 
+# ruff: noqa: D102, ARG002  (methods are described by the abstract class)
+
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TypeAlias
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -30,6 +32,13 @@ LOG_2PI = 1.8378770664093453
 class Likelihood(eqx.Module):
     r"""$\log p(y \mid \sigma^2)$ at many scales, and whether the covariance is positive definite at one."""
 
+    has_data: ClassVar[bool] = True
+
+    @property
+    def factored(self) -> FactoredLikelihood | None:
+        """Itself, where the scale multiplies all of the covariance."""
+        return None
+
     @abstractmethod
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
         """At each scale."""
@@ -39,29 +48,84 @@ class Likelihood(eqx.Module):
         """Whether the covariance is positive definite at a scale."""
 
 
-class FactoredLikelihood(Likelihood):
+class DataLikelihood(Likelihood):
+    """The likelihood of responses, with what predictions from them need.
+
+    In its methods `cross` is the kernel between the new inputs and those of the data, and `added` the variance of the
+    noise in what is predicted: zero for the function itself.
+    """
+
+    @abstractmethod
+    def joint(
+        self, cross: Float[Array, "new n"], before: Float[Array, "new new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "m new"], Float[Array, "m new new"]]:
+        """Given each scale the mean at new inputs and a Cholesky factor of the covariance."""
+
+    @abstractmethod
+    def each(
+        self, cross: Float[Array, "new n"], before: Float[Array, " new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
+        """Given each scale the mean and the variance at each new input.
+
+        A variance that is known to be zero (without noise, at the inputs of the data) is known to rounding only, so it
+        is at least the rounding of the variance before data.
+        """
+
+
+class FactoredLikelihood(DataLikelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 C)$: $C = L L^\top$ is factored once, a scale costs $O(1)$."""
 
     root: Float[Array, "n n"]
     whitened: Float[Array, " n"]
 
     @property
+    def factored(self) -> FactoredLikelihood:
+        return self
+
+    @property
+    def size(self) -> int:
+        """$n$."""
+        return len(self.whitened)
+
+    @property
     def quadratic(self) -> Float[Array, ""]:
         r"""$q = y^\top C^{-1} y$."""
         return jnp.sum(self.whitened**2)
 
+    @property
+    def log_determinant(self) -> Float[Array, ""]:
+        r"""$\log |C|$."""
+        return log_determinant(self.root)
+
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
         r"""$\log N(y; 0, \sigma^2 C)$ at each $\sigma^2$."""
-        size = len(self.whitened)
-        return -0.5 * (size * (LOG_2PI + jnp.log(scales)) + log_determinant(self.root) + self.quadratic / scales)
+        return -0.5 * (self.size * (LOG_2PI + jnp.log(scales)) + self.log_determinant + self.quadratic / scales)
 
-    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:  # noqa: ARG002  (the same at every scale)
+    def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
         """Whether the factorisation succeeded."""
         return jnp.isfinite(self.root[-1, -1])
+
+    def joint(
+        self, cross: Float[Array, "new n"], before: Float[Array, "new new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "m new"], Float[Array, "m new new"]]:
+        half = whiten(self.root, cross.T)
+        root = factor(before - half.T @ half + added * jnp.eye(len(before)))
+        mean = half.T @ self.whitened  # the same at every scale
+        return jnp.broadcast_to(mean, (len(scales), len(mean))), jnp.sqrt(scales)[:, None, None] * root
+
+    def each(
+        self, cross: Float[Array, "new n"], before: Float[Array, " new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
+        half = whiten(self.root, cross.T)
+        mean = half.T @ self.whitened
+        left = _above_rounding(before - jnp.sum(half**2, axis=0), before)
+        return jnp.broadcast_to(mean[:, None], (len(mean), len(scales))), scales * (left + added)[:, None]
 
 
 class NoData(Likelihood):
     """Nothing observed: the likelihood is one."""
+
+    has_data = False
 
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
         """Zero."""
@@ -90,7 +154,7 @@ class WithValues(Likelihood):
         return self.given.is_definite(scale) & jnp.isfinite(self.log_determinant)
 
 
-class SpectralLikelihood(Likelihood):
+class SpectralLikelihood(DataLikelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 K + \tau^2 I)$: $K = V \Lambda V^\top$ once, a scale costs $O(n)$."""
 
     covariance: Float[Array, "n n"]
@@ -114,6 +178,33 @@ class SpectralLikelihood(Likelihood):
         resolution = len(self.y) * jnp.finfo(self.values.dtype).eps
         return least > resolution * scale * self.values[-1]
 
+    def joint(
+        self, cross: Float[Array, "new n"], before: Float[Array, "new new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "m new"], Float[Array, "m new new"]]:
+        rotated, inverse = cross @ self.vectors, self._inverse(scales)
+        mean = (inverse * scales[:, None] * self.projected) @ rotated.T
+        noise = added * jnp.eye(len(before))
+        root = jax.lax.map(
+            lambda pair: factor(pair[0] * before - pair[0] ** 2 * (rotated * pair[1]) @ rotated.T + noise),
+            (scales, inverse),
+        )
+        return mean, root
+
+    def each(
+        self, cross: Float[Array, "new n"], before: Float[Array, " new"], added: Array, scales: Float[Array, " m"]
+    ) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
+        rotated, inverse = cross @ self.vectors, self._inverse(scales)
+        mean = rotated @ (inverse * scales[:, None] * self.projected).T
+        left = _above_rounding(before[:, None] - rotated**2 @ (scales[:, None] * inverse).T, before[:, None])
+        return mean, scales * left + added
+
+    def _inverse(self, scales: Float[Array, " m"]) -> Float[Array, "m n"]:
+        return 1 / (scales[:, None] * self.values + self.noise_variance)
+
+
+def _above_rounding(left: Array, before: Array) -> Array:
+    return jnp.maximum(left, jnp.finfo(before.dtype).eps * before)
+
 
 def factored(covariance: Float[Array, "n n"], noise_variance: Array, y: Float[Array, " n"]) -> FactoredLikelihood:
     r"""With noise inside of the scale: $C = K + \tau^2 I$."""
@@ -130,9 +221,6 @@ def spectral(covariance: Float[Array, "n n"], noise_variance: Array, y: Float[Ar
     rounding = len(y) * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values))
     values = jnp.where(values >= -rounding, jnp.maximum(values, 0.0), jnp.nan)
     return SpectralLikelihood(covariance, y, noise_variance, values, vectors)
-
-
-DataLikelihood: TypeAlias = FactoredLikelihood | SpectralLikelihood
 
 
 @jax.custom_jvp

@@ -14,6 +14,7 @@ from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.likelihood import Likelihood, WithValues
 from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, on_grid
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.numerics.trapezoid import TOLERANCE
 from bayeskit.xla.precision import in_double, to_default
 
@@ -194,7 +195,7 @@ class ScaleNodesMixture(dist.Distribution):
 
 
 def _raise_unresolved(resolved: Array) -> None:
-    if not isinstance(resolved, jax.core.Tracer) and not bool(resolved):
+    if not is_traced(resolved) and not bool(resolved):
         raise ModelError(
             "the predictive density of a value is not resolved: the value is not finite, or so far out that hardly any "
             "law of σ² given the data allows it; look at that value"

@@ -13,10 +13,10 @@ from numpyro.distributions.util import validate_sample
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
-from bayeskit.models.nngp.mixtures.conditioning import evidence
-from bayeskit.models.nngp.mixtures.scale_integral import ScalePrior
-from bayeskit.models.nngp.mixtures.status import nan_if, raise_trouble, trouble_of
-from bayeskit.numerics.positive_definite import factor
+from bayeskit.models.nngp.mixtures.conditioning import log_evidence
+from bayeskit.models.nngp.mixtures.noise import Noise
+from bayeskit.models.nngp.mixtures.scale import Scale
+from bayeskit.models.nngp.mixtures.status import nan_unless_fine, raise_unless_fine, status_of
 from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["ScaleMixturePrior"]
@@ -30,40 +30,29 @@ class ScaleMixturePrior(dist.Distribution):
     """
 
     support = constraints.real_vector
-    pytree_data_fields = ("kernel", "scale_prior", "noise_variance", "x")
-    pytree_aux_fields = ("noise",)
+    pytree_data_fields = ("kernel", "scale", "noise", "x")
 
     def __init__(
         self,
         kernel: Callable[..., Array],
-        scale_prior: ScalePrior,
-        noise_variance: Array,
+        scale: Scale,
+        noise: Noise,
         x: Array,
         *,
-        noise: str,
         validate_args: bool | None = None,
     ):
-        self.kernel, self.scale_prior, self.noise_variance, self.x, self.noise = (
-            kernel,
-            scale_prior,
-            noise_variance,
-            x,
-            noise,
-        )
+        self.kernel, self.scale, self.noise, self.x = kernel, scale, noise, x
         super().__init__(batch_shape=(), event_shape=(x.shape[0],), validate_args=validate_args)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s n"]:
         r"""Responses, each draw with a $\sigma^2$ of its own."""
         for_scale, for_noise, for_function = jax.random.split(key, 3)
         size = self.event_shape[0]
-        root, trouble = _prior_factor(self.kernel, self.scale_prior, self.noise_variance, self.x, noise=self.noise)
-        raise_trouble(trouble, self.noise, size)
-        root = to_default(root)
-        scale = _draw_scale(self.scale_prior, for_scale, sample_shape)[..., None]
-        draws = jnp.sqrt(scale) * (jax.random.normal(for_function, (*sample_shape, size)) @ root.T)
-        if self.noise == "outside":
-            draws = draws + jnp.sqrt(self.noise_variance) * jax.random.normal(for_noise, draws.shape)
-        return draws
+        root, status = _prior_root(self.kernel, self.noise, self.x)
+        raise_unless_fine(status, self.noise.covariance, size)
+        scale = self.scale.law.sample(for_scale, sample_shape)[..., None]
+        normal = jax.random.normal(for_function, (*sample_shape, size))
+        return self.noise.added(for_noise, jnp.sqrt(scale) * (normal @ to_default(root).T))
 
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
@@ -76,14 +65,14 @@ class ScaleMixturePrior(dist.Distribution):
         if array.shape[-1:] != self.event_shape:
             raise DataError(f"there must be one response for each of the {len(self.x)} inputs; got shape {array.shape}")
         if array.ndim == 1:
-            result, trouble = self._log_prob(array)
+            result, status = self._log_prob(array)
         else:
-            result, trouble = jax.vmap(self._log_prob)(array.reshape(-1, array.shape[-1]))
-        raise_trouble(jnp.max(trouble), self.noise, self.event_shape[0])
+            result, status = jax.vmap(self._log_prob)(array.reshape(-1, array.shape[-1]))
+        raise_unless_fine(jnp.max(status), self.noise.covariance, self.event_shape[0])
         return to_default(result).reshape(array.shape[:-1])
 
     def _log_prob(self, y: Float[Array, " n"]) -> tuple[Array, Array]:
-        return evidence(self.kernel, self.scale_prior, self.noise_variance, self.x, y, noise=self.noise)
+        return log_evidence(self.kernel, self.scale, self.noise, self.x, y)
 
     @property
     def mean(self) -> Float[Array, " n"]:
@@ -93,14 +82,7 @@ class ScaleMixturePrior(dist.Distribution):
     @property
     def variance(self) -> Float[Array, " n"]:
         r"""$E[\sigma^2]\, K_{ii}$ and the noise."""
-        scale = self.scale_prior.mean if isinstance(self.scale_prior, dist.Distribution) else self.scale_prior
-        diagonal = to_default(_diagonal(self.kernel, self.x))
-        inside = self.noise == "inside"
-        return scale * (diagonal + self.noise_variance) if inside else scale * diagonal + self.noise_variance
-
-
-def _draw_scale(prior: ScalePrior, key: Array, shape: tuple[int, ...]) -> Array:
-    return prior.sample(key, shape) if isinstance(prior, dist.Distribution) else jnp.broadcast_to(prior, shape)
+        return self.noise.response_variance(self.scale.law.mean, to_default(_diagonal(self.kernel, self.x)))
 
 
 @in_double
@@ -109,17 +91,7 @@ def _diagonal(kernel: Callable[..., Array], x: Array) -> Array:
 
 
 @in_double
-def _prior_factor(
-    kernel: Callable[..., Array], prior: ScalePrior, noise_variance: Array, x: Array, *, noise: str
-) -> tuple[Array, Array]:
-    r"""A square root of $K + \tau^2 I$ with noise inside, of $K$ with noise outside, where $K$ may be singular."""
-    del prior
-    covariance = kernel(x, x)
-    if noise == "inside":
-        root = factor(covariance + noise_variance * jnp.eye(len(covariance)))
-        trouble = trouble_of(jnp.isfinite(root[-1, -1]))
-    else:
-        values, vectors = jnp.linalg.eigh(covariance)
-        root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-        trouble = trouble_of(values[0] >= -len(covariance) * jnp.finfo(values.dtype).eps * values[-1])
-    return nan_if(trouble, root), trouble
+def _prior_root(kernel: Callable[..., Array], noise: Noise, x: Array) -> tuple[Array, Array]:
+    root, definite = noise.prior_root(kernel(x, x))
+    status = status_of(definite)
+    return nan_unless_fine(status, root), status

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
+from bayeskit.models.nngp.tracing import is_traced
 
 __all__ = ["inputs", "new_inputs", "responses"]
 
@@ -66,7 +67,7 @@ def _real(values: object, name: str) -> Array | np.ndarray:
 
 
 def _finite(array: Array | np.ndarray, name: str) -> Array:
-    if not isinstance(array, jax.core.Tracer):
+    if not is_traced(array):
         bad = np.flatnonzero(~np.isfinite(np.asarray(array, float)).reshape(array.shape[0], -1).all(axis=1))
         if bad.size:
             raise DataError(

@@ -1,8 +1,8 @@
-r"""The law of the scale $\sigma^2$ before data: what it may be, and its integral against a likelihood."""
+r"""Integrals of a likelihood over the law of the scale $\sigma^2$, by the trapezoidal rule."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,15 +14,13 @@ from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 
 from bayeskit._typing import Array
-from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.likelihood import Likelihood
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.numerics.trapezoid import TOLERANCE, Grid, integrate_log, nodes_for
 from bayeskit.xla.precision import in_double
 
 __all__ = [
     "ScaleGrid",
-    "ScalePrior",
-    "as_scale_prior",
     "at_largest",
     "log_integrand",
     "moment_grid",
@@ -30,9 +28,6 @@ __all__ = [
     "onto_line",
     "predictive_grid",
 ]
-
-ScalePrior: TypeAlias = dist.Distribution | Array
-"""A distribution on the positive reals, or a number: that scale."""
 
 T = TypeVar("T")
 
@@ -76,46 +71,6 @@ def at_largest(values: Float[Array, " m"], scales: Float[Array, " m"]) -> Float[
     """
     largest = jnp.max(values)
     return jnp.where(jnp.isnan(largest), jnp.nan, jnp.max(jnp.where(values == largest, scales, -jnp.inf)))
-
-
-def as_scale_prior(scale_prior: object) -> ScalePrior:
-    """The same law, once it is one.
-
-    Raises:
-        ModelError: neither a scalar distribution on positive numbers nor a positive number.
-    """
-    if isinstance(scale_prior, dist.Distribution):
-        if scale_prior.batch_shape or scale_prior.event_shape:
-            raise ModelError(
-                f"scale_prior must be the law of one number, got batch shape {scale_prior.batch_shape} and event shape "
-                f"{scale_prior.event_shape}; all outputs share one scale"
-            )
-        if scale_prior.is_discrete or not _is_positive(scale_prior.support):
-            raise ModelError(
-                f"scale_prior must have a density on positive numbers, got {type(scale_prior).__name__} with support "
-                f"{scale_prior.support}; use InverseGamma, HalfCauchy, LogNormal, BurrXII, ..., or a positive number"
-            )
-        return scale_prior
-    if not isinstance(scale_prior, float | int | np.ndarray | np.generic | jax.Array) or isinstance(scale_prior, bool):
-        raise ModelError(
-            f"scale_prior must be a NumPyro distribution on positive numbers or a positive number, "
-            f"got {type(scale_prior).__name__}"
-        )
-    number = jnp.asarray(scale_prior, float)
-    if number.ndim:
-        raise ModelError(f"scale_prior must be one number, got shape {number.shape}")
-    if not isinstance(number, jax.core.Tracer) and not 0 < float(number) < np.inf:
-        raise ModelError(f"scale_prior must be positive and finite, got {float(number)}")
-    return number
-
-
-def _is_positive(support: constraints.Constraint) -> bool:
-    if support in (constraints.positive, constraints.nonnegative):
-        return True
-    least = getattr(support, "lower_bound", None)
-    if least is None or isinstance(least, jax.core.Tracer):
-        return least is not None
-    return bool(np.all(np.asarray(least) >= 0))
 
 
 def onto_line(prior: dist.Distribution) -> Transform:
@@ -169,7 +124,7 @@ def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: Sca
     there are 513, and their weights are NaN where that is not enough.
     """
     grid = _wide(prior, likelihood, given)
-    if isinstance(given.log_evidence, jax.core.Tracer):
+    if is_traced(given.log_evidence):
         return _checked(_every(grid, 4))
     nodes, weights = np.asarray(grid.grid.nodes), np.exp(np.asarray(grid.log_weights))
     for stride in (64, 32, 16, 8, 4, 2):

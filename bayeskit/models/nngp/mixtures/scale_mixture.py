@@ -6,21 +6,22 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 
+from bayeskit._keys import as_key
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import ModelError
-from bayeskit.models.nngp.mixtures.conditioning import evidence
+from bayeskit.models.nngp.mixtures.conditioning import log_evidence
 from bayeskit.models.nngp.mixtures.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
 from bayeskit.models.nngp.mixtures.importance import ImportancePosterior, sample_importance
+from bayeskit.models.nngp.mixtures.noise import Noise, as_noise_variance, check_place, noise_of
 from bayeskit.models.nngp.mixtures.posterior import MixturePosterior
 from bayeskit.models.nngp.mixtures.prior import ScaleMixturePrior
 from bayeskit.models.nngp.mixtures.regression_data import inputs, responses
-from bayeskit.models.nngp.mixtures.scale_integral import ScalePrior, as_scale_prior
-from bayeskit.models.nngp.mixtures.status import raise_trouble
+from bayeskit.models.nngp.mixtures.scale import Scale
+from bayeskit.models.nngp.mixtures.scale_prior import as_scale
+from bayeskit.models.nngp.mixtures.status import raise_unless_fine
+from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.xla.precision import to_default
 
 __all__ = ["ScaleMixture"]
@@ -67,7 +68,7 @@ class ScaleMixture(eqx.Module):
     """
 
     kernel: Kernel
-    scale_prior: ScalePrior
+    _scale: Scale
     noise: str = eqx.field(static=True)
     noise_variance: Array
 
@@ -81,18 +82,19 @@ class ScaleMixture(eqx.Module):
     ):
         if not callable(kernel):
             raise ModelError(f"kernel must be called as kernel(x1, x2) and kernel(x), got {type(kernel).__name__}")
-        if noise not in ("inside", "outside"):
-            raise ModelError(f"noise must be 'inside' or 'outside' (the scale), got {noise!r}")
+        self.noise = check_place(noise)
         self.kernel = kernel
-        self.scale_prior = as_scale_prior(scale_prior)
-        self.noise = noise
-        self.noise_variance = _as_variance(noise_variance)
+        self._scale = as_scale(scale_prior)
+        self.noise_variance = as_noise_variance(noise_variance)
 
     @property
-    def _place(self) -> str:
-        """Where the noise is: without any, inside and outside are the same, and inside is cheaper."""
-        traced = isinstance(self.noise_variance, jax.core.Tracer)
-        return "inside" if not traced and float(self.noise_variance) == 0 else self.noise
+    def scale_prior(self) -> dist.Distribution | Array:
+        r"""The law of $\sigma^2$, or its value."""
+        return self._scale.as_given
+
+    @property
+    def _noise(self) -> Noise:
+        return noise_of(self.noise, self.noise_variance)
 
     def prior(self, x: ArrayLike) -> ScaleMixturePrior:
         r"""The law of the responses $y$ at `x` before data, noise included: for `numpyro.sample("y", ..., obs=y)`.
@@ -100,7 +102,7 @@ class ScaleMixture(eqx.Module):
         Raises:
             DataError: bad inputs.
         """
-        return ScaleMixturePrior(self.kernel, self.scale_prior, self.noise_variance, inputs(x), noise=self._place)
+        return ScaleMixturePrior(self.kernel, self._scale, self._noise, inputs(x))
 
     def log_marginal_likelihood(self, x: ArrayLike, y: ArrayLike) -> Array:
         r"""$\log p(y) = \log \int p(y \mid \sigma^2)\, dH(\sigma^2)$.
@@ -111,10 +113,9 @@ class ScaleMixture(eqx.Module):
                 function, where nothing can be raised, the value is NaN.
         """
         points = inputs(x)
-        value, trouble = evidence(
-            self.kernel, self.scale_prior, self.noise_variance, points, responses(y, points), noise=self._place
-        )
-        raise_trouble(trouble, self._place, len(points))
+        noise = self._noise
+        value, status = log_evidence(self.kernel, self._scale, noise, points, responses(y, points))
+        raise_unless_fine(status, noise.covariance, len(points))
         return to_default(value)
 
     def condition(self, x: ArrayLike, y: ArrayLike) -> MixturePosterior:
@@ -127,9 +128,7 @@ class ScaleMixture(eqx.Module):
             ModelError: as `log_marginal_likelihood`.
         """
         points = inputs(x)
-        return MixturePosterior.of(
-            self.kernel, self.scale_prior, self.noise_variance, points, responses(y, points), self._place
-        )
+        return MixturePosterior.of(self.kernel, self._scale, self._noise, points, responses(y, points))
 
     def importance(self, x: ArrayLike, y: ArrayLike, *, num_draws: int = 1000, key: Key) -> ImportancePosterior:
         """As the paper does it: draws of the scale from its prior, weighted by the likelihood. For comparison only.
@@ -142,16 +141,8 @@ class ScaleMixture(eqx.Module):
             ModelError: a covariance that is not positive definite.
         """
         points = inputs(x)
-        return sample_importance(
-            self.kernel,
-            self.scale_prior,
-            self.noise_variance,
-            points,
-            responses(y, points),
-            self._place,
-            num_draws,
-            jax.random.key(key) if isinstance(key, int | np.integer) else key,
-        )
+        given = responses(y, points)
+        return sample_importance(self.kernel, self._scale, self._noise, points, given, num_draws, as_key(key))
 
     def readout_trained(self, x: ArrayLike, y: ArrayLike) -> ReadoutTrainedEnsemble:
         """The law of networks whose last layer alone is trained to interpolate the responses.
@@ -162,7 +153,7 @@ class ScaleMixture(eqx.Module):
         """
         self._check_noiseless()
         points = inputs(x)
-        return ReadoutTrainedEnsemble.of(self.kernel, self.scale_prior, points, responses(y, points))
+        return ReadoutTrainedEnsemble.of(self.kernel, self._scale, points, responses(y, points))
 
     def fully_trained(self, x: ArrayLike, y: ArrayLike) -> FullyTrainedEnsemble:
         """The law of networks all of whose layers are trained to interpolate the responses.
@@ -173,23 +164,11 @@ class ScaleMixture(eqx.Module):
         """
         self._check_noiseless()
         points = inputs(x)
-        return FullyTrainedEnsemble.of(self.kernel, self.scale_prior, points, responses(y, points))
+        return FullyTrainedEnsemble.of(self.kernel, self._scale, points, responses(y, points))
 
     def _check_noiseless(self) -> None:
-        if isinstance(self.noise_variance, jax.core.Tracer) or float(self.noise_variance) != 0:
+        if is_traced(self.noise_variance) or float(self.noise_variance) != 0:
             raise ModelError(
                 "noise_variance must be 0 for a trained ensemble: a member is trained to zero loss and interpolates "
                 "the responses; condition() has noise"
             )
-
-
-def _as_variance(noise_variance: object) -> Array:
-    if not isinstance(noise_variance, float | int | np.ndarray | np.generic | jax.Array):
-        raise ModelError(f"noise_variance must be a number, got {type(noise_variance).__name__}")
-    number = noise_variance if isinstance(noise_variance, jax.Array) else jnp.asarray(noise_variance, float)
-    if number.ndim:
-        raise ModelError(f"noise_variance must be one number, got shape {number.shape}")
-    if not isinstance(number, jax.core.Tracer) and not 0 <= float(number) < np.inf:
-        raise ModelError(f"noise_variance must be finite and not negative, got {float(number)}")
-    # where the kernel is large a negative one would give a number like any other, and a tracer raises nothing
-    return jnp.where(number >= 0, number, jnp.nan) if isinstance(number, jax.core.Tracer) else number

@@ -1,38 +1,42 @@
-"""What can go wrong in a compiled computation, as a number that comes back with its value."""
+"""How a compiled computation went, as a number that comes back with its value: nothing can be raised inside of it."""
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
+from bayeskit.models.nngp.tracing import is_traced
 
-__all__ = ["INDEFINITE", "NONE", "UNRESOLVED", "nan_if", "raise_singular", "raise_trouble", "trouble_of"]
+__all__ = ["FINE", "INDEFINITE", "UNRESOLVED", "nan_unless_fine", "raise_singular", "raise_unless_fine", "status_of"]
 
-NONE, INDEFINITE, UNRESOLVED = 0, 1, 2
+FINE, INDEFINITE, UNRESOLVED = 0, 1, 2
 
 
-def trouble_of(definite: ArrayLike, resolved: ArrayLike = True) -> Array:
+def status_of(definite: ArrayLike, resolved: ArrayLike = True) -> Array:
     """The number of what went wrong first."""
-    return jnp.where(definite, jnp.where(resolved, NONE, UNRESOLVED), INDEFINITE).astype(jnp.int32)
+    return jnp.where(definite, jnp.where(resolved, FINE, UNRESOLVED), INDEFINITE).astype(jnp.int32)
 
 
-def nan_if(trouble: Array, value: Array) -> Array:
-    """The value, NaN with trouble."""
-    return jnp.where(trouble == NONE, value, jnp.nan)
+def nan_unless_fine(status: Array, value: Array) -> Array:
+    """The value, or NaN where it cannot be trusted."""
+    return jnp.where(status == FINE, value, jnp.nan)
 
 
-def raise_trouble(trouble: Array, noise: str, size: int) -> None:
-    """An error in words, outside of compiled functions.
+def raise_unless_fine(status: Array, covariance: str, size: int) -> None:
+    """The error that a status stands for, outside of compiled functions.
+
+    Args:
+        status: from `status_of`.
+        covariance: the formula of the covariance of the responses.
+        size: the number of responses.
 
     Raises:
-        ModelError: there is trouble.
+        ModelError: something went wrong.
     """
-    if isinstance(trouble, jax.core.Tracer) or int(trouble) == NONE:
+    if is_traced(status) or int(status) == FINE:
         return
-    if int(trouble) == INDEFINITE:
-        covariance = "K + noise_variance * I" if noise == "inside" else "σ² K + noise_variance * I"
+    if int(status) == INDEFINITE:
         raise ModelError(
             f"the covariance of the {size} responses, {covariance}, is not positive definite in float64: equal or "
             "nearly equal inputs, or more points than the kernel has features, need a larger noise_variance; nothing "
@@ -45,13 +49,13 @@ def raise_trouble(trouble: Array, noise: str, size: int) -> None:
     )
 
 
-def raise_singular(trouble: Array, size: int) -> None:
-    """An error in words for a joint law at new inputs, outside of compiled functions.
+def raise_singular(status: Array, size: int) -> None:
+    """The error that a status stands for, for a joint law at new inputs.
 
     Raises:
-        ModelError: there is trouble.
+        ModelError: something went wrong.
     """
-    if not isinstance(trouble, jax.core.Tracer) and int(trouble) != NONE:
+    if not is_traced(status) and int(status) != FINE:
         raise ModelError(
             f"the joint law at the {size} points of x_new has a covariance that is not positive definite, "
             "as it is where points are nearly equal or the function is already known; use predict_each or, with noise, "
