@@ -1,5 +1,7 @@
 """Symmetric kernel matrices by tiles of their lower triangle, against blocks of rows of the same inputs given twice."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,18 +26,25 @@ def convolutional(w):
     return nngp.serial(nngp.Conv((2, 2), w, 0.1), nngp.relu, nngp.Flatten(), nngp.Dense(w))
 
 
-@pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    """Tiles of four inputs, in blocks of two rows; the last tile is cut."""
+@pytest.fixture(scope="module", autouse=True)
+def tiles_taken():
+    """Tiles of four inputs, in blocks of two rows; the last tile is cut. How often they were compiled."""
     taken = []
-    monkeypatch.setattr(blocks, "TILES", 4)
-    monkeypatch.setattr(blocks, "VECTOR", 2)
-    monkeypatch.setattr(blocks, "IN_CACHE", 8)
-    monkeypatch.setattr(network, "by_tiles", lambda *args: taken.append(args) or blocks.by_tiles(*args))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "TILES", 4)
+        patch.setattr(blocks, "VECTOR", 2)
+        patch.setattr(blocks, "IN_CACHE", 8)
+        patch.setattr(network, "by_tiles", lambda *args: taken.append(args) or blocks.by_tiles(*args))
+        jax.clear_caches()
+        yield taken
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def tiles_are_taken(tiles_taken):
+    before = len(tiles_taken)
     yield
-    assert taken
-    jax.clear_caches()
+    assert len(tiles_taken) > before
 
 
 @pytest.mark.parametrize(("make", "x"), [(deep, X), (convolutional, IMAGES)])
@@ -46,9 +55,8 @@ def test_tiles_are_the_whole(make, x):
         kernels = make(w).nngp_and_ntk(x, x + 0 if twice else None)
         return sum((k * g).sum() for k, g in zip(kernels, weights, strict=True)), kernels
 
-    found, rows = (
-        jax.value_and_grad(total, (0, 1), has_aux=True)(1.3, jnp.asarray(x), twice) for twice in (False, True)
-    )
+    slopes = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True), static_argnums=2)
+    found, rows = (slopes(1.3, jnp.asarray(x), twice) for twice in (False, True))
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(rows), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-7, atol=1e-12)
 
@@ -56,11 +64,17 @@ def test_tiles_are_the_whole(make, x):
 def test_transformations():
     weights = jnp.array([0.7, 1.3])
     expected = jnp.stack([shallow(w).nngp(X, X + 0) for w in weights])
-    np.testing.assert_allclose(jax.vmap(lambda w: shallow(w).nngp(X))(weights), expected, rtol=1e-12)
-    forward = jax.jacfwd(lambda w: shallow(w).nngp(X))(1.3)
-    np.testing.assert_allclose(forward, jax.jacfwd(lambda w: shallow(w).nngp(X, X + 0))(1.3), rtol=1e-10, atol=1e-12)
-    second = jax.jit(jax.hessian(lambda w: shallow(w).nngp(X).sum()))(1.3)
-    np.testing.assert_allclose(second, jax.hessian(lambda w: shallow(w).nngp(X, X + 0).sum())(1.3), rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.vmap(lambda w: shallow(w).nngp(X)))(weights), expected, rtol=1e-12)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def derivatives(w, twice):
+        def kernel(w):
+            return shallow(w).nngp(X, X + 0 if twice else None)
+
+        return jax.jacfwd(kernel)(w), jax.hessian(lambda w: kernel(w).sum())(w)
+
+    for found, rows in zip(derivatives(1.3, False), derivatives(1.3, True), strict=True):
+        np.testing.assert_allclose(found, rows, rtol=1e-9, atol=1e-12)
 
 
 def test_the_same_inputs_twice_are_seen():

@@ -121,6 +121,6 @@ def classification_model(
         >>> bool(model.predict_proba(post, np.array([1.5]))[0, 1] > 0.5)
         True
     """
-    prior = model_scale(scale_prior).as_given
+    model_scale(scale_prior)  # so that an impossible law raises here
     require(is_whole(num_classes) and num_classes >= 2, "num_classes", num_classes, "an integer of at least 2")
-    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), prior, num_classes)
+    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), scale_prior, num_classes)

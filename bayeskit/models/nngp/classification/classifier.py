@@ -124,7 +124,7 @@ class SparseClassifier:
 
     def __post_init__(self) -> None:
         require(callable(self.kernel), "kernel", self.kernel, "a tinygp kernel")
-        object.__setattr__(self, "scale_prior", classifier_scale(self.scale_prior).as_given)
+        classifier_scale(self.scale_prior)  # so that an impossible law raises here
         if isinstance(self.inducing, int | float | str):
             whole = is_whole(self.inducing) and self.inducing >= 1
             require(whole, "inducing", self.inducing, "a positive integer, or an array of inputs")
@@ -158,7 +158,7 @@ class SparseClassifier:
             progress: show a progress bar.
 
         Raises:
-            DataError: inputs that are not finite or do not fit; labels that are no integers, out of range, or all
+            DataError: inputs that are not finite or do not fit; labels that are not integers, out of range, or all
                 equal; more inducing points than inputs, or equal ones.
             MethodError: a setting that is impossible.
             TrainingError: the bound is not finite.

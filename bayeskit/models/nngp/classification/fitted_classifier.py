@@ -73,7 +73,7 @@ class FittedClassifier:
         """The mean of minus the log probability of the labels, in nats.
 
         Raises:
-            DataError: as :meth:`predict_proba`; labels that are no integers, or of a class that the fit does not have.
+            DataError: as :meth:`predict_proba`; labels that are not integers, or of a class that the fit does not have.
         """
         probabilities = self.predict_proba(x)
         given = class_labels(labels, "labels", len(probabilities), probabilities.shape[1])

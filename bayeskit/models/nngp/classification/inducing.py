@@ -84,7 +84,7 @@ def at_points(kernel: Any, points: np.ndarray, name: str = "inducing") -> Induci
 
 
 def chosen_points(kernel: Any, x: np.ndarray, number: int) -> InducingPoints:
-    r"""The inputs at which, one after the other, most variance is left (pivoted Cholesky factorisation).
+    r"""One after another, the input at which most variance is left (pivoted Cholesky factorisation).
 
     This keeps $\sum_i (k(x_i, x_i) - a(x_i)^\top a(x_i))$ small, on which the gap of the bound depends (Burt, Rasmussen
     and van der Wilk 2020, "Convergence of sparse variational inference in Gaussian processes regression"). It needs the

@@ -1,4 +1,4 @@
-"""Labels of classes: checked, never guessed."""
+"""What labels of classes may be."""
 
 from __future__ import annotations
 

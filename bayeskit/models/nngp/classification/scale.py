@@ -34,11 +34,6 @@ SCALE_NODES = 30
 class ClassifierScale(eqx.Module):
     """In its methods `guide` is the log-normal law that is learned along with the functions."""
 
-    @property
-    @abstractmethod
-    def as_given(self) -> dist.Distribution | float | None:
-        """What the user has given."""
-
     @abstractmethod
     def start(self) -> tuple[float, float]:
         """Mean and standard deviation of the log of the scale to start from."""
@@ -73,10 +68,6 @@ class RandomScale(ModelScale):
 
     prior: dist.Distribution
 
-    @property
-    def as_given(self) -> dist.Distribution:
-        return self.prior
-
     def start(self) -> tuple[float, float]:
         """The prior's median and the spread of its middle half, of a thousand draws, but no wider than needed."""
         draws = np.log(np.asarray(self.prior.sample(jax.random.key(0), (1001,)), np.float64))
@@ -109,10 +100,6 @@ class KnownScale(ModelScale):
 
     value: float
 
-    @property
-    def as_given(self) -> float:
-        return self.value
-
     def start(self) -> tuple[float, float]:
         return math.log(self.value), WIDEST
 
@@ -134,10 +121,6 @@ class KnownScale(ModelScale):
 
 class BestScale(ClassifierScale):
     """The number with the largest bound: the median of the guide, whose width is not used."""
-
-    @property
-    def as_given(self) -> None:
-        return None
 
     def start(self) -> tuple[float, float]:
         return 0.0, WIDEST

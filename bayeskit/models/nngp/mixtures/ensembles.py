@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import equinox as eqx
@@ -25,7 +26,43 @@ __all__ = ["FullyTrainedEnsemble", "ReadoutTrainedEnsemble"]
 Kernel = Callable[..., Array]
 
 
-class ReadoutTrainedEnsemble(eqx.Module):
+class _TrainedEnsemble(eqx.Module):
+    """Normal laws of members given the scale, and the scale as it was before training."""
+
+    kernel: Kernel
+    scale: Scale
+    x: Array
+
+    @abstractmethod
+    def _joint(self, points: Array) -> tuple[Array, Array, Int[Array, ""]]:
+        """Mean, Cholesky factor of the covariance, and how the computation went, for a scale of one."""
+
+    @abstractmethod
+    def _each(self, points: Array) -> tuple[Array, Array]:
+        """Means and standard deviations for a scale of one."""
+
+    def predict(self, x_new: ArrayLike) -> dist.Distribution:
+        """The joint law of a member at new inputs.
+
+        Raises:
+            DataError: bad inputs.
+            ModelError: a joint covariance that is not positive definite, as at the inputs of the data.
+        """
+        points = new_inputs(x_new, self.x)
+        mean, root, status = self._joint(points)
+        raise_singular(status, len(points))
+        return self.scale.normal_mixture(mean, root)
+
+    def predict_each(self, x_new: ArrayLike) -> dist.Distribution:
+        """The law of a member at each new input by itself, with batch shape `(points,)`.
+
+        Raises:
+            DataError: bad inputs.
+        """
+        return self.scale.normal_mixture(*self._each(new_inputs(x_new, self.x)))
+
+
+class ReadoutTrainedEnsemble(_TrainedEnsemble):
     r"""Networks whose last layer alone is trained, made by `ScaleMixture.readout_trained`.
 
     A member starts from a draw $f_0$ of the prior, with a scale $\sigma$ that multiplies the output and is not trained.
@@ -40,9 +77,6 @@ class ReadoutTrainedEnsemble(eqx.Module):
     Source: Lee, Yun, Yang and Lee (2022), "Scale Mixtures of Neural Network Gaussian Processes", theorem 3.2.
     """
 
-    kernel: Kernel
-    scale: Scale
-    x: Array
     _root: Float[Array, "n n"]
     _whitened: Float[Array, " n"]
 
@@ -57,30 +91,14 @@ class ReadoutTrainedEnsemble(eqx.Module):
         _raise_indefinite(good, len(x), "the covariance kernel(x, x)")
         return cls(kernel, _before_data(scale), x, root, whitened)
 
-    def predict(self, x_new: ArrayLike) -> dist.Distribution:
-        """The joint law of a member at new inputs.
+    def _joint(self, points: Array) -> tuple[Array, Array, Int[Array, ""]]:
+        return _joint_readout(self.kernel, self._root, self._whitened, self.x, points)
 
-        Raises:
-            DataError: bad inputs.
-            ModelError: a joint covariance that is not positive definite, as at the inputs of the data.
-        """
-        points = new_inputs(x_new, self.x)
-        mean, root, status = _joint_readout(self.kernel, self._root, self._whitened, self.x, points)
-        raise_singular(status, len(points))
-        return self.scale.normal_mixture(mean, root)
-
-    def predict_each(self, x_new: ArrayLike) -> dist.Distribution:
-        """The law of a member at each new input by itself, with batch shape `(points,)`.
-
-        Raises:
-            DataError: bad inputs.
-        """
-        points = new_inputs(x_new, self.x)
-        mean, deviation = _each_readout(self.kernel, self._root, self._whitened, self.x, points)
-        return self.scale.normal_mixture(mean, deviation)
+    def _each(self, points: Array) -> tuple[Array, Array]:
+        return _each_readout(self.kernel, self._root, self._whitened, self.x, points)
 
 
-class FullyTrainedEnsemble(eqx.Module):
+class FullyTrainedEnsemble(_TrainedEnsemble):
     r"""Networks all of whose layers are trained, in the limit of infinite width, made by `ScaleMixture.fully_trained`.
 
     A member starts from a draw $f_0$ of the prior with scale $\sigma$, and ends at
@@ -96,9 +114,6 @@ class FullyTrainedEnsemble(eqx.Module):
     Yun, Yang and Lee (2022), "Scale Mixtures of Neural Network Gaussian Processes", theorem 3.3.
     """
 
-    kernel: Kernel
-    scale: Scale
-    x: Array
     _root: Float[Array, "n n"]
     _covariance: Float[Array, "n n"]
     _solution: Float[Array, " n"]
@@ -119,27 +134,11 @@ class FullyTrainedEnsemble(eqx.Module):
         _raise_indefinite(good, len(x), "the tangent kernel kernel.ntk(x)")
         return cls(kernel, _before_data(scale), x, root, covariance, solution)
 
-    def predict(self, x_new: ArrayLike) -> dist.Distribution:
-        """The joint law of a member at new inputs.
+    def _joint(self, points: Array) -> tuple[Array, Array, Int[Array, ""]]:
+        return _joint_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
 
-        Raises:
-            DataError: bad inputs.
-            ModelError: a joint covariance that is not positive definite, as at the inputs of the data.
-        """
-        points = new_inputs(x_new, self.x)
-        mean, root, status = _joint_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
-        raise_singular(status, len(points))
-        return self.scale.normal_mixture(mean, root)
-
-    def predict_each(self, x_new: ArrayLike) -> dist.Distribution:
-        """The law of a member at each new input by itself, with batch shape `(points,)`.
-
-        Raises:
-            DataError: bad inputs.
-        """
-        points = new_inputs(x_new, self.x)
-        mean, deviation = _each_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
-        return self.scale.normal_mixture(mean, deviation)
+    def _each(self, points: Array) -> tuple[Array, Array]:
+        return _each_tangent(self.kernel, self._root, self._covariance, self._solution, self.x, points)
 
 
 def _before_data(scale: Scale) -> Scale:

@@ -57,8 +57,8 @@ class _Problem:
     y: np.ndarray
 
     def parameters(self, vector: Array) -> Parameters:
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
-        pieces = jnp.split(jnp.exp(vector), ends[:-1])
+        offsets = np.cumsum([math.prod(shape) for shape in self.shapes])
+        pieces = jnp.split(jnp.exp(vector), offsets[:-1])
         return {name: piece.reshape(s) for name, piece, s in zip(self.names, pieces, self.shapes, strict=True)}
 
     def loss(self, vector: Array, x: Array, y: Array) -> Array:
@@ -93,7 +93,7 @@ def maximise_evidence(
         x: inputs, shape `(n, ...)`.
         y: observations, shape `(n,)`.
         num_restarts: number of starts; the first is `start`, the others are `start` times independent log-normal
-            factors with scale 1. The best end is returned.
+            factors with scale 1. The best of what they lead to is returned.
         key: for the restarts.
         max_steps: L-BFGS steps a start.
         factor: how far a parameter may move from its start.
@@ -135,11 +135,11 @@ def maximise_evidence(
                 return value, gradient
             return 1e10, np.zeros_like(gradient)  # a wall that the line search turns back from
 
-        ends = [_descend(loss, one, bounds, max_steps, bar, i * max_steps) for i, one in enumerate(starts)]
-        found = [end for end in ends if end is not None]
+        optima = [_descend(loss, one, bounds, max_steps, bar, i * max_steps) for i, one in enumerate(starts)]
+        found = [optimum for optimum in optima if optimum is not None]
         if not found:
             raise TrainingError(_nowhere(problem, origin))
-        best = min(found, key=lambda end: float(end.fun))
+        best = min(found, key=lambda optimum: float(optimum.fun))
         parameters = {name: np.asarray(value) for name, value in problem.parameters(jnp.asarray(best.x)).items()}
     at_ends = _at_ends(problem, best.x, bounds)
     _warn(bool(best.success), at_ends, max_steps)
@@ -150,8 +150,8 @@ def maximise_evidence(
         log_marginal_likelihood=-n * float(best.fun),
         converged=bool(best.success),
         at_ends=at_ends,
-        restarts=np.array([math.nan if end is None else -n * float(end.fun) for end in ends]),
-        num_evaluations=sum(int(end.nfev) for end in found),
+        restarts=np.array([math.nan if optimum is None else -n * float(optimum.fun) for optimum in optima]),
+        num_evaluations=sum(int(optimum.nfev) for optimum in found),
     )
 
 

@@ -1,4 +1,4 @@
-"""The inverse gamma law of the scale, the conjugate one: everything is a Student-t."""
+"""The inverse gamma family, which is conjugate: everything is a Student-t."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InverseGammaScale(ConjugateScale):
             dist.InverseGamma(prior.concentration + likelihood.size / 2, prior.rate + likelihood.quadratic / 2)
         )
 
-    def log_evidence(self, likelihood: FactoredLikelihood) -> Float[Array, ""]:
+    def log_evidence(self, likelihood: FactoredLikelihood) -> Float[Array, "*laws"]:
         r"""The log density of $\mathrm{MVT}(2\alpha, 0, \tfrac\beta\alpha C)$."""
         alpha, beta, half = self.distribution.concentration, self.distribution.rate, likelihood.size / 2
         return (

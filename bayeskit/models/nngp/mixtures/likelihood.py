@@ -105,17 +105,13 @@ class FactoredLikelihood(DataLikelihood):
         """Whether the factorisation succeeded."""
         return jnp.isfinite(self.root[-1, -1])
 
-    def joint(
-        self, cross: Float[Array, "new n"], before: Float[Array, "new new"], added: Array, scales: Float[Array, " m"]
-    ) -> tuple[Float[Array, "m new"], Float[Array, "m new new"]]:
+    def joint(self, cross: Array, before: Array, added: Array, scales: Array) -> tuple[Array, Array]:
         half = whiten(self.root, cross.T)
         root = factor(before - half.T @ half + added * jnp.eye(len(before)))
         mean = half.T @ self.whitened  # the same at every scale
         return jnp.broadcast_to(mean, (len(scales), len(mean))), jnp.sqrt(scales)[:, None, None] * root
 
-    def each(
-        self, cross: Float[Array, "new n"], before: Float[Array, " new"], added: Array, scales: Float[Array, " m"]
-    ) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
+    def each(self, cross: Array, before: Array, added: Array, scales: Array) -> tuple[Array, Array]:
         half = whiten(self.root, cross.T)
         mean = half.T @ self.whitened
         left = _above_rounding(before - jnp.sum(half**2, axis=0), before)
@@ -178,9 +174,7 @@ class SpectralLikelihood(DataLikelihood):
         resolution = len(self.y) * jnp.finfo(self.values.dtype).eps
         return least > resolution * scale * self.values[-1]
 
-    def joint(
-        self, cross: Float[Array, "new n"], before: Float[Array, "new new"], added: Array, scales: Float[Array, " m"]
-    ) -> tuple[Float[Array, "m new"], Float[Array, "m new new"]]:
+    def joint(self, cross: Array, before: Array, added: Array, scales: Array) -> tuple[Array, Array]:
         rotated, inverse = cross @ self.vectors, self._inverse(scales)
         mean = (inverse * scales[:, None] * self.projected) @ rotated.T
         noise = added * jnp.eye(len(before))
@@ -190,9 +184,7 @@ class SpectralLikelihood(DataLikelihood):
         )
         return mean, root
 
-    def each(
-        self, cross: Float[Array, "new n"], before: Float[Array, " new"], added: Array, scales: Float[Array, " m"]
-    ) -> tuple[Float[Array, "new m"], Float[Array, "new m"]]:
+    def each(self, cross: Array, before: Array, added: Array, scales: Array) -> tuple[Array, Array]:
         rotated, inverse = cross @ self.vectors, self._inverse(scales)
         mean = rotated @ (inverse * scales[:, None] * self.projected).T
         left = _above_rounding(before[:, None] - rotated**2 @ (scales[:, None] * inverse).T, before[:, None])
@@ -207,13 +199,13 @@ def _above_rounding(left: Array, before: Array) -> Array:
 
 
 def factored(covariance: Float[Array, "n n"], noise_variance: Array, y: Float[Array, " n"]) -> FactoredLikelihood:
-    r"""With noise inside of the scale: $C = K + \tau^2 I$."""
+    r"""With noise inside the scale: $C = K + \tau^2 I$."""
     root = factor(covariance + noise_variance * jnp.eye(len(y)))
     return FactoredLikelihood(root, whiten(root, y))
 
 
 def spectral(covariance: Float[Array, "n n"], noise_variance: Array, y: Float[Array, " n"]) -> SpectralLikelihood:
-    r"""With noise outside of the scale.
+    r"""With noise outside the scale.
 
     An eigenvalue that is negative by rounding is zero; one that is negative by more makes the spectrum NaN.
     """

@@ -1,4 +1,4 @@
-r"""The noise of the responses: inside of the scale, $\sigma^2 (K + \tau^2 I)$, or outside, $\sigma^2 K + \tau^2 I$."""
+r"""The noise of the responses: inside the scale, $\sigma^2 (K + \tau^2 I)$, or outside, $\sigma^2 K + \tau^2 I$."""
 
 # ruff: noqa: D102, ARG002  (methods are described by the abstract class)
 

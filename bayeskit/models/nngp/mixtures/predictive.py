@@ -24,7 +24,7 @@ NEGLIGIBLE_END = 25.0
 
 
 class NormalScaleMixture(dist.Distribution):
-    r"""$N(\mu, \sigma^2 \Sigma)$ with $\sigma^2$ random: joint for a Cholesky factor of $\Sigma$, else each by itself.
+    r"""$N(\mu, \sigma^2 \Sigma)$ with $\sigma^2$ random: of one vector, or of a batch of numbers.
 
     The log density is an integral over $\log \sigma^2$ of its own for each value, so it is right in the far tails too.
 
@@ -63,7 +63,7 @@ class NormalScaleMixture(dist.Distribution):
         return constraints.real_vector if self.event_shape else constraints.real
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        r"""Draws $\sigma^2$, then a normal; by themselves, each with a $\sigma^2$ of its own."""
+        r"""Draws $\sigma^2$, then a normal; a batch of numbers has a $\sigma^2$ for each."""
         for_scale, for_normal = jax.random.split(key)
         shape = (*sample_shape, *self.batch_shape)
         scale = jnp.sqrt(self.scale_law.sample(for_scale, shape))
@@ -90,7 +90,7 @@ class NormalScaleMixture(dist.Distribution):
         return to_default(result).reshape(shape)
 
     def cdf(self, value: ArrayLike) -> Array:
-        """The probability below, for numbers by themselves."""
+        """The distribution function, of a batch of numbers."""
         if self.event_shape:
             raise NotImplementedError("a vector has no distribution function here; use predict_each")
         z = (jnp.asarray(value) - self.loc) / self.root
@@ -114,7 +114,7 @@ class NormalScaleMixture(dist.Distribution):
 
 
 class ScaleNodesMixture(dist.Distribution):
-    r"""$\sum_k w_k N(\mu_k, \Sigma_k)$ over nodes $\sigma_k^2$ of a scale whose noise is outside of it.
+    r"""$\sum_k w_k N(\mu_k, \Sigma_k)$ over nodes $\sigma_k^2$ of a scale whose noise is outside it.
 
     The sum is an integral over the scale, and the log density is checked as one: where a value lies so far out that the
     nodes do not resolve it, there is an error and not a wrong number.
@@ -143,7 +143,7 @@ class ScaleNodesMixture(dist.Distribution):
         return constraints.real_vector if self.event_shape else constraints.real
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws a node, then a normal; by themselves, each with a node of its own."""
+        """Draws a node, then a normal; a batch of numbers has a node for each."""
         for_node, for_normal = jax.random.split(key)
         shape = (*sample_shape, *self.batch_shape)
         node = jax.random.categorical(for_node, self.log_weights, shape=shape)
@@ -172,7 +172,7 @@ class ScaleNodesMixture(dist.Distribution):
         return jnp.where(resolved, result, jnp.nan)
 
     def cdf(self, value: ArrayLike) -> Array:
-        """The probability below, for numbers by themselves."""
+        """The distribution function, of a batch of numbers."""
         if self.event_shape:
             raise NotImplementedError("a vector has no distribution function here; use predict_each")
         return ndtr((jnp.asarray(value)[..., None] - self.loc) / self.root) @ jnp.exp(self.log_weights)
@@ -226,6 +226,10 @@ def _integrals(
     log_determinant: Float[Array, " b"],
     size: int,
 ) -> tuple[Float[Array, " b"], Array]:
+    # The predictive density is the evidence of data and value together over that of the data alone. Near the mean the
+    # nodes of the data's own integral would do; but a value far out moves the mass of σ² to where they have none, and
+    # the density would be far too small without a sign of it. So each value has an integral of its own, with nodes
+    # where the mass is. A node costs O(1), because only the distance of the value and a determinant enter.
     def one(pair: tuple[Array, Array]) -> tuple[Array, Array]:
         grid = on_grid(prior, WithValues(likelihood, size, pair[1], pair[0]))
         resolved = grid.resolved & given.resolved

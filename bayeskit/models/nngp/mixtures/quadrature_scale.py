@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -47,9 +49,7 @@ class QuadratureScale(dist.Distribution):
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
         """The log density."""
-        scales = jnp.asarray(value)
-        flat = _log_density(self.scale_prior, self.likelihood, self.grid, scales.reshape(-1))
-        return to_default(flat).reshape(scales.shape)
+        return self._elementwise(_log_density, value)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """By inversion."""
@@ -58,15 +58,17 @@ class QuadratureScale(dist.Distribution):
 
     def cdf(self, value: ArrayLike) -> Array:
         """The probability below."""
-        scales = jnp.asarray(value)
-        flat = _below(self.scale_prior, self.likelihood, self.grid, scales.reshape(-1))
-        return to_default(flat).reshape(scales.shape)
+        return self._elementwise(_below, value)
 
     def icdf(self, q: ArrayLike) -> Array:
         """The quantile."""
-        mass = jnp.asarray(q)
-        flat = _quantile(self.scale_prior, self.likelihood, self.grid, mass.reshape(-1))
-        return to_default(flat).reshape(mass.shape)
+        return self._elementwise(_quantile, q)
+
+    def _elementwise(self, function: Callable[..., Array], value: ArrayLike) -> Array:
+        array = jnp.asarray(value)
+        return to_default(function(self.scale_prior, self.likelihood, self.grid, array.reshape(-1))).reshape(
+            array.shape
+        )
 
     @property
     def mean(self) -> Array:

@@ -1,4 +1,4 @@
-"""What inputs and responses may be: errors that name the argument and say what to do."""
+"""What inputs and responses may be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def inputs(x: object, name: str = "x") -> Array:
     """Inputs with the points along the first axis.
 
     Raises:
-        DataError: not an array of real numbers, empty, or not finite (seen only outside of compiled functions).
+        DataError: not an array of real numbers, empty, or not finite (seen only outside compiled functions).
     """
     array = _real(x, name)
     if array.ndim == 0 or array.size == 0:

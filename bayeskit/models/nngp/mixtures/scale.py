@@ -136,7 +136,7 @@ class FixedScale(Scale):
 
 
 class ConjugateScale(Scale):
-    """A law whose family is closed under data with noise inside of the scale. With noise outside it is integrated.
+    """A law whose family is closed under data with noise inside the scale. With noise outside it is integrated.
 
     A family says three things: its member given data (`posterior`), the density of the data (`log_evidence`), and what
     a normal law becomes when the scale is integrated out (`normal_mixture`). All that it needs of the data are

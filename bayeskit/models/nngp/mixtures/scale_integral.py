@@ -101,13 +101,18 @@ def moment_grid(prior: dist.Distribution, likelihood: Likelihood, order: int) ->
     def integrand(prior: dist.Distribution, likelihood: Likelihood, t: Array) -> Array:
         return log_integrand(prior, likelihood, t) + order * jnp.log(onto_line(prior)(t))
 
+    # Why over log σ²: there the integrand is smooth and falls exponentially on both sides, and for such functions the
+    # trapezoidal rule converges exponentially (Trefethen and Weideman 2014). Why the nodes have no derivative: moving
+    # them changes the sum by no more than its error, while the derivative of the search for them would be noise. So
+    # they are found with everything held still, and the integrand is differentiated at fixed nodes.
     still_prior, still_likelihood = _without_derivative((prior, likelihood))
     grid = nodes_for(lambda t: integrand(still_prior, still_likelihood, t), -RANGE, RANGE, NUM_NODES)
     log_joint = integrand(prior, likelihood, grid.nodes)
     total, resolved = integrate_log(log_joint, grid)
     if order:
+        # a power law: whether it rises over the last 32 nodes decides between infinite and not known
         diverges = log_joint[-1] >= log_joint[-33] - 1e-6
-        beyond = jnp.where(diverges, jnp.inf, jnp.nan)  # it falls, but too slowly for the end to be seen
+        beyond = jnp.where(diverges, jnp.inf, jnp.nan)
         total = jnp.where(grid.ends_above, jnp.where(resolved, total, jnp.nan), beyond)
     log_weights = log_joint + jnp.log(grid.spacing) - total
     return ScaleGrid(grid, onto_line(prior)(grid.nodes), log_joint, log_weights, total, resolved)
@@ -120,7 +125,7 @@ def predictive_grid(prior: dist.Distribution, likelihood: Likelihood, given: Sca
     $e^{-100}$ of its maximum; and $m$ new values make the weights narrower than those of $n$, so with
     $s = n + m$ numbers the spacing is at most $0.3 \sqrt{2 / s}$, a part of the deviation of $\log \sigma^2$, and
     at most 0.2. The log density is checked with half of the nodes, so half of them give eight digits, and all about
-    sixteen. Beyond that there are as few nodes as possible; inside of a compiled function, where values cannot decide,
+    sixteen. Beyond that there are as few nodes as possible; inside a compiled function, where values cannot decide,
     there are 513, and their weights are NaN where that is not enough.
     """
     grid = _wide(prior, likelihood, given)

@@ -1,4 +1,4 @@
-"""How a compiled computation went, as a number that comes back with its value: nothing can be raised inside of it."""
+"""How a computation went, as a number returned with its value: a compiled function cannot raise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def nan_unless_fine(status: Array, value: Array) -> Array:
 
 
 def raise_unless_fine(status: Array, covariance: str, size: int) -> None:
-    """The error that a status stands for, outside of compiled functions.
+    """The error that a status stands for, outside compiled functions.
 
     Args:
         status: from `status_of`.

@@ -20,7 +20,7 @@ from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, at_le
 from bayeskit.models.nngp.networks.signal import Signal
 from bayeskit.numerics.arc_cosine import arc_cosine
 
-__all__ = ["Elementwise", "absolute", "erf", "gelu", "identity", "leaky_relu", "rbf", "relu", "sin"]
+__all__ = ["Elementwise", "abs", "erf", "gelu", "identity", "leaky_relu", "rbf", "relu", "sin"]
 
 
 class Elementwise(Layer):
@@ -213,7 +213,7 @@ class Rbf(Elementwise):
 
 
 relu = Relu()
-absolute = Absolute()
+abs = Absolute()
 identity = Identity()
 erf = Erf()
 gelu = Gelu()

@@ -1,4 +1,4 @@
-"""Kernel matrices in blocks, so that what a layer needs beside the result stays small, and stays in the cache."""
+"""Kernel matrices in blocks: what a layer needs besides the result then fits into the cache of the processor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KernelFunction: TypeAlias = Callable[[Array, Array], tuple[Array, ...]]
 """Matrices `(n1, n2)` of two sets of inputs."""
 
 IN_CACHE = 2**18
-"""Numbers in a block of automatic size on a CPU: what a layer keeps of it stays in the cache."""
+"""Numbers in a block of automatic size on a CPU."""
 
 IN_MEMORY = 2**25
 """The same on accelerators, which want large blocks."""
@@ -27,7 +27,7 @@ TILES = 6
 """On a side of a symmetric matrix, of which little more than half is then computed."""
 
 VECTOR = 16
-"""The rows of a tile are a multiple of this, of which vectors of the processor are parts."""
+"""The rows of a tile are a multiple of this, and it is one of the width of the processor's vectors."""
 
 
 def block_rows(n1: int, n2: int, per_pair: int, block_size: int | None) -> int:
@@ -71,33 +71,38 @@ def by_row_blocks(function: KernelFunction, x1: Array, x2: Array, size: int) -> 
 
 
 def by_tiles(function: KernelFunction, x: Array) -> tuple[Array, ...]:
-    """The symmetric matrices ``function(x, x)``, of which only the tiles on and below the diagonal are computed."""
+    """The symmetric matrices ``function(x, x)``, of which only the tiles on and below the diagonal are computed.
+
+    All tiles have one shape, so that one compiled loop serves them and their derivatives; 6 on a side leave 21 of 36 to
+    compute. More would save little more, and the overhead of the loop and of putting tiles together grows.
+    """
     n = x.shape[0]
     size = VECTOR * -(-n // (TILES * VECTOR))
-    places = np.tril_indices(-(-n // size))
+    positions = np.tril_indices(-(-n // size))
 
-    @jax.checkpoint  # so that the loop of the derivative does not wait for that of the value
+    # Two checkpoints. The outer one makes the loop of the derivative independent of that of the value, so that it need
+    # not wait for it; the inner one keeps no intermediate values of a tile, which are many times the tile itself.
+    @jax.checkpoint
     def every_tile(x: Array) -> tuple[Array, ...]:
         blocks = _in_columns(x, size)
         of_tile = jax.checkpoint(lambda tile: _apart(function, tile[0], blocks[tile[0]], blocks[tile[1]]))
-        return jax.lax.map(of_tile, tuple(map(jnp.asarray, places)))
+        return jax.lax.map(of_tile, tuple(map(jnp.asarray, positions)))
 
-    return tuple(_together(part, places, n) for part in every_tile(x))
+    return tuple(_together(part, positions, n) for part in every_tile(x))
 
 
-def _together(tiles: Array, places: tuple[np.ndarray, ...], n: int) -> Array:
-    """A symmetric matrix from the tiles of its lower triangle, of which the last ones of a side are cut."""
+def _together(tiles: Array, positions: tuple[np.ndarray, ...], n: int) -> Array:
+    """A symmetric matrix from the tiles of its lower triangle; those of the last row were filled up, and are cut."""
     size = tiles.shape[1]
-    place = {
-        (int(i), int(j)): tile[0] for i, j, tile in zip(*places, jax.lax.split(tiles, [1] * len(tiles)), strict=True)
-    }
-    ends = [min(size, n - start) for start in range(0, n, size)]
+    separate = jax.lax.split(tiles, [1] * len(tiles))
+    computed = {(int(i), int(j)): tile[0] for i, j, tile in zip(*positions, separate, strict=True)}
+    heights = [min(size, n - start) for start in range(0, n, size)]
 
     def tile(i: int, j: int) -> Array:
-        return place[i, j][: ends[i], : ends[j]] if i >= j else tile(j, i).T
+        return computed[i, j][: heights[i], : heights[j]] if i >= j else tile(j, i).T
 
-    everywhere = range(len(ends))
-    return jnp.concatenate([jnp.concatenate([tile(i, j) for j in everywhere], axis=1) for i in everywhere])
+    rows = range(len(heights))
+    return jnp.concatenate([jnp.concatenate([tile(i, j) for j in rows], axis=1) for i in rows])
 
 
 def _in_columns(x: Array, size: int) -> Array:

@@ -1,4 +1,4 @@
-"""What inputs may be, and their moments before the first layer."""
+"""What inputs may be, and their variances and distances before the first layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_inputs(x: object, name: str) -> Array:
     """Rows of numbers, or images.
 
     Raises:
-        DataError: of another number of axes, empty, not real, or with NaN or infinity (not seen inside of a compiled
+        DataError: of another number of axes, empty, not real, or with NaN or infinity (not seen inside a compiled
             function).
     """
     array = jnp.asarray(x)
@@ -42,7 +42,7 @@ def as_inputs(x: object, name: str) -> Array:
 
 
 def check_alike(x1: Array, x2: Array) -> None:
-    """Whether rows can be compared.
+    """Refuse rows that cannot be compared.
 
     Raises:
         DataError: they are of different shapes.

@@ -27,7 +27,7 @@ def parameter(value: ArrayLike, name: str, *, least: float | None = 0.0, positiv
     """A scalar hyperparameter.
 
     Raises:
-        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (inside of a compiled function: NaN).
+        ModelError: not a scalar, NaN, infinite, below ``least``, or not positive (inside a compiled function: NaN).
     """
     array = jnp.asarray(value)
     if array.ndim != 0:
@@ -97,7 +97,7 @@ class Dense(Layer):
         bias_std: $\sigma_b \ge 0$.
 
     Raises:
-        ModelError: negative, NaN or not a scalar (inside of a compiled function a negative one makes the kernel NaN).
+        ModelError: negative, NaN or not a scalar (inside a compiled function a negative one makes the kernel NaN).
 
     Sources: Lee et al. (2018), "Deep Neural Networks as Gaussian Processes"; Jacot, Gabriel and Hongler (2018), "Neural
     Tangent Kernel", theorem 1.

@@ -46,7 +46,7 @@ class Network(Kernel):
     Large matrices are computed by blocks, and so are their derivatives: beside the result only one block is in memory,
     or, for the symmetric ones up to n = 5,000, two more matrices of its size. Equal inputs have exactly the
     correlation one, and gradients are finite there; the tangent kernel of a piecewise linear activation has a kink
-    there, at which its derivative by the inputs is set to the mean of both sides.
+    there, where its derivative by the inputs is taken to be the mean of both sides.
 
     Attributes:
         layers: in order.
@@ -190,7 +190,7 @@ def _check_vectors(variance: Array) -> None:
 
 
 def _check_known(network: Network, found: object) -> None:
-    """Whether all variances are within what the quadratures were made for (not seen inside of a compiled function).
+    """Refuse variances beyond what the quadratures were made for (they are not seen inside a compiled function).
 
     Raises:
         ModelError: one is not.

@@ -23,7 +23,7 @@ class Residual(Layer):
     r"""The sum of branches that share their input; with one branch $h$, the residual block $x + h(x)$.
 
     Covariances and tangent kernels add, $K' = \sum_k K^{(k)}$ and $\Theta' = \sum_k \Theta^{(k)}$, because the cross
-    terms vanish: all branches but one must output in weights of their own, that is in a Dense or Conv (perhaps followed
+    terms vanish: all branches but one must end in weights of their own, that is in a Dense or Conv (perhaps followed
     by layers that keep a mean of zero: LayerNorm, Flatten, GlobalPool). :func:`residual` makes it.
 
     Attributes:
@@ -66,11 +66,8 @@ class Residual(Layer):
         outputs = [reduce(lambda state, layer: layer.pairs(*state), branch, (a, b, pairs)) for branch in self.branches]
         deltas, tangents = [output[2].delta for output in outputs], [output[2].ntk for output in outputs]
         both = Pairs(_add(deltas), None if pairs.ntk is None else _add(tangents))
-        return (
-            _add_marginals([output[0] for output in outputs]),
-            _add_marginals([output[1] for output in outputs]),
-            both,
-        )
+        first, second = ([output[0] for output in outputs], [output[1] for output in outputs])
+        return _add_marginals(first), _add_marginals(second), both
 
 
 def _add_marginals(parts: list[Marginals]) -> Marginals:

@@ -1,4 +1,4 @@
-"""What kind of signal flows between layers: the conditions under which a layer's kernel is the stated one."""
+"""What is known of the features between layers: the conditions under which the formula of a kernel holds."""
 
 from __future__ import annotations
 
