@@ -173,8 +173,8 @@ for name, of_sets in probabilities.items():
 print("log loss in nats (accuracy)")
 
 # %% [markdown]
-# A thousand labels determine the scale well. So the mixture finds what the fitted scale finds, and both are far better than
-# a scale of 1 on images that are at all like those in the training set. Where hardly anything is recognised any
+# A thousand labels determine the scale well. So the mixture finds what the fitted scale finds, and both are far better
+# than a scale of 1 on images that are at all like those in the training set. Where hardly anything is recognised any
 # more, from 45 degrees on, they are too sure of themselves, and the Gaussian processes with scale 1, which are never
 # sure of anything, have the lower loss.
 #

@@ -119,7 +119,7 @@ def test_kernels_agree_and_are_positive_semidefinite(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n != "flatten" else n for n in ("leaky", "own", "flatten", "pool")],
+    ["relu", *(pytest.param(n, marks=pytest.mark.slow) for n in ("leaky", "own", "flatten", "pool"))],
 )
 def test_blocks_of_rows_are_the_whole(name):
     net, x = network(name), NETWORKS[name][1]()
@@ -183,8 +183,9 @@ def test_gradients_are_finite_in_float32(name):
     make, inputs = NETWORKS[name]
     with jax.enable_x64(False):
         x = jnp.asarray(inputs()[-5:])
+        total = weighted(make)
         for bias in (0.0, 0.2):
-            found = weighted(make)(1.3, bias, x, jnp.ones((5, 5)))
+            found = total(1.3, bias, x, jnp.ones((5, 5)))
             assert all(np.isfinite(np.asarray(part)).all() for part in jax.tree.leaves(found))
 
 
@@ -226,8 +227,9 @@ def test_derivatives_are_finite_to_depth_20(x64):
         def both(w, b, x):
             return deep(20)(w, b).nngp(x)
 
+        slopes = jax.jit(lambda b: jax.jvp(both, (1.4, b, x), (1.0, 1.0, jnp.cos(x))))
         for bias in (0.0, 0.2):
-            found = jax.jit(lambda b: jax.jvp(both, (1.4, b, x), (1.0, 1.0, jnp.cos(x))))(bias)
+            found = slopes(bias)
             assert all(np.isfinite(np.asarray(part)).all() for part in jax.tree.leaves(found))
 
 

@@ -113,7 +113,7 @@ NETWORKS = {
     ),
     "flatten": (
         flat_network,
-        [(3, 3, 2, 192), (3, 3, 192, 192), (4 * 192, 192)],
+        [(3, 3, 2, 128), (3, 3, 128, 128), (4 * 128, 128)],
         IMAGES,
         nngp.serial(C, R, nngp.Conv((3, 3), W, B, padding="VALID"), R, nngp.Flatten(), D),
     ),

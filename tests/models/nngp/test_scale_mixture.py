@@ -204,7 +204,7 @@ def test_each_is_the_diagonal_of_the_joint_law_and_blocks_change_nothing(noise):
 @pytest.mark.parametrize(
     ("prior", "noise"),
     [
-        (dist.InverseGamma(2.0, 2.0), "inside"),
+        pytest.param(dist.InverseGamma(2.0, 2.0), "inside", marks=pytest.mark.slow),
         pytest.param(dist.LogNormal(0.0, 0.5), "inside", marks=pytest.mark.slow),
         pytest.param(dist.LogNormal(0.0, 0.5), "outside", marks=pytest.mark.slow),
     ],
