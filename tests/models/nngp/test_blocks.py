@@ -1,4 +1,4 @@
-"""Symmetric kernel matrices by tiles of their lower triangle, against blocks of rows of the same inputs given twice."""
+"""Symmetric kernel matrices by tiles of their lower triangle, against one block."""
 
 import functools
 
@@ -47,30 +47,30 @@ def tiles_are_taken(tiles_taken):
 def test_tiles_are_the_whole(make, x):
     weights = np.random.default_rng(1).normal(size=(2, 11, 11))
 
-    def total(w, x, twice):
-        kernels = make(w).nngp_and_ntk(x, x + 0 if twice else None)
+    def total(w, x, whole):
+        kernels = make(w).nngp_and_ntk(x, block_size=11 if whole else None)
         return sum((k * g).sum() for k, g in zip(kernels, weights, strict=True)), kernels
 
     slopes = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True), static_argnums=2)
-    found, rows = (slopes(1.3, jnp.asarray(x), twice) for twice in (False, True))
-    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(rows), strict=True):
+    tiles, block = (slopes(1.3, jnp.asarray(x), whole) for whole in (False, True))
+    for one, two in zip(jax.tree.leaves(tiles), jax.tree.leaves(block), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-7, atol=1e-12)
 
 
 def test_transformations():
     weights = jnp.array([0.7, 1.3])
-    expected = jnp.stack([shallow(w).nngp(X, X + 0) for w in weights])
+    expected = jnp.stack([shallow(w).nngp(X, block_size=11) for w in weights])
     np.testing.assert_allclose(jax.jit(jax.vmap(lambda w: shallow(w).nngp(X)))(weights), expected, rtol=1e-12)
 
     @functools.partial(jax.jit, static_argnums=1)
-    def derivatives(w, twice):
+    def derivatives(w, whole):
         def kernel(w):
-            return shallow(w).nngp(X, X + 0 if twice else None)
+            return shallow(w).nngp(X, block_size=11 if whole else None)
 
         return jax.jacfwd(kernel)(w), jax.hessian(lambda w: kernel(w).sum())(w)
 
-    for found, rows in zip(derivatives(1.3, False), derivatives(1.3, True), strict=True):
-        np.testing.assert_allclose(found, rows, rtol=1e-9, atol=1e-12)
+    for tiles, block in zip(derivatives(1.3, False), derivatives(1.3, True), strict=True):
+        np.testing.assert_allclose(tiles, block, rtol=1e-9, atol=1e-12)
 
 
 def test_the_same_inputs_twice_are_seen():

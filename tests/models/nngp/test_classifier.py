@@ -121,8 +121,8 @@ def test_what_a_fit_says(fit):
 
 
 def test_a_class_without_labels_has_a_place():
-    classifier = nngp.SparseClassifier(KERNEL, PRIOR, inducing=10, num_classes=4)
-    small = classifier.fit(X, LABELS, key=0, num_steps=300, progress=False)
+    classifier = nngp.SparseClassifier(KERNEL, PRIOR, inducing=5, num_classes=4)
+    small = classifier.fit(X, LABELS, key=0, num_steps=100, progress=False)
     assert small.predict_proba(NEW).shape == (21, 4)
 
 
