@@ -154,8 +154,8 @@ def model_scale(scale_prior: object) -> ModelScale:
         ModelError: neither.
     """
     scale = as_scale(scale_prior)
-    if not scale.is_random:
-        return KnownScale(float(scale.law.mean))
+    if scale.known is not None:
+        return KnownScale(float(scale.known))
     prior = scale.law
     support = prior.support
     from_zero = np.all(np.asarray(getattr(support, "lower_bound", 1.0)) == 0) and not hasattr(support, "upper_bound")

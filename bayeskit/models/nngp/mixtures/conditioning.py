@@ -20,7 +20,7 @@ def condition(
     kernel: Callable[..., Array], scale: Scale, noise: Noise, x: Array, y: Array
 ) -> tuple[Noise, DataLikelihood, ScaleGivenData]:
     """The noise in the form that the likelihood has it, the likelihood, and the scale; all in float64."""
-    noise = scale.simplified(noise)
+    noise = noise.simplified(scale)
     likelihood = noise.likelihood(kernel(x, x), y)
     return noise, likelihood, scale.given(likelihood)
 
@@ -30,5 +30,5 @@ def log_evidence(
     kernel: Callable[..., Array], scale: Scale, noise: Noise, x: Array, y: Array
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
     """The log density of responses, NaN where it cannot be had, and how the computation went."""
-    given = scale.given(scale.simplified(noise).likelihood(kernel(x, x), y))
+    given = scale.given(noise.simplified(scale).likelihood(kernel(x, x), y))
     return given.log_evidence, given.status

@@ -93,7 +93,7 @@ def sample_importance(
         MethodError: a fixed scale, or fewer than two draws.
         ModelError: a covariance that is not positive definite.
     """
-    if not scale.is_random:
+    if scale.known is not None:
         raise MethodError("scale_prior is a number: with a fixed scale there is nothing to sample; use condition")
     if isinstance(num_draws, bool) or num_draws < 2:
         raise MethodError(f"num_draws must be at least 2, got {num_draws}")

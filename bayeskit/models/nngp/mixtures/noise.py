@@ -48,8 +48,8 @@ class Noise(eqx.Module):
         r"""The likelihood of responses as a function of $\sigma^2$, given $K$."""
 
     @abstractmethod
-    def inside_of(self, scale: Array) -> NoiseInside:
-        """The same law of the responses with noise inside, for one known scale."""
+    def simplified(self, scale: Scale) -> Noise:
+        """The same law of the responses, in the form that is cheapest with this scale."""
 
     @abstractmethod
     def predictive(self, scale: Scale, conditional: Conditional, size: int, axis: int) -> dist.Distribution:
@@ -84,7 +84,7 @@ class NoiseInside(Noise):
     def likelihood(self, covariance: Float[Array, "n n"], y: Float[Array, " n"]) -> DataLikelihood:
         return factored(covariance, self.variance, y)
 
-    def inside_of(self, scale: Array) -> NoiseInside:
+    def simplified(self, scale: Scale) -> Noise:
         return self
 
     def predictive(self, scale: Scale, conditional: Conditional, size: int, axis: int) -> dist.Distribution:
@@ -111,8 +111,9 @@ class NoiseOutside(Noise):
     def likelihood(self, covariance: Float[Array, "n n"], y: Float[Array, " n"]) -> DataLikelihood:
         return spectral(covariance, self.variance, y)
 
-    def inside_of(self, scale: Array) -> NoiseInside:
-        return NoiseInside(self.variance / scale)
+    def simplified(self, scale: Scale) -> Noise:
+        # noise outside one known scale is noise inside it, divided by it, and that needs no eigenvectors
+        return self if scale.known is None else NoiseInside(self.variance / scale.known)
 
     def predictive(self, scale: Scale, conditional: Conditional, size: int, axis: int) -> dist.Distribution:
         # neither the mean nor the shape of the covariance is the same at all scales, so nothing can be taken out of

@@ -15,7 +15,7 @@ Another conjugate family is one subclass of `ConjugateScale` in a file of its ow
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -29,9 +29,6 @@ from bayeskit.models.nngp.mixtures.quadrature_scale import QuadratureScale
 from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, on_grid, predictive_grid
 from bayeskit.models.nngp.mixtures.status import FINE, UNRESOLVED, nan_unless_fine, status_of
 from bayeskit.xla.precision import in_double, to_default
-
-if TYPE_CHECKING:
-    from bayeskit.models.nngp.mixtures.noise import Noise
 
 __all__ = ["ConjugateScale", "FixedScale", "IntegratedScale", "Scale", "ScaleGivenData", "ScaleNodes", "scaled_root"]
 
@@ -58,13 +55,12 @@ class ScaleGivenData(NamedTuple):
 
 
 class Scale(eqx.Module):
-    r"""$\sigma^2$, before data or given data.
+    r"""$\sigma^2$, before data or given data."""
 
-    Attributes:
-        is_random: whether it is not a known number.
-    """
-
-    is_random: ClassVar[bool]
+    @property
+    def known(self) -> Float[Array, ""] | None:
+        """Its value, where it is not random."""
+        return None
 
     @property
     @abstractmethod
@@ -80,9 +76,9 @@ class Scale(eqx.Module):
     def given(self, likelihood: Likelihood) -> ScaleGivenData:
         """Given data; within a computation in float64."""
 
-    @abstractmethod
     def before_data(self) -> tuple[Scale, Int[Array, ""]]:
         """The same scale, ready for `normal_mixture`, and how the computation went."""
+        return self, jnp.asarray(FINE)
 
     @abstractmethod
     def normal_mixture(self, mean: Float[Array, " n"], root: Array) -> dist.Distribution:
@@ -98,16 +94,15 @@ class Scale(eqx.Module):
     def nodes(self, size: int) -> ScaleNodes:
         """Its law as a sum that stays right when it is multiplied by the density of `size` numbers."""
 
-    @abstractmethod
-    def simplified(self, noise: Noise) -> Noise:
-        """The noise in the form that is cheapest with this scale."""
-
 
 class FixedScale(Scale):
     """A known number: a plain Gaussian process."""
 
-    is_random = False
     value: Float[Array, ""]
+
+    @property
+    def known(self) -> Float[Array, ""]:
+        return self.value
 
     @property
     def as_given(self) -> Array:
@@ -121,18 +116,12 @@ class FixedScale(Scale):
         status = status_of(likelihood.is_definite(self.value))
         return ScaleGivenData(self, nan_unless_fine(status, likelihood.log_likelihood(self.value[None])[0]), status)
 
-    def before_data(self) -> tuple[Scale, Int[Array, ""]]:
-        return self, jnp.asarray(FINE)
-
     def normal_mixture(self, mean: Float[Array, " n"], root: Array) -> dist.Distribution:
         mean, scaled = to_default((mean, scaled_root(self.value, root)))
         return dist.Normal(mean, scaled) if root.ndim == 1 else dist.MultivariateNormal(mean, scale_tril=scaled)
 
     def nodes(self, size: int) -> ScaleNodes:
         return ScaleNodes(self.value[None], jnp.zeros(1))
-
-    def simplified(self, noise: Noise) -> Noise:
-        return noise.inside_of(self.value)  # so that no eigenvectors are needed
 
 
 class ConjugateScale(Scale):
@@ -146,7 +135,6 @@ class ConjugateScale(Scale):
         distribution: the member of the family.
     """
 
-    is_random = True
     distribution: dist.Distribution
 
     @abstractmethod
@@ -173,14 +161,8 @@ class ConjugateScale(Scale):
         value = nan_unless_fine(status, self.log_evidence(factored))
         return ScaleGivenData(self.posterior(factored), value, status)
 
-    def before_data(self) -> tuple[Scale, Int[Array, ""]]:
-        return self, jnp.asarray(FINE)
-
     def nodes(self, size: int) -> ScaleNodes:
         return self._integrated().before_data()[0].nodes(size)
-
-    def simplified(self, noise: Noise) -> Noise:
-        return noise
 
     def _integrated(self) -> IntegratedScale:
         return IntegratedScale(self.distribution)
@@ -195,7 +177,6 @@ class IntegratedScale(Scale):
         grid: the integral of the one over the other, once it is computed.
     """
 
-    is_random = True
     prior: dist.Distribution
     likelihood: Likelihood = NoData()
     grid: ScaleGrid | None = None
@@ -225,9 +206,6 @@ class IntegratedScale(Scale):
     def nodes(self, size: int) -> ScaleNodes:
         grid = predictive_grid(self.prior, self.likelihood, self._grid, size)
         return ScaleNodes(grid.scales, grid.log_weights)
-
-    def simplified(self, noise: Noise) -> Noise:
-        return noise
 
     @property
     def _grid(self) -> ScaleGrid:
