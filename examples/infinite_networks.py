@@ -15,7 +15,7 @@
 #
 # A random network with infinitely wide layers is a Gaussian process. With a random scale of its last layer it is a
 # mixture of Gaussian processes, with heavy tails: with an inverse gamma law a Student-t process. What that changes, for
-# functions, for regression with few points, and for digits unlike those that were learned from. After Lee, Yun, Yang
+# functions, for regression with few points, and for digits unlike those it was trained on. After Lee, Yun, Yang
 # and Lee (2022), "Scale Mixtures of Neural Network Gaussian Processes".
 
 # %%
@@ -39,7 +39,7 @@ SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this 
 # ## Functions before data
 #
 # Forty functions of a network with three hidden layers, whose activation is the error function, under three laws of
-# the scale $\sigma^2$. All of a function shares one scale, so that heavy tails are not single outliers: whole functions
+# the scale $\sigma^2$. A function has one scale throughout, so heavy tails do not mean single outliers: whole functions
 # are large or small.
 
 # %%
@@ -62,9 +62,9 @@ figure.tight_layout()
 # %% [markdown]
 # ## Regression with few points
 #
-# Five points without noise, that happen to be close to each other. The Gaussian process takes the scale from the data,
+# Five noiseless points that happen to be close to each other. The Gaussian process takes the scale from the data,
 # $\hat\sigma^2 = y^\top K^{-1} y / n$, and then treats it as known. The Student-t process knows that five points do not
-# tell a scale: same mean, wider bands.
+# determine a scale: same mean, wider bands.
 
 # %%
 NU = 2.0
@@ -140,7 +140,7 @@ for name, scale in scales.items():
     )
 
 # %% [markdown]
-# Images that are rotated or noisy are less and less like those that were learned from.
+# Images that are rotated or noisy are less and less like those in the training set.
 
 # %%
 ANGLES = (0, 30, 60) if SMALL else (0, 15, 30, 45, 60)
@@ -173,8 +173,8 @@ for name, of_sets in probabilities.items():
 print("log loss in nats (accuracy)")
 
 # %% [markdown]
-# A thousand labels tell the scale well. So the mixture finds what the fitted scale finds, and both are far better than
-# a scale of 1 on images that are at all like those that were learned from. Where hardly anything is recognised any
+# A thousand labels determine the scale well. So the mixture finds what the fitted scale finds, and both are far better
+# than a scale of 1 on images that are at all like those in the training set. Where hardly anything is recognised any
 # more, from 45 degrees on, they are too sure of themselves, and the Gaussian processes with scale 1, which are never
 # sure of anything, have the lower loss.
 #
@@ -205,7 +205,7 @@ figure.tight_layout()
 # %% [markdown]
 # ## A digit that was never shown
 #
-# Without eights and nines in the training, the entropy of a prediction should tell them from the rest.
+# Without eights and nines in the training set, the entropy of a prediction should tell them from the rest.
 
 
 # %%

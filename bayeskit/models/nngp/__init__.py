@@ -1,58 +1,37 @@
-"""Infinitely wide networks as Gaussian processes, and scale mixtures of them."""
+"""Infinitely wide networks as Gaussian processes, and scale mixtures of them: one row a public name."""
 
-from bayeskit.models.nngp.activations import absolute as abs
-from bayeskit.models.nngp.activations import erf, gelu, identity, leaky_relu, rbf, relu, sin
-from bayeskit.models.nngp.classification import ClassificationModel, classification_model
-from bayeskit.models.nngp.classifier import SparseClassifier
-from bayeskit.models.nngp.convolution import Conv, Flatten, GlobalPool
-from bayeskit.models.nngp.ensembles import FullyTrainedEnsemble, ReadoutTrainedEnsemble
-from bayeskit.models.nngp.evidence import EvidenceFit, maximise_evidence
-from bayeskit.models.nngp.fitted_classifier import FittedClassifier
-from bayeskit.models.nngp.hermite import Activation
-from bayeskit.models.nngp.importance import ImportancePosterior
-from bayeskit.models.nngp.layers import Dense, LayerNorm
-from bayeskit.models.nngp.mixture_posterior import MixturePosterior
-from bayeskit.models.nngp.mixture_predictive import NormalScaleMixture, ScaleNodesMixture
-from bayeskit.models.nngp.mixture_prior import ScaleMixturePrior
-from bayeskit.models.nngp.network import Kernels, Network, NtkKernel
-from bayeskit.models.nngp.scale_mixture import ScaleMixture
-from bayeskit.models.nngp.scale_posterior import QuadratureScale
-from bayeskit.models.nngp.serial import fully_connected, residual, serial
-
-__all__ = [
-    "Activation",
-    "ClassificationModel",
-    "Conv",
-    "Dense",
-    "EvidenceFit",
-    "FittedClassifier",
-    "Flatten",
-    "FullyTrainedEnsemble",
-    "GlobalPool",
-    "ImportancePosterior",
-    "Kernels",
-    "LayerNorm",
-    "MixturePosterior",
-    "Network",
-    "NormalScaleMixture",
-    "NtkKernel",
-    "QuadratureScale",
-    "ReadoutTrainedEnsemble",
-    "ScaleMixture",
-    "ScaleMixturePrior",
-    "ScaleNodesMixture",
-    "SparseClassifier",
-    "abs",
-    "classification_model",
-    "erf",
-    "fully_connected",
-    "gelu",
-    "identity",
-    "leaky_relu",
-    "maximise_evidence",
-    "rbf",
-    "relu",
-    "residual",
-    "serial",
-    "sin",
-]
+from bayeskit.models.nngp.classification.classification_model import ClassificationModel as ClassificationModel
+from bayeskit.models.nngp.classification.classification_model import classification_model as classification_model
+from bayeskit.models.nngp.classification.classifier import SparseClassifier as SparseClassifier
+from bayeskit.models.nngp.classification.fitted_classifier import FittedClassifier as FittedClassifier
+from bayeskit.models.nngp.mixtures.ensembles import FullyTrainedEnsemble as FullyTrainedEnsemble
+from bayeskit.models.nngp.mixtures.ensembles import ReadoutTrainedEnsemble as ReadoutTrainedEnsemble
+from bayeskit.models.nngp.mixtures.evidence import EvidenceFit as EvidenceFit
+from bayeskit.models.nngp.mixtures.evidence import maximise_evidence as maximise_evidence
+from bayeskit.models.nngp.mixtures.importance import ImportancePosterior as ImportancePosterior
+from bayeskit.models.nngp.mixtures.posterior import MixturePosterior as MixturePosterior
+from bayeskit.models.nngp.mixtures.predictive import NormalScaleMixture as NormalScaleMixture
+from bayeskit.models.nngp.mixtures.predictive import ScaleNodesMixture as ScaleNodesMixture
+from bayeskit.models.nngp.mixtures.prior import ScaleMixturePrior as ScaleMixturePrior
+from bayeskit.models.nngp.mixtures.quadrature_scale import QuadratureScale as QuadratureScale
+from bayeskit.models.nngp.mixtures.scale_mixture import ScaleMixture as ScaleMixture
+from bayeskit.models.nngp.networks.activations import abs as abs
+from bayeskit.models.nngp.networks.activations import erf as erf
+from bayeskit.models.nngp.networks.activations import gelu as gelu
+from bayeskit.models.nngp.networks.activations import identity as identity
+from bayeskit.models.nngp.networks.activations import leaky_relu as leaky_relu
+from bayeskit.models.nngp.networks.activations import rbf as rbf
+from bayeskit.models.nngp.networks.activations import relu as relu
+from bayeskit.models.nngp.networks.activations import sin as sin
+from bayeskit.models.nngp.networks.convolution import Conv as Conv
+from bayeskit.models.nngp.networks.convolution import Flatten as Flatten
+from bayeskit.models.nngp.networks.convolution import GlobalPool as GlobalPool
+from bayeskit.models.nngp.networks.hermite import Activation as Activation
+from bayeskit.models.nngp.networks.layers import Dense as Dense
+from bayeskit.models.nngp.networks.layers import LayerNorm as LayerNorm
+from bayeskit.models.nngp.networks.network import Kernels as Kernels
+from bayeskit.models.nngp.networks.network import Network as Network
+from bayeskit.models.nngp.networks.network import NtkKernel as NtkKernel
+from bayeskit.models.nngp.networks.serial import fully_connected as fully_connected
+from bayeskit.models.nngp.networks.serial import residual as residual
+from bayeskit.models.nngp.networks.serial import serial as serial

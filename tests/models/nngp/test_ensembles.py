@@ -14,7 +14,7 @@ from bayeskit.models import nngp
 X = np.linspace(0.0, 2.0, 5)[:, None]
 Y = np.sin(2 * X[:, 0])
 NEW = np.array([[0.3], [1.1], [2.6]])
-NUM = 40_000
+NUM = 20_000
 
 
 class Pair(kernels.Kernel):
@@ -62,9 +62,11 @@ def test_the_law_is_that_of_the_members(kind, prior):
     assert (np.abs(products.mean(axis=0) - joint.covariance_matrix) < 4 * error).all()
     np.testing.assert_allclose(each.mean, joint.mean, rtol=1e-9)
     np.testing.assert_allclose(each.variance, joint.variance, rtol=1e-7)
-    for i in range(3):
-        law = ensemble.predict_each(NEW[i : i + 1])
-        assert stats.kstest(drawn[:4000, i], lambda v, law=law: np.asarray(law.cdf(jnp.asarray(v)))).pvalue > 1e-3
+    few = drawn[:2000]
+    student = isinstance(each, dist.StudentT)  # SciPy's needs no compilation
+    mass = stats.t.cdf((few - each.loc) / each.scale, each.df) if student else np.asarray(each.cdf(jnp.asarray(few)))
+    for below in mass.T:
+        assert stats.kstest(below, stats.uniform.cdf).pvalue > 1e-3
 
 
 def test_readout_training_learns_nothing_about_the_scale():

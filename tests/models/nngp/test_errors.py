@@ -6,7 +6,7 @@ import pytest
 
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.models import nngp
-from bayeskit.models.nngp.serial import _flat
+from bayeskit.models.nngp.networks.serial import _flat
 
 NETWORK = nngp.fully_connected(1)
 IMAGES = np.ones((2, 4, 4, 1))

@@ -14,6 +14,7 @@ from bayeskit.models import nngp
 
 KERNEL = 1.3 * kernels.Matern32(0.8, kernels.distance.L2Distance())
 NOISE = 0.05
+NUM = 4_000  # draws
 
 
 def data(size, seed=0, num_new=6):
@@ -203,7 +204,7 @@ def test_each_is_the_diagonal_of_the_joint_law_and_blocks_change_nothing(noise):
 @pytest.mark.parametrize(
     ("prior", "noise"),
     [
-        (dist.InverseGamma(2.0, 2.0), "inside"),
+        pytest.param(dist.InverseGamma(2.0, 2.0), "inside", marks=pytest.mark.slow),
         pytest.param(dist.LogNormal(0.0, 0.5), "inside", marks=pytest.mark.slow),
         pytest.param(dist.LogNormal(0.0, 0.5), "outside", marks=pytest.mark.slow),
     ],
@@ -214,12 +215,12 @@ def test_draws_have_the_moments_that_the_law_has(prior, noise):
     posterior = mixture.condition(x, y)
     laws = [mixture.prior(x_new), posterior.predict(x_new), posterior.predict_each(x_new)]
     for law in laws:
-        draws = np.asarray(law.sample(jax.random.key(0), (20_000,)))
-        error = draws.std(axis=0) / 20_000**0.5
+        draws = np.asarray(law.sample(jax.random.key(0), (NUM,)))
+        error = draws.std(axis=0) / NUM**0.5
         assert (np.abs(draws.mean(axis=0) - law.mean) < 4 * error).all()
-        spread = np.std((draws - law.mean) ** 2, axis=0) / 20_000**0.5
+        spread = np.std((draws - law.mean) ** 2, axis=0) / NUM**0.5
         assert (np.abs(((draws - law.mean) ** 2).mean(axis=0) - law.variance) < 4 * spread).all()
-    scales = np.asarray(posterior.scale.sample(jax.random.key(1), (20_000,)))
+    scales = np.asarray(posterior.scale.sample(jax.random.key(1), (NUM,)))
     assert stats.kstest(np.asarray(posterior.scale.cdf(scales)), stats.uniform.cdf).pvalue > 1e-3
 
 
@@ -227,9 +228,9 @@ def test_prior_draws_share_their_scale():
     """Far apart, the responses are uncorrelated but not independent: their tails come together."""
     far = np.array([[0.0], [1e6]])
     mixture = nngp.ScaleMixture(kernels.ExpSquared(1.0), dist.InverseGamma(2.0, 2.0))
-    draws = np.abs(np.asarray(mixture.prior(far).sample(jax.random.key(0), (1_000_000,))))
+    draws = np.abs(np.asarray(mixture.prior(far).sample(jax.random.key(0), (200_000,))))
     share, truth = np.mean((draws > 5).all(axis=1)), 1.2963e-3
-    assert abs(share - truth) < 4 * (truth / 1_000_000) ** 0.5
+    assert abs(share - truth) < 4 * (truth / 200_000) ** 0.5
 
 
 def test_distribution_functions_of_numbers():
@@ -237,10 +238,10 @@ def test_distribution_functions_of_numbers():
     for noise in ("inside", "outside"):
         each = nngp.ScaleMixture(KERNEL, dist.HalfCauchy(1.0), noise=noise, noise_variance=NOISE)
         law = each.condition(x, y).predict_each(x_new)
-        v = np.linspace(-8, 8, 1601)
-        density = np.exp(np.asarray(jax.vmap(law.log_prob)(jnp.asarray(v)[:, None] * jnp.ones(6))))
-        below = np.cumsum((density[1:] + density[:-1]) / 2, axis=0) * (v[1] - v[0])
-        np.testing.assert_allclose(law.cdf(jnp.full(6, v[820])), below[819], atol=1e-4)
+        v = jnp.linspace(-3.0, 3.0, 7)[:, None] * jnp.ones(6)
+        slopes = jax.jit(jax.grad(lambda v, law=law: jnp.sum(law.cdf(v))))(v)
+        np.testing.assert_allclose(slopes, np.exp(law.log_prob(v)), rtol=1e-7)
+        np.testing.assert_allclose(law.cdf(jnp.full(6, 1e6)), 1.0, atol=1e-5)
 
 
 @pytest.mark.slow

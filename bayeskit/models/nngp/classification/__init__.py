@@ -1,0 +1,1 @@
+"""Classification with latent Gaussian processes, one a class, that share a random scale."""

@@ -1,0 +1,1 @@
+"""Infinitely wide networks, layer by layer: their covariances and tangent kernels."""
