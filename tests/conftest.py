@@ -91,5 +91,23 @@ class SecondsByFolder:
         terminalreporter.line(f"{self.seconds.total():8.1f}  {self.tests.total():5d} tests")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a product of parameters marked `covering`, rows that have every value of each; the others are `full`."""
+    products: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("covering") and not item.get_closest_marker("slow"):
+            products.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for rows in products.values():
+        values = {row: {(name, id(value)) for name, value in row.callspec.params.items()} for row in rows}
+        missing = set().union(*values.values())
+        while missing:
+            best = max(rows, key=lambda row: len(values[row] & missing))  # the first of the best
+            missing -= values[best]
+            rows.remove(best)
+        for row in rows:
+            row.add_marker(pytest.mark.full)
+
+
 def pytest_configure(config):
     config.pluginmanager.register(SecondsByFolder(), "seconds by folder")
