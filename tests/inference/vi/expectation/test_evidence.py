@@ -30,7 +30,7 @@ def test_elbo_of_a_coin(estimate, estimator):
 
 
 def test_importance_weighted_elbo_rises_to_the_evidence(estimate):
-    bounds = {1: -2.13894, 2: -1.808, 5: -1.681, 10: -1.651, 100: -1.628}
+    bounds = {1: -2.13894, 10: -1.651, 100: -1.628}
     found = [estimate(lambda loc, num=num: iwelbo(loc, num), 0.0) for num in bounds]
     for estimates, (num, bound) in zip(found, bounds.items(), strict=True):
         assert abs(estimates.value - bound) < 4 * estimates.value_error + 6e-4  # the bounds have three decimals
@@ -54,7 +54,7 @@ def test_importance_weighted_elbo_of_two_against_quadrature(estimate, estimator)
         both = jnp.logaddexp(log_w[:, None], log_w) - jnp.log(2.0)
         return jnp.sum(weights[:, None] * weights * both)
 
-    value, gradient = jax.value_and_grad(truth)(0.2)
+    value, gradient = jax.jit(jax.value_and_grad(truth))(0.2)
     found = estimate(lambda loc: iwelbo(loc, 2, estimator=estimator), 0.2, n=20_000)
     found.check(value, gradient, value_error=0.01, gradient_error=0.03)
 
@@ -72,7 +72,7 @@ def test_log_average_exp_of_coins(estimate, estimator, num):
             weights.append((count * p**heads * (1 - p) ** (num - heads), number))
         return weighed(weights)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
+    value, gradient = jax.jit(jax.value_and_grad(truth))(0.3)
     found = estimate(lambda p: bk.log_average_exp(num, lambda: 3.0 * one(dist.Bernoulli(p), estimator) - 1), 0.3)
     found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.025, gradient_error=0.15)
 
@@ -96,7 +96,7 @@ def test_weights_of_zero(estimate, estimator):
     )
 
 
-@pytest.mark.parametrize("num", [1, 2, 7])
+@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full), 7])
 def test_the_posterior_as_guide_has_no_variance(estimate, num):
     found = estimate(lambda loc: iwelbo(loc, num, scale=0.5**0.5), 0.6, n=500)
     np.testing.assert_allclose(found.values, -1.625512, atol=1e-6)
@@ -106,6 +106,6 @@ def test_the_posterior_as_guide_has_no_variance(estimate, num):
 @pytest.mark.parametrize("average", [bk.average, bk.log_average_exp])
 def test_particles_bring_one_number_each(average):
     with pytest.raises(bk.errors.ModelError, match=r"returns a number.*bayeskit.replicate"):
-        bk.expectation(lambda: average(3, lambda: jnp.arange(2.0)))(0)
+        jax.eval_shape(bk.expectation(lambda: average(3, lambda: jnp.arange(2.0))), 0)
     with pytest.raises(bk.errors.ModelError, match=r"returns a number.*bayeskit.replicate"):
-        bk.expectation(lambda: average(3, lambda: {"a": jnp.zeros(()), "b": jnp.zeros(())}))(0)
+        jax.eval_shape(bk.expectation(lambda: average(3, lambda: {"a": jnp.zeros(()), "b": jnp.zeros(())})), 0)
