@@ -33,7 +33,7 @@ def target(batch):
     return bk.Target(lift_batches(bk.bind(model, {"y": Y, "batch": batch})))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5, 22, 23])
+@pytest.mark.parametrize("batch", [1, 5, 22])
 def test_all_rows_in_batches_are_the_whole(batch):
     with jax.enable_x64(True):
         whole = bk.Target(bk.bind(model, {"y": Y}))
@@ -72,10 +72,10 @@ def test_fit_by_batches(by):
 def test_what_batches_would_bias_is_refused():
     data = {"y": Y, "batch": 5}
     with pytest.raises(
-        bk.errors.MethodError, match=r"'rows' subsamples.*noise of its batches would bias.*importance_weighted"
+        bk.errors.MethodError, match=r"'rows' subsamples.*noise of its batches would bias ImportanceWeightedELBO"
     ):
         bk.infer(model, data, bk.VI(objective=bk.objectives.ImportanceWeightedELBO(3)), key=0, progress=False)
-    with pytest.raises(bk.errors.MethodError, match=r"'rows' subsamples.*would bias.*laplace"):
+    with pytest.raises(bk.errors.MethodError, match=r"'rows' subsamples.*would bias Laplace"):
         bk.infer(model, data, bk.VI(guide=bk.guides.Laplace()), key=0, progress=False)
     with pytest.raises(bk.errors.ModelError, match="log_likelihood=True: plate 'rows' subsamples"):
         bk.infer(model, data, bk.VI(), key=0, progress=False, log_likelihood=True)
