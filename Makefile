@@ -93,8 +93,8 @@ serve: $(VENV)/.dev
 
 examples: $(VENV)/.test
 	@mkdir -p out
-	for f in examples/*.py; do \
-	  $(BIN)/jupytext --to ipynb --execute --output out/$$(basename $$f .py).ipynb $$f || exit 1; done
+	printf '%s\n' examples/*.py | xargs -P 2 -I {} sh -c \
+	  '$(BIN)/jupytext --to ipynb --execute --output out/$$(basename {} .py).ipynb {} || exit 255'
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/nuts.py

@@ -3,8 +3,8 @@
     python benchmarks/nngp_uci.py [FOLDER] [--data boston concrete energy yacht wine_red] [--depths 1 4] [--splits 5]
                                   [--train ROWS] [--evidence-rows 1500] [--noise 0.05 [...]]
 
-FOLDER, by default data/uci, holds NAME.npz with arrays x, y and test_0 ... test_4 (rows of the test part of each split). Inputs and y are
-standardised by the training part. The kernel is a ReLU network with `depth` hidden layers, weight_std sqrt(2); what is
+FOLDER, by default data/uci, holds NAME.npz with arrays x, y and test_0 ... test_4 (rows of the test part of each
+split). Inputs and y are standardised by the training part. The kernel is a ReLU network with `depth` hidden layers, weight_std sqrt(2); what is
 chosen, by evidence on the training part alone, are the bias_std of every layer and the noise, inside the scale. For a
 network of ReLUs other weights change only the biases and the scale. The models, at that kernel:
 

@@ -1,7 +1,7 @@
 """Published posteriors, drawn by every backend and compared with their reference values.
 
-The whole table, some minutes a backend: ``pytest tests/reference -m ""``. The posteriors are in ``data/posteriordb``. The
-figures of such a run, as a table: ``python benchmarks/reference_posteriors.py``.
+The posteriors are in ``data/posteriordb``. The whole table, some minutes a backend: ``pytest tests/reference -m ""``.
+The figures of such a run, as a table: ``python benchmarks/reference_posteriors.py``.
 """
 
 from __future__ import annotations
