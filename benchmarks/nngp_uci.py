@@ -4,9 +4,10 @@
                                   [--train ROWS] [--evidence-rows 1500] [--noise 0.05 [...]]
 
 FOLDER, by default data/uci, holds NAME.npz with arrays x, y and test_0 ... test_4 (rows of the test part of each
-split). Inputs and y are standardised by the training part. The kernel is a ReLU network with `depth` hidden layers, weight_std sqrt(2); what is
-chosen, by evidence on the training part alone, are the bias_std of every layer and the noise, inside the scale. For a
-network of ReLUs other weights change only the biases and the scale. The models, at that kernel:
+split). Inputs and y are standardised by the training part. The kernel is a ReLU network with `depth` hidden layers,
+weight_std sqrt(2); what is chosen, by evidence on the training part alone, are the bias_std of every layer and the
+noise, inside the scale. For a network of ReLUs other weights change only the biases and the scale. The models, at that
+kernel:
 
     scale 1        Gaussian process
     best scale     Gaussian process, its scale by evidence too
