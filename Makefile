@@ -1,8 +1,12 @@
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv by the first target that wants it.
 #
-#   make demo    fit the radon survey: progress, summary, verdict, posterior.zarr, report.html
-#   make test    the tests
-#   make check   everything that CI checks
+#   make demo      fit the radon survey: progress, summary, verdict, posterior.zarr, report.html
+#   make test      the tests: every rule by its covering rows, minutes
+#   make test-all  every row of every table, with the array shapes of all signatures checked at every call
+#   make slow      the long references
+#   make check     everything that CI checks
+#
+# Compiled programs of the tests are kept in ~/.cache/bayeskit/xla (tests/conftest.py), which `make clean` leaves alone.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,11 +14,12 @@ NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 CANDIDATES := python3 python3.13 python3.12 python3.11 python
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST_ARGS ?= -n 2
+# a file stays in one process, with what its tests share
+PYTEST_ARGS ?= -n 2 --dist loadfile --durations 10
 # a library behind XLA makes some sums of products wrong on CPUs (bayeskit/numerics/miscompilation.py)
 export XLA_FLAGS ?= --xla_cpu_experimental_ynn_fusion_type=
 
-.PHONY: demo test slow smoke lint format types contracts docs serve examples bench check clean python
+.PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench check clean python
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -57,11 +62,14 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-all: $(VENV)/.test
+	BAYESKIT_RUNTIME_TYPES=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+
 slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
 
 smoke: $(VENV)/.test
-	$(BIN)/python -m pytest -m "smoke and not slow"
+	$(BIN)/python -m pytest -m "smoke and not slow and not full"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -85,8 +93,8 @@ serve: $(VENV)/.dev
 
 examples: $(VENV)/.test
 	@mkdir -p out
-	for f in examples/*.py; do \
-	  $(BIN)/jupytext --to ipynb --execute --output out/$$(basename $$f .py).ipynb $$f || exit 1; done
+	printf '%s\n' examples/*.py | xargs -P 2 -I {} sh -c \
+	  '$(BIN)/jupytext --to ipynb --execute --output out/$$(basename {} .py).ipynb {} || exit 255'
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/nuts.py

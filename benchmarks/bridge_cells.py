@@ -1,13 +1,14 @@
 """Single-cell trajectories: the energy distance between predicted and measured cells of a held-out day.
 
-    python benchmarks/bridge_cells.py ../shared/data/msci [--components 10] [--covariance diagonal] [--keys 5]
+    python benchmarks/bridge_cells.py FOLDER [--components 10] [--covariance diagonal] [--keys 5]
 
-The folder holds `day_2.npy`, `day_3.npy`, `day_4.npy` and `day_7.npy`: one row a cell, 50 principal components. A
-bridge from day 2 to day 4 predicts day 3 (t = 1/2), one from day 3 to day 7 predicts day 4 (t = 1/4). The three days
-of a setup are divided by one constant, the mean over coordinates of their pooled standard deviation, ε is .1 in those
-units, and predictions are multiplied back before scoring. Every cell of the first day is moved once and compared with
-every cell of the held-out day: E|x - y| - E|x - x'| / 2 - E|y - y'| / 2 without the pairs of a cell with itself.
-Korotin, Gushchin and Burnaev (2024) report 2.31 for LightSB, 2.34 for Sinkhorn and 2.44 for a minimax solver.
+FOLDER (these data are not part of the repository) holds `day_2.npy`, `day_3.npy`, `day_4.npy` and `day_7.npy`: one row
+a cell, 50 principal components. A bridge from day 2 to day 4 predicts day 3 (t = 1/2), one from day 3 to day 7 predicts
+day 4 (t = 1/4). The three days of a setup are divided by one constant, the mean over coordinates of their pooled
+standard deviation, ε is .1 in those units, and predictions are multiplied back before scoring. Every cell of the first
+day is moved once and compared with every cell of the held-out day: E|x - y| - E|x - x'| / 2 - E|y - y'| / 2 without the
+pairs of a cell with itself. Korotin, Gushchin and Burnaev (2024) report 2.31 for LightSB, 2.34 for Sinkhorn and 2.44
+for a minimax solver.
 """
 
 from __future__ import annotations

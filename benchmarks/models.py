@@ -1,14 +1,12 @@
 """The five posteriors on which samplers are timed, as plain NumPyro functions with their data.
 
 `PROBLEMS` maps a name to a function that returns `(model, data)`. The data of all but the logistic regression are those
-of posteriordb, read as JSON from the folder named by `BAYESKIT_REFERENCE_DIR`, else `../shared/posteriordb` beside the
-checkout.
+of posteriordb, in `data/posteriordb`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,14 +69,11 @@ def logistic_regression(x, y):
         numpyro.sample("y", dist.Bernoulli(logits=intercept + x @ weights), obs=y)
 
 
-def reference_folder() -> Path:
-    """Folder of the posteriordb JSON files."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "posteriordb"
-    return Path(os.environ.get("BAYESKIT_REFERENCE_DIR", beside))
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "posteriordb"
 
 
 def _read(name: str) -> dict:
-    return json.loads((reference_folder() / f"{name}.json").read_text())["data"]
+    return json.loads((FOLDER / f"{name}.json").read_text())["data"]
 
 
 def radon_data() -> Data:

@@ -1,12 +1,13 @@
 """Regression on UCI tables: Gaussian processes against scale mixtures at the same infinite-width ReLU kernels.
 
-    python benchmarks/nngp_uci.py FOLDER [--data boston concrete energy yacht wine_red] [--depths 1 4] [--splits 5]
+    python benchmarks/nngp_uci.py [FOLDER] [--data boston concrete energy yacht wine_red] [--depths 1 4] [--splits 5]
                                   [--train ROWS] [--evidence-rows 1500] [--noise 0.05 [...]]
 
-FOLDER holds NAME.npz with arrays x, y and test_0 ... test_4 (rows of the test part of each split). Inputs and y are
-standardised by the training part. The kernel is a ReLU network with `depth` hidden layers, weight_std sqrt(2); what is
-chosen, by evidence on the training part alone, are the bias_std of every layer and the noise, inside the scale. For a
-network of ReLUs other weights change only the biases and the scale. The models, at that kernel:
+FOLDER, by default data/uci, holds NAME.npz with arrays x, y and test_0 ... test_4 (rows of the test part of each
+split). Inputs and y are standardised by the training part. The kernel is a ReLU network with `depth` hidden layers,
+weight_std sqrt(2); what is chosen, by evidence on the training part alone, are the bias_std of every layer and the
+noise, inside the scale. For a network of ReLUs other weights change only the biases and the scale. The models, at that
+kernel:
 
     scale 1        Gaussian process
     best scale     Gaussian process, its scale by evidence too
@@ -122,7 +123,7 @@ def report(name, depth, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).resolve().parents[1] / "data" / "uci")
     parser.add_argument("--data", nargs="+", default=list(BARS))
     parser.add_argument("--depths", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--splits", type=int, default=5)

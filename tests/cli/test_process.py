@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -21,19 +22,27 @@ def command(*words, **options):
 
 
 def test_help_does_not_import_jax(folder):
-    program = "import sys; from bayeskit.cli.app import app; app(['--help'], standalone_mode=False); "
-    program += "print([name for name in ('jax', 'numpyro', 'xarray', 'matplotlib') if name in sys.modules])"
+    """Which is what makes it quick; `benchmarks/imports.py` has the seconds."""
+    program = "import runpy, sys; sys.argv = ['bayeskit', '--help']\n"
+    program += "try: runpy.run_module('bayeskit', run_name='__main__')\n"
+    program += "finally: print(sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_is_quick(folder):
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert command("--help").returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0
+    assert "Usage" in done.stdout
+    imported = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "typer" in imported
+    slow = {
+        "jax",
+        "jaxlib",
+        "numpyro",
+        "xarray",
+        "arviz_base",
+        "arviz_stats",
+        "matplotlib",
+        "pandas",
+        "scipy",
+        "blackjax",
+    }
+    assert not imported & slow
 
 
 def test_settings_of_the_process(monkeypatch, tmp_path):

@@ -6,6 +6,8 @@ E[grad log p(x)] = 0 and E[x . grad log p(x)] = -d. Positive values are tested a
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,21 +83,38 @@ def z_score(draws, expected):
     return (draws.mean(0) - expected) / (draws.std(0) / np.sqrt(len(draws)))
 
 
+@partial(jax.jit, static_argnums=1)
+def sample(law, shape, seed):
+    return law.sample(jax.random.key(seed), shape)
+
+
+@jax.jit
+def log_prob(law, value):
+    return law.log_prob(value)
+
+
+@jax.jit
+def moments(law):
+    return law.mean, law.variance
+
+
 @by_name
 def test_shapes_and_support(name):
     law = CASES[name]()
-    draws = law.sample(jax.random.key(0), (3, 2))
+    draws = sample(law, (3, 2), 0)
     assert draws.shape == (3, 2, *law.batch_shape, *law.event_shape)
-    assert law.log_prob(draws).shape == (3, 2, *law.batch_shape)
-    assert bool(jnp.all(law.support(draws)))
-    assert bool(jnp.all(jnp.isfinite(law.log_prob(draws))))
-    assert jnp.shape(law.mean) == jnp.shape(law.variance) == (*law.batch_shape, *law.event_shape)
+    densities = log_prob(law, draws)
+    assert densities.shape == (3, 2, *law.batch_shape)
+    assert bool(np.all(law.support(draws)))
+    assert bool(np.all(np.isfinite(densities)))
+    mean, variance = moments(law)
+    assert mean.shape == variance.shape == (*law.batch_shape, *law.event_shape)
 
 
 @by_name
 def test_draws_have_the_density(name):
     law = CASES[name]()
-    draws = law.sample(jax.random.key(1), (DRAWS,))
+    draws = sample(law, (DRAWS,), 1)
     values, gradients = (np.asarray(part) for part in scores(law, draws))
     assert np.isfinite(gradients).all()
     assert np.abs(z_score(gradients, 0.0)).max() < 4
@@ -107,28 +126,28 @@ def test_draws_have_the_density(name):
 @by_name
 def test_draws_have_the_moments(name):
     law = CASES[name]()
-    draws = np.asarray(law.sample(jax.random.key(2), (DRAWS,)))
-    mean = np.asarray(law.mean)
+    draws = np.asarray(sample(law, (DRAWS,), 2))
+    mean, variance = (np.asarray(moment) for moment in moments(law))
     assert np.abs(z_score(draws, mean)).max() < 4
-    assert np.abs(z_score((draws - mean) ** 2, np.asarray(law.variance))).max() < 4
+    assert np.abs(z_score((draws - mean) ** 2, variance)).max() < 4
 
 
 @by_name
 def test_compiled_and_mapped_densities_are_the_same(name):
     law = CASES[name]()
-    draws = law.sample(jax.random.key(3), (4,))
+    draws = sample(law, (4,), 3)
     expected = np.asarray(law.log_prob(draws))
-    np.testing.assert_allclose(jax.jit(lambda law, x: law.log_prob(x))(law, draws), expected, rtol=1e-9)
-    np.testing.assert_allclose(jax.vmap(law.log_prob)(draws), expected, rtol=1e-9)
+    np.testing.assert_allclose(log_prob(law, draws), expected, rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.vmap(law.log_prob))(draws), expected, rtol=1e-9)
 
 
 @by_name
 def test_single_precision_gives_the_same_density(name):
     law = CASES[name]()
-    draws = law.sample(jax.random.key(4), (4,))
-    expected = np.asarray(law.log_prob(draws))
+    draws = sample(law, (4,), 4)
+    expected = np.asarray(log_prob(law, draws))
     with jax.enable_x64(False):
-        found = CASES[name]().log_prob(jnp.asarray(draws, jnp.float32))
+        found = log_prob(CASES[name](), jnp.asarray(draws, jnp.float32))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -141,4 +160,5 @@ def test_it_is_a_site_of_a_model(name):
         numpyro.sample("x", law, obs=value)
 
     drawn = handlers.trace(handlers.seed(model, 0)).get_trace()["x"]["value"]
-    np.testing.assert_allclose(log_density(model, (drawn,), {}, {})[0], law.log_prob(drawn).sum(), rtol=1e-9)
+    found = jax.jit(lambda drawn: log_density(model, (drawn,), {}, {})[0])(drawn)
+    np.testing.assert_allclose(found, log_prob(law, drawn).sum(), rtol=1e-9)

@@ -58,6 +58,7 @@ def test_derivatives_are_finite_differences(function):
         np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("a", "b", "delta"),

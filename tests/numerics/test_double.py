@@ -27,6 +27,7 @@ def truth():
     return {name: np.asarray(rule(0.5, 1e-10)) for name, rule in values.items()}
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("what", ["value", "slope", "bend"])
 def test_single_precision_outside_changes_only_the_last_rounding(truth, what, compiled):

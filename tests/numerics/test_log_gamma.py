@@ -13,6 +13,7 @@ from bayeskit.numerics.log_gamma import log_gamma_ratio
 ARGUMENTS = [1e-3, 0.5, 3.0, 9.999, 10.0, 10.001, 50.0, 1e3, 1e6, 1e12]
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("z", ARGUMENTS)
 @pytest.mark.parametrize("h", [1, 7, 2000])
 def test_whole_steps_are_sums_of_logarithms(z, h):

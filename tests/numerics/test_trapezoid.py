@@ -13,6 +13,7 @@ def integral(log_integrand, num_nodes=1025):
     return integrate_log(log_integrand(grid.nodes), grid)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("deviation", [1e-6, 1e-4, 0.02, 1.0, 20.0])
 @pytest.mark.parametrize("centre", [-200.3, 0.0, 3.7])
 def test_a_normal_density_has_mass_one_however_narrow(deviation, centre):

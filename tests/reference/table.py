@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +10,7 @@ from pathlib import Path
 
 from .models import hierarchical, nonlinear, regression, state_space, time_series
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def reference_folder() -> Path | None:
-    """The folder of the published posteriors, or ``None`` where there is none."""
-    named = os.environ.get("BAYESKIT_REFERENCE_DIR")
-    folder = Path(named) if named else CHECKOUT.parent / "shared" / "posteriordb"
-    return folder if folder.is_dir() else None
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "posteriordb"
 
 
 @dataclass(frozen=True)
@@ -39,10 +31,7 @@ class Reference:
 
     @cached_property
     def content(self) -> Mapping[str, object]:
-        folder = reference_folder()
-        if folder is None:
-            raise FileNotFoundError(f"no folder with the reference posterior {self.name}")
-        return json.loads((folder / f"{self.name}.json").read_text())
+        return json.loads((FOLDER / f"{self.name}.json").read_text())
 
     @property
     def data(self) -> dict[str, object]:

@@ -15,11 +15,7 @@ import pytest
 from numpyro.infer.util import constrain_fn, initialize_model, potential_energy
 
 from .described import DESCRIBED
-from .table import REFERENCES, Reference, reference_folder
-
-pytestmark = pytest.mark.skipif(
-    reference_folder() is None, reason="no reference posteriors: set BAYESKIT_REFERENCE_DIR to their folder"
-)
+from .table import REFERENCES, Reference
 
 # Relative to the largest density. The path of the predator-prey system is solved to an error of 1e-6 a step.
 TOLERANCE = {"hudson_lynx_hare-lotka_volterra": 1e-5}

@@ -1,8 +1,7 @@
 """Published posteriors, drawn by every backend and compared with their reference values.
 
-The whole table, some minutes a backend: ``pytest tests/reference -m "slow or not slow"``. The folder of the posteriors
-is named by ``BAYESKIT_REFERENCE_DIR``; by default it is ``../shared/posteriordb`` beside the checkout. The figures of
-such a run, as a table: ``python benchmarks/reference_posteriors.py``.
+The posteriors are in ``data/posteriordb``. The whole table, some minutes a backend: ``pytest tests/reference -m ""``.
+The figures of such a run, as a table: ``python benchmarks/reference_posteriors.py``.
 """
 
 from __future__ import annotations
@@ -10,11 +9,7 @@ from __future__ import annotations
 import pytest
 
 from .drawing import BACKENDS, draw
-from .table import REFERENCES, Reference, reference_folder
-
-pytestmark = pytest.mark.skipif(
-    reference_folder() is None, reason="no reference posteriors: set BAYESKIT_REFERENCE_DIR to their folder"
-)
+from .table import FOLDER, REFERENCES, Reference
 
 
 def cases() -> list[object]:
@@ -32,6 +27,4 @@ def test_draws_agree_with_the_reference(reference: Reference, backend: str) -> N
 
 
 def test_every_published_posterior_is_in_the_table() -> None:
-    folder = reference_folder()
-    assert folder is not None
-    assert sorted(path.stem for path in folder.glob("*.json")) == sorted(reference.name for reference in REFERENCES)
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == sorted(reference.name for reference in REFERENCES)

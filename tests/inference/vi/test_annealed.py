@@ -45,12 +45,12 @@ def test_one_step_against_quadrature(estimate, estimator):
         log_w += kernel(moved).log_prob(z) - kernel(z).log_prob(moved)
         return jnp.sum(weights[:, None] * weights * log_w)
 
-    value, gradient = jax.value_and_grad(truth)(POINT)
+    value, gradient = jax.jit(jax.value_and_grad(truth))(POINT)
     found = estimate(lambda p: bk.objectives.AnnealedELBO(1, size)(model(p[2]), guide(p, estimator)), POINT, n=20_000)
     found.check(value, gradient, value_error=0.005, gradient_error=0.05)
 
 
-@pytest.mark.parametrize(("num", "size"), [(1, 0.4), (3, 0.1), (8, 0.05)])
+@pytest.mark.parametrize(("num", "size"), [(1, 0.4), pytest.param(3, 0.1, marks=pytest.mark.full), (8, 0.05)])
 def test_weights_are_unbiased_for_the_evidence(num, size):
     f = bk.expectation(lambda: bk.objectives.AnnealedELBO(num, size)(model(POINT[2]), guide(POINT)))
     log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(1), 20_000))
@@ -62,16 +62,16 @@ def test_weights_are_unbiased_for_the_evidence(num, size):
 
 def test_the_bound_rises_with_the_temperatures_and_the_particles(estimate):
     """From a guide that is far away; the plain bound is the worst."""
-    settings = [(4, 0.1, 1), (16, 0.1, 1), (64, 0.1, 1), (16, 0.1, 10)]
+    settings = [(4, 0.1, 1), (64, 0.1, 1), (4, 0.1, 10)]
     found = [
         estimate(lambda p, s=s: bk.objectives.AnnealedELBO(*s)(model(0.2), guide(p)), [2.0, 0.0], n=4000)
         for s in settings
     ]
     start = estimate(lambda p: bk.objectives.ELBO()(model(0.2), guide(p)), [2.0, 0.0], n=4000)
-    values = [float(e.value[0]) for e in (start, *found[:3])]
-    errors = [float(e.value_error[0]) for e in (start, *found[:3])]
+    values = [float(e.value[0]) for e in (start, *found[:2])]
+    errors = [float(e.value_error[0]) for e in (start, *found[:2])]
     assert np.all(np.diff(values) > 4 * np.hypot(errors[1:], errors[:-1]))
-    assert found[3].value - found[1].value > 4 * found[1].value_error
+    assert found[2].value - found[0].value > 4 * found[0].value_error
     assert values[-1] < LOG_EVIDENCE
 
 
@@ -114,10 +114,10 @@ def test_a_fit():
 def test_misuse_raises():
     coin = lambda: sample("z", dist.Bernoulli(0.3))  # noqa: E731
     with pytest.raises(bk.errors.ModelError, match=r"site 'z'.*discrete"):
-        bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, coin, coin)
+        jax.eval_shape(lambda: bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, coin, coin))
     shown = bk.normalize(model(0.0), bk.integrators.SIR(2, guide(POINT)))
     with pytest.raises(bk.errors.ModelError, match="estimated"):
-        bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, model(0.0), shown)
+        jax.eval_shape(lambda: bk.expectation(bk.objectives.AnnealedELBO(2, 0.1))(0, model(0.0), shown))
     for settings, match in (((0, 0.1), "num_temperatures"), ((2, 0.0), "step_size"), ((2, 0.1, 0), "num_particles")):
         with pytest.raises(bk.errors.MethodError, match=match):
             bk.objectives.AnnealedELBO(*settings)

@@ -33,7 +33,7 @@ def target(batch):
     return bk.Target(lift_batches(bk.bind(model, {"y": Y, "batch": batch})))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5, 22, 23])
+@pytest.mark.parametrize("batch", [1, 5, 22])
 def test_all_rows_in_batches_are_the_whole(batch):
     with jax.enable_x64(True):
         whole = bk.Target(bk.bind(model, {"y": Y}))

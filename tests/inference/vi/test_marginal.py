@@ -6,6 +6,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 
@@ -38,7 +39,7 @@ def mean_of(f, num=NUM):
     return float(values.mean()), float(values.std() / num**0.5)
 
 
-@pytest.mark.parametrize(("num", "truth"), [(1, -1.41894), (2, -1.5765), (5, -1.6833), (10, -1.7221), (50, -1.7567)])
+@pytest.mark.parametrize(("num", "truth"), [(1, -1.41894), (5, -1.6833), (50, -1.7567)])
 def test_drawn_density_is_an_upper_bound(num, truth):
     found, error = mean_of(lambda: bk.draw(hidden(num))[1])
     assert error < 0.006
@@ -84,16 +85,14 @@ def test_exact_marginal_of_a_discrete_choice():
     x = bk.marginal(mixture, ["x"], bk.integrators.Exact())
     weights = [0.2, 0.5, 0.3]
     twice = [0.49, 0.42, 0.09]
-    truth = sum(
-        weights[c] * twice[b] * jnp.exp(dist.Normal(c + b, 1.0).log_prob(1.3)) for c in range(3) for b in range(3)
-    )
-    assert jnp.isclose(bk.expectation(lambda: bk.log_density(x, {"x": 1.3}))(0), jnp.log(truth), rtol=1e-12)
+    truth = sum(weights[c] * twice[b] * stats.norm.pdf(1.3, c + b) for c in range(3) for b in range(3))
+    assert jnp.isclose(jax.jit(bk.expectation(lambda: bk.log_density(x, {"x": 1.3})))(0), np.log(truth), rtol=1e-12)
 
     def same():
         choices, log_q = bk.draw(x)
         return log_q - bk.log_density(x, choices)
 
-    assert bk.expectation(same)(1) == 0.0
+    assert jax.jit(bk.expectation(same))(1) == 0.0
 
 
 def posterior_model():
@@ -119,7 +118,6 @@ def test_normalised_density_is_unbiased_in_both_directions(num):
     """For one particle the normalised program is its proposal; for more, integrals over a grid tell."""
     guide = bk.normalize(posterior_model, bk.integrators.SIR(num, wide))
     grid = jnp.linspace(-9.0, 9.0, 181)
-    densities = jax.vmap(lambda z: jnp.exp(bk.expectation(lambda: bk.log_density(guide, {"z": z}).value)(4)))
     total = jax.jit(
         jax.vmap(
             lambda key: (
@@ -130,7 +128,6 @@ def test_normalised_density_is_unbiased_in_both_directions(num):
     )(jax.random.split(jax.random.PRNGKey(0), 2000))
     error = total.std() / 2000**0.5
     assert jnp.abs(total.mean() - 1.0) < 4 * error + 1e-6
-    assert densities(grid[:2]).shape == (2,)
 
     def reciprocal():  # E of phi(z) / q-hat(z) over draws is the integral of phi, here a density
         choices, log_q = bk.draw(guide)
@@ -181,11 +178,10 @@ def test_gradient_of_the_hierarchical_bound():
 
     estimate = bk.expectation(bound)
     keys = jax.random.split(jax.random.PRNGKey(2), 20)
-    gradient = jax.vmap(jax.grad(estimate, argnums=1), (0, None))(keys, 0.8)
+    gradient = jax.jit(jax.vmap(jax.grad(estimate, argnums=1), (0, None)))(keys, 0.8)
     step = 1e-6
-    difference = (jax.vmap(estimate, (0, None))(keys, 0.8 + step) - jax.vmap(estimate, (0, None))(keys, 0.8 - step)) / (
-        2 * step
-    )
+    at = jax.jit(jax.vmap(estimate, (0, None)))
+    difference = (at(keys, 0.8 + step) - at(keys, 0.8 - step)) / (2 * step)
     assert jnp.allclose(gradient, difference, rtol=1e-5, atol=1e-6)
 
 
@@ -212,12 +208,12 @@ def test_gradient_of_the_hierarchical_bound():
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_misuse_raises(f, match):
     with pytest.raises(bk.errors.ModelError, match=match):
-        bk.expectation(f)(0)
+        jax.eval_shape(bk.expectation(f), 0)
 
 
 def test_a_function_of_an_estimated_density_is_refused():
     with pytest.raises(TypeError, match="LogWeight"):
-        bk.expectation(lambda: jnp.exp(bk.draw(hidden(2))[1]))(0)
+        jax.eval_shape(bk.expectation(lambda: jnp.exp(bk.draw(hidden(2))[1])), 0)
 
 
 # ---------------------------------------------------------------- Laplace
@@ -238,22 +234,21 @@ def log_evidence(a):
 
 def test_laplace_of_a_normal_program_is_exact():
     hidden = bk.marginal(joint, ["x"], bk.integrators.LaplaceProposal())
-    values = jax.vmap(bk.expectation(lambda: bk.log_density(hidden, {"x": jnp.array(0.7)}).value))(
-        jax.random.split(jax.random.key(0), 20)
-    )
+    given = bk.expectation(lambda: bk.log_density(hidden, {"x": jnp.array(0.7)}).value)
+    values = jax.jit(jax.vmap(given))(jax.random.split(jax.random.key(0), 20))
     assert jnp.allclose(values, X.log_prob(0.7), atol=1e-10)
 
     def error():
         choices, log_q = bk.draw(hidden)
         return log_q.value - X.log_prob(choices["x"])
 
-    assert abs(bk.expectation(error)(1)) < 1e-10
+    assert abs(jax.jit(bk.expectation(error))(1)) < 1e-10
 
 
 def test_normalised_by_laplace_the_bound_rises_to_the_evidence():
     """Value and gradient, through the mode and the curvature."""
     keys = jax.random.split(jax.random.key(0), 4000)
-    truth, slope = jax.value_and_grad(log_evidence)(1.0)
+    truth, slope = jax.jit(jax.value_and_grad(log_evidence))(1.0)
 
     def bound(a, num):
         return bk.objectives.ELBO()(
@@ -281,9 +276,8 @@ def test_gradient_of_a_laplace_bound_is_that_of_its_mean():
         return dist.Normal(0.0, 1.0).log_prob(v) + dist.Normal(0.0, jnp.exp(v)).log_prob(y).sum()
 
     def by_quadrature(a):
-        v = 0.0
-        for _ in range(30):
-            v = v - jax.grad(log_joint)(v, a) / jax.hessian(log_joint)(v, a)
+        newton = lambda v, _: (v - jax.grad(log_joint)(v, a) / jax.hessian(log_joint)(v, a), None)  # noqa: E731
+        v, _ = jax.lax.scan(newton, 0.0, length=30)
         scale = (-jax.hessian(log_joint)(v, a)) ** -0.5
         heights = jax.vmap(lambda x: log_joint(v + scale * x, a))(nodes)
         return jnp.sum(weights * heights) / jnp.sum(weights) + jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
@@ -297,7 +291,7 @@ def test_gradient_of_a_laplace_bound_is_that_of_its_mean():
         argnums=1,
     )
     values, gradients = jax.jit(jax.vmap(both, (0, None)))(jax.random.split(jax.random.key(3), 4000), 1.0)
-    for found, truth in zip((values, gradients), jax.value_and_grad(by_quadrature)(1.0), strict=True):
+    for found, truth in zip((values, gradients), jax.jit(jax.value_and_grad(by_quadrature))(1.0), strict=True):
         error = found.std() / 4000**0.5
         assert abs(found.mean() - truth) < 4 * error < 0.06
 
@@ -308,11 +302,12 @@ def test_laplace_needs_continuous_sites_with_a_known_density():
         numpyro.sample("x", dist.Normal(b, 1.0))
 
     with pytest.raises(bk.errors.ModelError, match="site 'b' of 'coin' is discrete, and has no Laplace"):
-        bk.expectation(lambda: bk.draw(bk.marginal(coin, ["x"], bk.integrators.LaplaceProposal())))(0)
+        jax.eval_shape(bk.expectation(lambda: bk.draw(bk.marginal(coin, ["x"], bk.integrators.LaplaceProposal()))), 0)
     with pytest.raises(bk.errors.ModelError, match="no mode to be found"):
         bk.normalize(hidden(2), bk.integrators.LaplaceProposal())
+    both = bk.marginal(joint, ["x", "u"], bk.integrators.LaplaceProposal())
     with pytest.raises(bk.errors.ModelError, match="no latent site left"):
-        bk.expectation(lambda: bk.draw(bk.marginal(joint, ["x", "u"], bk.integrators.LaplaceProposal())))(0)
+        jax.eval_shape(bk.expectation(lambda: bk.draw(both)), 0)
 
 
 def test_laplace_at_a_kink_is_not_a_number():

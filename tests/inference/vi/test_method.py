@@ -46,7 +46,9 @@ def moments(post):
     return draws.mean(0), np.cov(draws.T)
 
 
-@pytest.mark.parametrize("guide", [bk.guides.FullRank(), bk.guides.LowRank(rank=2)])
+@pytest.mark.parametrize(
+    "guide", [bk.guides.FullRank(), pytest.param(bk.guides.LowRank(rank=2), marks=pytest.mark.full)]
+)
 def test_guide_that_holds_the_posterior_finds_it(guide):
     post = fit(gaussian, guide=guide, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
     mean, covariance = moments(post)

@@ -5,6 +5,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 
@@ -50,7 +51,7 @@ def test_parameters_maximise_the_evidence(post):
     np.testing.assert_allclose(found["sigma"], sigma, atol=0.03)
     np.testing.assert_allclose(found["tau"], tau, atol=0.03)
     covariance = noise * np.eye(len(Y)) + tau**2
-    evidence = float(dist.MultivariateNormal(jnp.zeros(len(Y)), covariance).log_prob(Y))
+    evidence = stats.multivariate_normal(np.zeros(len(Y)), covariance).logpdf(Y)
     np.testing.assert_allclose(post["sample_stats/log_weight"].mean("draw"), evidence, atol=0.05)
 
 

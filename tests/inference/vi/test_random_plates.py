@@ -120,7 +120,7 @@ def compare(program, together, particles):
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(bk.expectation(several), argnums=1), (0, None)))(
         keys, THETA
     )
-    truth, slope = jax.value_and_grad(lambda theta: exact(program, together, theta))(THETA)
+    truth, slope = jax.jit(jax.value_and_grad(lambda theta: exact(program, together, theta)))(THETA)
     estimates = np.concatenate([np.asarray(values)[:, None], np.asarray(gradients)], 1).astype(float)
     error = estimates.std(0) / np.sqrt(NUM_KEYS)
     difference = np.abs(estimates.mean(0) - np.append(truth, slope))
@@ -180,11 +180,12 @@ def test_elements_of_a_plate_are_enumerated_at_once():
         return numbers[0]
 
     p = jax.nn.sigmoid(0.3)
-    value, slope = jax.value_and_grad(bk.expectation(lambda theta: f(theta, False)), argnums=1)(0, 0.3)
+    both = jax.value_and_grad(bk.expectation(lambda theta: f(theta, False)), argnums=1)
+    value, slope = jax.jit(both)(0, 0.3)
     np.testing.assert_allclose(value, 20 * (p * jnp.cos(1.0) + 1 - p), rtol=1e-5)
     np.testing.assert_allclose(slope, 20 * p * (1 - p) * (jnp.cos(1.0) - 1.0), rtol=1e-4)
     with pytest.raises(bk.errors.ModelError, match=r"1048576 times.*'x' \(enumerated, shape \(20,\)"):
-        bk.expectation(lambda theta: f(theta, True))(0, 0.3)
+        jax.eval_shape(bk.expectation(lambda theta: f(theta, True)), 0, 0.3)
 
 
 @pytest.mark.parametrize("estimator", ["score", "measure_valued", "enumeration"])

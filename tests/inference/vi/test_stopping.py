@@ -23,7 +23,8 @@ def stop_step(losses, tolerance=0.1):
         return carry, (carry.stopped, carry.share)
 
     steps = jnp.arange(num_steps)
-    _, (stopped, share) = jax.lax.scan(one, stopping.no_windows(jnp.zeros(())), (steps, jnp.asarray(losses)))
+    scan = jax.jit(lambda losses: jax.lax.scan(one, stopping.no_windows(jnp.zeros(())), (steps, losses)))
+    _, (stopped, share) = scan(losses)
     where = np.flatnonzero(stopped)
     return (int(where[0]) + 1 if len(where) else None), np.asarray(share)
 

@@ -55,8 +55,8 @@ def for_model(p):
 
 @by_estimator
 def test_wake_phases_of_two_particles(estimate, estimator):
-    bound, model_gradient = jax.value_and_grad(for_model)(POINT)
-    value, guide_gradient = jax.value_and_grad(for_guide)(POINT)
+    bound, model_gradient = jax.jit(jax.value_and_grad(for_model))(POINT)
+    value, guide_gradient = jax.jit(jax.value_and_grad(for_guide))(POINT)
     assert model_gradient[0] == guide_gradient[2] == 0.0
     for objective, number, gradient in (
         (bk.objectives.WakeGuide(2), value, guide_gradient),
@@ -113,6 +113,7 @@ def generative(mean, estimator=None):
     return run
 
 
+@pytest.mark.covering
 @by_estimator
 @pytest.mark.parametrize("num", [1, 4])
 def test_sleep_of_normals(estimate, estimator, num):
@@ -128,7 +129,7 @@ def test_sleep_of_normals(estimate, estimator, num):
         return bk.objectives.Sleep(["x"], num)(generative(p[3], estimator), given)
 
     point = jnp.array([0.4, 0.2, -0.3, 0.5])
-    value, gradient = jax.value_and_grad(truth)(point)
+    value, gradient = jax.jit(jax.value_and_grad(truth))(point)
     assert gradient[3] == 0.0
     found = estimate(f, point, n=20_000)
     found.check(value, gradient, value_error=0.01, gradient_error=0.03)
@@ -174,4 +175,6 @@ def test_impossible_settings_are_named(make, match):
 
 def test_data_that_are_not_drawn_are_named():
     with pytest.raises(bk.errors.ModelError, match=r"observed names 'y'.*\['x', 'z'\]"):
-        bk.expectation(bk.objectives.Sleep(["y"]))(0, generative(0.0), lambda data: guide(POINT))
+        jax.eval_shape(
+            lambda: bk.expectation(bk.objectives.Sleep(["y"]))(0, generative(0.0), lambda data: guide(POINT))
+        )

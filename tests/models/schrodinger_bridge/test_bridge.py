@@ -49,6 +49,7 @@ def z_scores(values, expected):
     return (values.mean(0) - np.asarray(expected)) / (values.std(0) / len(values) ** 0.5)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["full", "diagonal", "low_rank"])
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 10.0])
 def test_exact_map_has_the_moments_of_bayes_rule(kind, epsilon):
@@ -61,6 +62,7 @@ def test_exact_map_has_the_moments_of_bayes_rule(kind, epsilon):
     np.testing.assert_allclose(spread, expected_spread, atol=1e-10)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 @pytest.mark.parametrize("epsilon", [0.1, 1.0])
 def test_population_gradient_is_zero_at_the_truth(kind, epsilon):
@@ -194,7 +196,7 @@ def test_matching_has_the_gradient_of_the_loss_for_any_coupling(kind):
     b, num = bridge(kind, epsilon=0.7), 15_000
     x0 = normal(num, seed=1)
     x1 = 1.0 + 0.5 * normal(num, seed=2)
-    exact = jax.grad(light_loss)(b, x0, x1)
+    exact = jax.jit(jax.grad(light_loss))(b, x0, x1)
     keys = jax.random.split(jax.random.key(0), num)
     rows = jax.jit(jax.vmap(jax.grad(matching_loss), (None, 0, 0, 0)))(b, x0[:, None], x1[:, None], keys)
     for name in ("log_alpha", "r", "S"):

@@ -38,7 +38,7 @@ def test_one_gaussian_to_another_in_closed_form(epsilon):
     expected = inverse @ (sqrtm(half @ b @ half + epsilon**2 / 4 * eye) - epsilon / 2 * eye) @ inverse
     np.testing.assert_allclose(bridge.S.dense()[0], expected, atol=1e-8)
     np.testing.assert_allclose(bridge.r[0], m1 - expected @ m0, atol=1e-8)
-    gradient = jax.grad(light_loss)(bridge, jnp.asarray(x0), jnp.asarray(x1))
+    gradient = jax.jit(jax.grad(light_loss))(bridge, jnp.asarray(x0), jnp.asarray(x1))
     assert max(float(jnp.abs(leaf).max()) for leaf in (gradient.r, gradient.S.cholesky)) < 1e-8
 
 
@@ -51,7 +51,7 @@ def test_fixed_point_is_a_stationary_point_of_the_loss(covariance):
     )
     fit = settings.fit(x0, x1, key=0)
     assert np.diff(fit.losses).max() <= 0
-    gradient = jax.grad(light_loss)(fit.bridge, jnp.asarray(x0), jnp.asarray(x1))
+    gradient = jax.jit(jax.grad(light_loss))(fit.bridge, jnp.asarray(x0), jnp.asarray(x1))
     assert (
         max(float(jnp.abs(leaf).max()) for leaf in (gradient.log_alpha, gradient.r, *jax.tree.leaves(gradient.S)))
         < 1e-5
@@ -66,7 +66,7 @@ def quantiles(num):
     return norm.ppf(levels)[:, None], np.interp(levels, cdf, grid)[:, None]
 
 
-@pytest.mark.parametrize("epsilon", [0.3, 1.0])
+@pytest.mark.parametrize("epsilon", [pytest.param(0.3, marks=pytest.mark.full), 1.0])
 def test_conditional_means_are_those_of_sinkhorn_on_a_grid(epsilon):
     from ott.geometry import pointcloud
     from ott.problems.linear import linear_problem

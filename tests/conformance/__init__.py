@@ -1,0 +1,1 @@
+"""Tables of what the package offers: a row gets every generic test."""

@@ -1,0 +1,1 @@
+"""Expectations and their gradients against closed forms, for every estimator."""
