@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -110,33 +112,72 @@ def _of_training(tree: xr.DataTree) -> Verdict:
     return _verdict(findings, [], [], num_steps=traces["loss"].size if "loss" in traces else 0)
 
 
+@dataclasses.dataclass
+class Evidence:
+    """What the checks of draws look at.
+
+    Attributes:
+        post: the result.
+        sites: of the posterior.
+        moving: those that can be judged as chains; none where there is a single draw.
+        stats: of the draws, ``(chain, draw, ...)``.
+        lp: the log density, where there is one.
+        findings: what the checks before have found.
+    """
+
+    post: xr.DataTree
+    sites: list[Site]
+    moving: list[Site]
+    stats: dict[str, np.ndarray]
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+
+    @property
+    def lp(self) -> np.ndarray | None:
+        """Of every draw, where it is known."""
+        return self.stats.get("lp")
+
+    @property
+    def is_of_guide(self) -> bool:
+        """Whether these are independent draws of a guide, which have no chains to be judged."""
+        return "log_weight" in self.stats or "importance_ess" in self.stats
+
+
+Found = list[Finding] | tuple[list[Finding], list[Measure]]
+
+CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms after
+    lambda e: chains.non_finite_draws(e.sites),
+    lambda e: sampler.non_finite_stats(e.stats),
+    lambda e: _non_finite_groups(e.post),
+    lambda e: chains.stuck_chains(e.moving, e.stats.get("acceptance_rate")),
+    lambda e: chains.separated_chains(e.moving, e.lp),
+    lambda e: chains.unsettled_density(e.lp),
+    lambda e: chains.underflow(e.moving),
+    lambda e: sampler.divergences(e.stats, e.moving),
+    lambda e: sampler.energy(e.stats),
+    lambda e: convergence(e.sites),
+    lambda e: sampler.tree_depth(e.stats),
+    lambda e: importance_weights(e.stats, e.moving),
+    lambda e: resampled(e.stats),
+    lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
+    lambda e: _float32(e.post, e.findings, e.lp),
+)
+"""One row a check: findings, or findings and the numbers that the verdict shows."""
+
+
 def _of_draws(post: xr.DataTree) -> Verdict:
     sites = posterior_sites(post)
-    stats = _sample_stats(post)
-    lp = stats.get("lp")
-    findings = [*chains.non_finite_draws(sites), *sampler.non_finite_stats(stats), *_non_finite_groups(post)]
     moving = sites if sites[0].draws.shape[1] > 1 else []
-    findings += chains.stuck_chains(moving, stats.get("acceptance_rate"))  # causes first, symptoms after
-    findings += chains.separated_chains(moving, lp)
-    findings += chains.unsettled_density(lp)
-    findings += chains.underflow(moving)
-    measures: list[Measure] = []
-    for found, numbers in (
-        sampler.divergences(stats, moving),
-        sampler.energy(stats),
-        convergence(sites),
-        sampler.tree_depth(stats),
-        importance_weights(stats, moving),
-        resampled(stats),
-    ):
-        findings += found
+    evidence, measures = Evidence(post, sites, moving, _sample_stats(post)), []
+    for one in CHECKS:
+        found = one(evidence)
+        findings, numbers = found if isinstance(found, tuple) else (found, [])
+        evidence.findings += findings
         measures += numbers
-    if _of_guide(stats):
+    stats, findings = evidence.stats, evidence.findings
+    if evidence.is_of_guide:
         findings = fits_disagree(findings, stats)
-    findings += optimisation(_arrays(post, "warmup_sample_stats"), stats)
-    findings += _float32(post, findings, lp)
     num_chains, num_draws = sites[0].draws.shape[:2]
-    unchecked = _unchecked(moving, stats)
+    unchecked = _unchecked(evidence)
     return _verdict(findings, capped(measures, stats), unchecked, num_chains=num_chains, num_draws=num_draws)
 
 
@@ -212,16 +253,12 @@ def _float32(post: xr.DataTree, findings: list[Finding], lp: np.ndarray | None) 
     ]
 
 
-def _of_guide(stats: dict[str, np.ndarray]) -> bool:
-    return "log_weight" in stats or "importance_ess" in stats
-
-
-def _unchecked(sites: list[Site], stats: dict[str, np.ndarray]) -> list[str]:
-    needed = {} if _of_guide(stats) else _STATS_NEEDED  # independent draws of a guide have none of these
-    notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in stats]
+def _unchecked(evidence: Evidence) -> list[str]:
+    needed = {} if evidence.is_of_guide else _STATS_NEEDED  # independent draws of a guide have none of these
+    notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in evidence.stats]
     if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
-    constant = [site.name for site in sites if site.draws.size and site.constant.all() and site.finite.all()]
+    constant = [s.name for s in evidence.moving if s.draws.size and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")
     return notes

@@ -76,7 +76,7 @@ def test_every_kind_is_here():
     assert {estimator.kind for estimator in ALL.values()} == set(Estimator.kinds())
 
 
-@pytest.mark.parametrize("estimator", [*ALL.values(), bk.estimators.Score(2.0)], ids=repr)
+@pytest.mark.parametrize("estimator", [*ALL.values(), bk.estimators.Score(2.0)], ids=lambda one: one.kind)
 def test_settings_survive_json(estimator):
     written = json.loads(json.dumps(estimator.as_record()))
     if estimator.is_recordable:
