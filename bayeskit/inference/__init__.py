@@ -1,15 +1,13 @@
 """Inference methods and the verbs that run them."""
 
-from __future__ import annotations
-
-from bayeskit.inference.mcmc.chees import ChEES
-from bayeskit.inference.mcmc.hmc import HMC
-from bayeskit.inference.mcmc.mclmc import MCLMC
-from bayeskit.inference.mcmc.meads import MEADS
-from bayeskit.inference.mcmc.nuts import NUTS
-from bayeskit.inference.method import Draws, Method
-from bayeskit.inference.predictive import predict
-from bayeskit.inference.run import infer, resume
-from bayeskit.inference.vi.fit.method import VI
-
-__all__ = ["HMC", "MCLMC", "MEADS", "NUTS", "VI", "ChEES", "Draws", "Method", "infer", "predict", "resume"]
+from bayeskit.inference.mcmc.chees import ChEES as ChEES
+from bayeskit.inference.mcmc.hmc import HMC as HMC
+from bayeskit.inference.mcmc.mclmc import MCLMC as MCLMC
+from bayeskit.inference.mcmc.meads import MEADS as MEADS
+from bayeskit.inference.mcmc.nuts import NUTS as NUTS
+from bayeskit.inference.method import Draws as Draws
+from bayeskit.inference.method import Method as Method
+from bayeskit.inference.predictive import predict as predict
+from bayeskit.inference.run import infer as infer
+from bayeskit.inference.run import resume as resume
+from bayeskit.inference.vi.fit.method import VI as VI

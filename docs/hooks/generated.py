@@ -35,12 +35,13 @@ def _methods() -> str:
 
 
 def _room(name: str) -> list[type]:
-    """The public classes of a room, in the order of its ``__all__``."""
+    """The classes of a room, but for what they are made of."""
     import bayeskit
 
     room = getattr(bayeskit, name)
-    classes = [getattr(room, each) for each in room.__all__]
-    return [each for each in classes if inspect.isclass(each) and not inspect.isabstract(each)]
+    home = room.__name__.rpartition(".integrators")[0] or room.__name__
+    classes = [each for each in vars(room).values() if inspect.isclass(each) and each.__module__.startswith(home)]
+    return sorted((each for each in classes if not inspect.isabstract(each)), key=lambda each: each.__name__)
 
 
 def _kinds(name: str) -> str:

@@ -6,6 +6,12 @@ from bayeskit.storage.formats.netcdf import NETCDF
 from bayeskit.storage.formats.npz import NPZ
 from bayeskit.storage.formats.table import CSV, TSV
 
-FORMATS: tuple[Format, ...] = (JSON_OBJECT, CSV, TSV, NPZ, NETCDF)
+FORMATS: tuple[Format, ...] = (
+    JSON_OBJECT,
+    CSV,
+    TSV,
+    NPZ,
+    NETCDF,
+)
 
 __all__ = ["FORMATS", "Format", "Value"]

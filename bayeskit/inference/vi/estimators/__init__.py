@@ -18,22 +18,11 @@ estimator              surrogate
 =====================  ============================================================================================
 """
 
-from bayeskit.inference.vi.estimators.baselines import FittedBaseline
-from bayeskit.inference.vi.estimators.custom import Custom
-from bayeskit.inference.vi.estimators.default import default_estimator
-from bayeskit.inference.vi.estimators.disarm import DisARM
-from bayeskit.inference.vi.estimators.enumeration import Enumeration
-from bayeskit.inference.vi.estimators.measure_valued import MeasureValued
-from bayeskit.inference.vi.estimators.pathwise import Pathwise
-from bayeskit.inference.vi.estimators.score import Score
-
-__all__ = [
-    "Custom",
-    "DisARM",
-    "Enumeration",
-    "FittedBaseline",
-    "MeasureValued",
-    "Pathwise",
-    "Score",
-    "default_estimator",
-]
+from bayeskit.inference.vi.estimators.baselines import FittedBaseline as FittedBaseline
+from bayeskit.inference.vi.estimators.custom import Custom as Custom
+from bayeskit.inference.vi.estimators.default import default_estimator as default_estimator
+from bayeskit.inference.vi.estimators.disarm import DisARM as DisARM
+from bayeskit.inference.vi.estimators.enumeration import Enumeration as Enumeration
+from bayeskit.inference.vi.estimators.measure_valued import MeasureValued as MeasureValued
+from bayeskit.inference.vi.estimators.pathwise import Pathwise as Pathwise
+from bayeskit.inference.vi.estimators.score import Score as Score

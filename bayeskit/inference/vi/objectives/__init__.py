@@ -5,41 +5,21 @@ maximised: a lower bound on :math:`\log p(y)`, or minus a divergence between the
 from its settings, as in ``bk.objectives.ELBO(num_particles=8)(model, guide)``.
 """
 
-from bayeskit.inference.vi.objectives.annealed import AnnealedELBO
-from bayeskit.inference.vi.objectives.cauchy_schwarz import CauchySchwarz
-from bayeskit.inference.vi.objectives.custom import Custom
-from bayeskit.inference.vi.objectives.elbo import ELBO
-from bayeskit.inference.vi.objectives.f_divergence import FDivergence
-from bayeskit.inference.vi.objectives.forward_kl import ForwardKL
-from bayeskit.inference.vi.objectives.hierarchical import HierarchicalELBO
-from bayeskit.inference.vi.objectives.importance_weighted import ImportanceWeightedELBO
-from bayeskit.inference.vi.objectives.log_variance import LogVariance
-from bayeskit.inference.vi.objectives.objective import Objective, log_weight
-from bayeskit.inference.vi.objectives.renyi import Renyi
-from bayeskit.inference.vi.objectives.reweighted_wake_sleep import ReweightedWakeSleep
-from bayeskit.inference.vi.objectives.sleep import Sleep
-from bayeskit.inference.vi.objectives.symmetric_kl import SymmetricKL
-from bayeskit.inference.vi.objectives.tempered import TemperedELBO
-from bayeskit.inference.vi.objectives.wake_guide import WakeGuide
-from bayeskit.inference.vi.objectives.wake_model import WakeModel
-
-__all__ = [
-    "ELBO",
-    "AnnealedELBO",
-    "CauchySchwarz",
-    "Custom",
-    "FDivergence",
-    "ForwardKL",
-    "HierarchicalELBO",
-    "ImportanceWeightedELBO",
-    "LogVariance",
-    "Objective",
-    "Renyi",
-    "ReweightedWakeSleep",
-    "Sleep",
-    "SymmetricKL",
-    "TemperedELBO",
-    "WakeGuide",
-    "WakeModel",
-    "log_weight",
-]
+from bayeskit.inference.vi.objectives.annealed import AnnealedELBO as AnnealedELBO
+from bayeskit.inference.vi.objectives.cauchy_schwarz import CauchySchwarz as CauchySchwarz
+from bayeskit.inference.vi.objectives.custom import Custom as Custom
+from bayeskit.inference.vi.objectives.elbo import ELBO as ELBO
+from bayeskit.inference.vi.objectives.f_divergence import FDivergence as FDivergence
+from bayeskit.inference.vi.objectives.forward_kl import ForwardKL as ForwardKL
+from bayeskit.inference.vi.objectives.hierarchical import HierarchicalELBO as HierarchicalELBO
+from bayeskit.inference.vi.objectives.importance_weighted import ImportanceWeightedELBO as ImportanceWeightedELBO
+from bayeskit.inference.vi.objectives.log_variance import LogVariance as LogVariance
+from bayeskit.inference.vi.objectives.objective import Objective as Objective
+from bayeskit.inference.vi.objectives.objective import log_weight as log_weight
+from bayeskit.inference.vi.objectives.renyi import Renyi as Renyi
+from bayeskit.inference.vi.objectives.reweighted_wake_sleep import ReweightedWakeSleep as ReweightedWakeSleep
+from bayeskit.inference.vi.objectives.sleep import Sleep as Sleep
+from bayeskit.inference.vi.objectives.symmetric_kl import SymmetricKL as SymmetricKL
+from bayeskit.inference.vi.objectives.tempered import TemperedELBO as TemperedELBO
+from bayeskit.inference.vi.objectives.wake_guide import WakeGuide as WakeGuide
+from bayeskit.inference.vi.objectives.wake_model import WakeModel as WakeModel
