@@ -84,7 +84,7 @@ def scan(
 def replicate(num: int, f: Callable[..., T], *args: Any) -> T:
     """``f(*args)`` run ``num`` times, independently and vectorised; results have a leading axis.
 
-    For the particles of an objective, outside of programs.
+    For the particles of an objective, outside programs.
 
     Args:
         num: how many times.

@@ -27,7 +27,7 @@ def draw(program: Runnable, *, key: Array | int | np.integer | None = None) -> t
 
     Args:
         program: a program, or any function without arguments that makes NumPyro sample statements.
-        key: a key, outside of :func:`bayeskit.expectation` (which gives every choice a key of its own). Such draws are
+        key: a key, outside :func:`bayeskit.expectation` (which gives every choice a key of its own). Such draws are
             plain: no estimator is attached, and gradients pass only through reparameterised distributions.
 
     Returns:
@@ -48,7 +48,7 @@ def draw(program: Runnable, *, key: Array | int | np.integer | None = None) -> t
     if key is not None:
         if is_executing():
             raise ModelError(
-                "bayeskit.draw has a key of its own inside of bayeskit.expectation, where a gradient would lose the "
+                "bayeskit.draw has a key of its own inside bayeskit.expectation, where a gradient would lose the "
                 "terms of the choices; leave out key="
             )
         with at(Level(as_key(key, "bayeskit.draw", ModelError), "", {}, _plain, is_draw=False)):
@@ -85,7 +85,7 @@ class _Drawing(Messenger):
         shut_off(msg, self, self._program)
         if msg["type"] == "control_flow":
             raise ModelError(
-                f"{self._program!r} uses NumPyro's scan or cond, inside of which a draw would lose gradient terms; use "
+                f"{self._program!r} uses NumPyro's scan or cond, inside which a draw would lose gradient terms; use "
                 "bayeskit.scan and bayeskit.cond (everywhere else they are NumPyro's)"
             )
         if msg["type"] == "plate" and msg["value"] is None:

@@ -75,7 +75,7 @@ def is_available() -> bool:
 def single_kernel(function: Callable) -> Callable:
     """`function`, emitted as one kernel where the program is compiled for a CPU with `COMPILER_OPTIONS`.
 
-    The function becomes a call that XLA may not inline. The attributes are taken off again for what is inside of it.
+    The function becomes a call that XLA may not inline. The attributes are taken off again for what is inside it.
     """
 
     def inside(*args: object) -> object:

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def to_double(tree: R) -> R:
-    """The same tree with its floating leaves in float64, Python's among them; call it inside of `in_double`."""
+    """The same tree with its floating leaves in float64, Python's among them; call it inside `in_double`."""
     return jax.tree.map(_as_double, tree)
 
 

@@ -66,7 +66,7 @@ class History(NamedTuple):
     """The latest draws and gradients, for the metrics that moments do not suffice for.
 
     `pairs` has shape `(2, rows + 1, d)`: draw `i` is in row `i % rows`; the last row is where the others go. `written`:
-    how many draws there were. It is written outside of any branch, so that the loop over steps can do so in place.
+    how many draws there were. It is written outside any branch, so that the loop over steps can do so in place.
     """
 
     pairs: Array

@@ -128,7 +128,7 @@ def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Ar
 def _adapt(settings: NUTSSettings, state: ChainState, acceptance_rate: Array) -> ChainState:
     """What follows a transition; does nothing from step `num_warmup` on.
 
-    The history is large and written outside of the branches: a branch that returned it would copy it at every step.
+    The history is large and written outside the branches: a branch that returned it would copy it at every step.
     """
     adaptation = _adaptation(settings, state.position.position)
     warm = state.step < settings.num_warmup

@@ -51,7 +51,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
 
     Returns:
         ``estimate(key, *args)``: ``f``'s arguments after a key. ``jax.grad``, ``value_and_grad``, ``vmap`` and ``jit``
-        apply to it as to any function. Draws are in ``f``, never in a transformation inside of it.
+        apply to it as to any function. Draws are in ``f``, never in a transformation inside it.
 
     Raises:
         ModelError: when called: an estimator that would be wrong for its distribution; too many lanes, naming sites and

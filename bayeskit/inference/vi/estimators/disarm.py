@@ -14,10 +14,9 @@ from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.estimators.forward_only import forward_only, law_of
-from bayeskit.inference.vi.estimators.validity import base_of, name_of
 from bayeskit.inference.vi.surrogate import Lane, spread_over
 from bayeskit.inference.vi.tracing.decomposition import shape_of
-from bayeskit.program.sites import elements
+from bayeskit.program.sites import describe, elements, innermost
 
 __all__ = ["DisARM"]
 
@@ -43,9 +42,9 @@ class DisARM(GradientEstimator):
     kind: ClassVar[str] = "disarm"
 
     def check(self, site: str, distribution: Distribution) -> None:
-        if not isinstance(base_of(distribution), dist.BernoulliProbs | dist.BernoulliLogits):
+        if not isinstance(innermost(distribution), dist.BernoulliProbs | dist.BernoulliLogits):
             raise ModelError(
-                f"site {site!r}: DisARM is for Bernoulli distributions, and this is {name_of(distribution)}; use "
+                f"site {site!r}: DisARM is for Bernoulli distributions, and this is {describe(distribution)}; use "
                 "bayeskit.estimators.Score()"
             )
 

@@ -22,13 +22,12 @@ from bayeskit.inference.vi.estimators.validity import (
     check_enumerable,
     check_fixed_support,
     is_reparameterised,
-    name_of,
 )
 from bayeskit.inference.vi.estimators.weak_derivatives import WeakDerivative, find_weak_derivative
 from bayeskit.inference.vi.surrogate import Lane, spread_over
 from bayeskit.inference.vi.tracing.decomposition import Decomposition, shape_of
 from bayeskit.program.execution import Choice
-from bayeskit.program.sites import elements
+from bayeskit.program.sites import describe, elements
 
 __all__ = ["MeasureValued"]
 
@@ -66,7 +65,7 @@ class MeasureValued(GradientEstimator):
         check_fixed_support(site, distribution, "measure-valued")
         if not distribution.has_enumerate_support and find_weak_derivative(elements(distribution)) is None:
             raise ModelError(
-                f"site {site!r}: no weak derivative of {name_of(distribution)} is known; use "
+                f"site {site!r}: no weak derivative of {describe(distribution)} is known; use "
                 "bayeskit.estimators.Score()"
                 + (" or bayeskit.estimators.Pathwise()" if is_reparameterised(distribution) else "")
             )

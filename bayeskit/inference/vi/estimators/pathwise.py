@@ -13,7 +13,8 @@ from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.inference.vi.estimator import GradientEstimator
 from bayeskit.inference.vi.estimators.implicit import implicit
-from bayeskit.inference.vi.estimators.validity import as_mixture, is_reparameterised, name_of
+from bayeskit.inference.vi.estimators.validity import as_mixture, is_reparameterised
+from bayeskit.program.sites import describe
 
 __all__ = ["Pathwise"]
 
@@ -34,7 +35,7 @@ class Pathwise(GradientEstimator):
     def check(self, site: str, distribution: Distribution) -> None:
         if not is_reparameterised(distribution):
             raise ModelError(
-                f"site {site!r}: pathwise gradients do not pass {name_of(distribution)}, whose values do not move "
+                f"site {site!r}: pathwise gradients do not pass {describe(distribution)}, whose values do not move "
                 "smoothly with its parameters; use bayeskit.estimators.Score()"
                 + (", bayeskit.estimators.Enumeration()" if distribution.has_enumerate_support else "")
             )

@@ -10,9 +10,9 @@ import numpyro.distributions as dist
 from numpyro.distributions import Distribution, constraints
 
 from bayeskit.errors import ModelError
-from bayeskit.program.sites import elements, is_everywhere
+from bayeskit.program.sites import describe, elements, innermost, is_everywhere
 
-__all__ = ["as_mixture", "base_of", "check_enumerable", "check_fixed_support", "is_reparameterised", "name_of"]
+__all__ = ["as_mixture", "check_enumerable", "check_fixed_support", "is_reparameterised"]
 
 
 def is_reparameterised(distribution: Distribution) -> bool:
@@ -32,7 +32,7 @@ def as_mixture(distribution: Distribution) -> Any:
     single = elements(distribution)
     if not isinstance(single, dist.MixtureSameFamily) or single.event_dim:
         return None
-    return single if isinstance(base_of(single.component_distribution), _IMPLICIT) else None
+    return single if isinstance(innermost(single.component_distribution), _IMPLICIT) else None
 
 
 def check_fixed_support(site: str, distribution: Distribution, what: str) -> None:
@@ -40,7 +40,7 @@ def check_fixed_support(site: str, distribution: Distribution, what: str) -> Non
     for leaf in _bounds(distribution):
         if isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ModelError(
-                f"site {site!r}: the support of {name_of(distribution)} has a bound that is computed, and "
+                f"site {site!r}: the support of {describe(distribution)} has a bound that is computed, and "
                 f"{what} gradients are wrong where it depends on a parameter; use bayeskit.estimators.Pathwise(), or a "
                 "plain number for the bound"
             )
@@ -48,7 +48,7 @@ def check_fixed_support(site: str, distribution: Distribution, what: str) -> Non
 
 def _bounds(distribution: Distribution) -> list[object]:
     """What the support of a distribution is made of, or of those that it is made of."""
-    single = base_of(distribution)
+    single = innermost(distribution)
     bounds = list(jax.tree.leaves(single.support)) if isinstance(single.support, constraints.Constraint) else []
     if isinstance(single, dist.Delta):
         bounds.append(single.v)
@@ -68,25 +68,12 @@ def check_enumerable(site: str, distribution: Distribution, what: str) -> None:
     """Refuse a distribution without a finite support."""
     if not distribution.has_enumerate_support:
         raise ModelError(
-            f"site {site!r}: {what} needs a finite support, and {name_of(distribution)} has none; use "
+            f"site {site!r}: {what} needs a finite support, and {describe(distribution)} has none; use "
             "bayeskit.estimators.Score()"
             + (" or bayeskit.estimators.Pathwise()" if is_reparameterised(distribution) else "")
         )
     if elements(distribution).event_dim > 0:
         raise ModelError(
-            f"site {site!r}: {what} over events of {name_of(distribution)} is not supported; use "
+            f"site {site!r}: {what} over events of {describe(distribution)} is not supported; use "
             "bayeskit.estimators.Score()"
         )
-
-
-def name_of(distribution: Distribution) -> str:
-    """The name of the distribution under its wrappers."""
-    return type(base_of(distribution)).__name__
-
-
-def base_of(distribution: Distribution) -> Distribution:
-    """The distribution of one element, without wrappers."""
-    single = elements(distribution)
-    while type(single).__name__ == "ExpandedDistribution":
-        single = single.base_dist
-    return single

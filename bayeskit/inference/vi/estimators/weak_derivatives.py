@@ -16,6 +16,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import Distribution
 
 from bayeskit._typing import Array, ArrayLike
+from bayeskit.program.sites import innermost
 
 __all__ = ["WeakDerivative", "find_weak_derivative"]
 
@@ -43,20 +44,8 @@ Rule = Callable[[Array, Any, Array], WeakDerivative]
 
 def find_weak_derivative(distribution: Distribution) -> Rule | None:
     """The weak derivative of a distribution, expanded or not; `None` where there is none here."""
-    base = distribution
-    while type(base).__name__ == "ExpandedDistribution":
-        base = base.base_dist
-    rule = _RULES.get(type(base))
-    if rule is None:
-        return None
-
-    def expanded(key: Array, distribution: Distribution, value: Array) -> WeakDerivative:
-        inner = distribution
-        while type(inner).__name__ == "ExpandedDistribution":
-            inner = inner.base_dist
-        return rule(key, inner, value)
-
-    return expanded
+    rule = _RULES.get(type(innermost(distribution)))
+    return None if rule is None else lambda key, expanded, value: rule(key, innermost(expanded), value)
 
 
 def _normal(key: Array, q: dist.Normal, value: Array) -> WeakDerivative:

@@ -48,5 +48,5 @@ class SymmetricKL(Objective):
 
     def __call__(self, model: Runnable, guide: Runnable) -> Array:
         forward = weighted_mean(*fixed_ratios("the symmetric divergence", self.num_particles, model, guide))
-        # inside of the mean, so that leave-one-out baselines take it off
+        # inside the mean, so that leave-one-out baselines take it off
         return number_of(average(self.num_particles, lambda: log_weight(model, guide) - forward))

@@ -120,7 +120,7 @@ class Unbiased:
 
 
 def unbiased(f: Callable[..., object], *args: Any) -> Unbiased:
-    r"""The expectation :math:`\mathrm E\, f`, to compute with inside of the function given to :func:`expectation`.
+    r"""The expectation :math:`\mathrm E\, f`, to compute with inside the function given to :func:`expectation`.
 
     Sums, differences, products and whole powers of such numbers, and :meth:`Unbiased.exp`, are unbiased again: every
     use draws afresh and independently. A logarithm, a quotient, or any other function would be biased, and raises.
