@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(NEW_ENOUGH)' >/dev/null 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # a file stays in one process, with what its tests share
 PYTEST_ARGS ?= -n 2 --dist loadfile --durations 10
-# a library behind XLA makes some sums of products wrong on CPUs (bayeskit/numerics/miscompilation.py)
+# a library behind XLA makes some sums of products wrong on CPUs (bayeskit/xla/miscompilation.py)
 export XLA_FLAGS ?= --xla_cpu_experimental_ynn_fusion_type=
 
 .PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench check clean python
