@@ -91,7 +91,7 @@ class ChainMethod(Method):
             return
         program = _single(partial_of(_advance_chain, num_steps))
         states = _split(state, self.num_chains)
-        if program._cache_size() == 0:
+        if _is_new(program, self, target, states[0]):
             program.lower(self, target, states[0]).compile()
 
         def step(one: Any) -> Any:
@@ -204,10 +204,26 @@ def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], ta
     def one(chain: int) -> Any:
         return jax.block_until_ready(program(method, target, *chains[chain]))
 
-    first = [one(0)] if program._cache_size() == 0 else []  # compile once, not in every thread
+    first = [one(0)] if _is_new(program, method, target, chains[0]) else []
     rest = range(len(first), method.num_chains)
     with ThreadPoolExecutor(max_workers=max(1, min(len(rest), _most_at_once(target)))) as pool:
         return _stack([*first, *pool.map(one, rest)])
+
+
+_SEEN: set[object] = set()
+
+
+def _is_new(program: Any, method: ChainMethod, target: Target, one: Any) -> bool:
+    """Whether a program has yet to be compiled for these shapes.
+
+    It must not be compiled while other threads ask for it: XLA can crash where one of them writes the compilation cache.
+    """
+    leaves, structure = jax.tree.flatten((target, one))
+    case = (program, method, structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves))
+    if case in _SEEN:
+        return False
+    _SEEN.add(case)
+    return True
 
 
 def _split(stacked: Any, num_chains: int) -> list[Any]:
