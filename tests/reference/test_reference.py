@@ -12,9 +12,16 @@ from .drawing import BACKENDS, draw
 from .table import FOLDER, REFERENCES, Reference
 
 
+def marks(row: Reference, backend: str) -> object:
+    """By default the package's own chains; NumPyro's are in the full tier, but for one posterior."""
+    if not row.fast:
+        return pytest.mark.slow
+    return pytest.mark.full if backend == "numpyro" and "eight_schools" not in row.name else ()
+
+
 def cases() -> list[object]:
     return [
-        pytest.param(row, backend, id=f"{backend}-{row.name}", marks=() if row.fast else pytest.mark.slow)
+        pytest.param(row, backend, id=f"{backend}-{row.name}", marks=marks(row, backend))
         for backend in BACKENDS
         for row in REFERENCES
     ]
