@@ -216,7 +216,7 @@ _SEEN: set[object] = set()
 def _is_new(program: Any, method: ChainMethod, target: Target, one: Any) -> bool:
     """Whether a program has yet to be compiled for these shapes.
 
-    It must not be compiled while other threads ask for it: XLA can crash where one of them writes the compilation cache.
+    It must not be compiled while other threads ask for it: XLA can crash where one writes the compilation cache.
     """
     leaves, structure = jax.tree.flatten((target, one))
     case = (program, method, structure, tuple((np.shape(leaf), np.result_type(leaf)) for leaf in leaves))
