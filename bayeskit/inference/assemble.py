@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from bayeskit.errors import ModelError
 from bayeskit.inference.batches import is_rows
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
+from bayeskit.storage.provenance import provenance
 from bayeskit.target import Structure, Target
 from bayeskit.target.density import observations
 from bayeskit.xla.miscompilation import safe_jit
@@ -85,25 +84,14 @@ def _is_constant(name: str, value: object) -> bool:
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:
     """What the attributes say about a run before it starts."""
-    import numpyro
-
-    import bayeskit
-
-    versions = {"python": platform.python_version(), "bayeskit": bayeskit.__version__}
-    versions |= {"jax": jax.__version__, "numpyro": numpyro.__version__}
-    versions.setdefault(method.library, method.library_version())
     return {
-        "bayeskit_version": bayeskit.__version__,
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **provenance({method.library: method.library_version()}),
         "inference_library": method.library,
-        "inference_library_version": versions[method.library],
+        "inference_library_version": method.library_version(),
         "method": type(method).__name__,
         "method_settings": json.dumps(method.settings()),
-        "versions": json.dumps(versions),
         "key": json.dumps(np.asarray(key).tolist()),
         "model": f"{getattr(target.program.model, '__module__', '')}.{target.program.name}",
-        "device": jax.default_backend(),
-        "float_dtype": str(jnp.zeros(()).dtype),
         "num_chains": method.num_chains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,

@@ -106,7 +106,10 @@ def test_batches_find_the_same(fit):
 
 def test_a_fit_that_is_not_finished_says_so():
     with pytest.warns(UserWarning, match=r"still rising: by 0\.\d+ nats a row .* of the 200 steps. Raise num_steps"):
-        fitted(num_steps=200, learning_rate=0.005)
+        unfinished = fitted(num_steps=200, learning_rate=0.005)
+    verdict = bk.check(unfinished, quiet=True)
+    assert [finding.name for finding in verdict.findings] == ["not_converged"]
+    assert "still fell" in verdict.findings[0].meaning
 
 
 def test_what_a_fit_says(fit):
@@ -117,6 +120,7 @@ def test_what_a_fit_says(fit):
     labels = np.arange(21) % 3
     assert fit.log_loss(NEW, labels) == pytest.approx(-np.log(probabilities[np.arange(21), labels]).mean())
     assert fit.bounds.shape == (1500,)
+    assert bk.check(fit.tree, quiet=True).ok
     np.testing.assert_array_equal(fitted().bounds, fit.bounds)
 
 

@@ -15,7 +15,6 @@ import optax
 from bayeskit._keys import as_key
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.inference.vi.expectation import expectation
 from bayeskit.models.nngp.classification.fitted_classifier import FittedClassifier, bound_by_quadrature
 from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, chosen_points, inputs
@@ -23,6 +22,7 @@ from bayeskit.models.nngp.classification.labels import check_classes, class_labe
 from bayeskit.models.nngp.classification.scale import ClassifierScale, classifier_scale
 from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide, bound
 from bayeskit.train import minimise
+from bayeskit.train.settling import falls, window
 
 __all__ = ["SparseClassifier"]
 
@@ -50,21 +50,19 @@ def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
 
-def warn_if_rising(bounds: np.ndarray) -> None:
-    """Warn where the bound, in nats a row, rose from the third quarter of the steps to the last.
+def warn_if_rising(losses: np.ndarray) -> None:
+    """Warn at once of what `bayeskit.check` would find: a bound that rose between the last two quarters of the steps.
 
-    By more than two standard errors of that difference, and by more than a hundredth of a nat, which is what a reader
-    of log losses would notice.
+    By more than a hundredth of a nat a row, which is what a reader of log losses would notice.
     """
-    quarter = len(bounds) // 4
+    quarter = len(losses) // 4
     if quarter < 2:
         return
-    before, last = bounds[-2 * quarter : -quarter], bounds[-quarter:]
-    rise, error = last.mean() - before.mean(), np.sqrt((before.var() + last.var()) / quarter)
-    if rise > max(2 * error, RISE):
+    earlier, later = window(losses[-2 * quarter : -quarter]), window(losses[-quarter:])
+    if falls(earlier, later, RISE):
         warnings.warn(
-            f"the bound was still rising: by {rise:.3f} nats a row from the third to the last quarter of the "
-            f"{len(bounds)} steps. Raise num_steps, or learning_rate",
+            f"the bound was still rising: by {earlier.mean - later.mean:.3f} nats a row from the third to the last "
+            f"quarter of the {len(losses)} steps. Raise num_steps, or learning_rate",
             stacklevel=3,
         )
 
@@ -176,20 +174,19 @@ class SparseClassifier:
         data = Rows(jnp.asarray(weights, float), jnp.asarray(left, float), jnp.asarray(y))
         classes = self.num_classes or int(y.max()) + 1
         scale = classifier_scale(self.scale_prior)
-        with ProgressBar(num_steps, progress) as bar:
-            trained = minimise(
-                Loss(size, num_particles),
-                SparseGuide.start(classes, len(points.points), *scale.start()),
-                key=as_key(key),
-                optimizer=adam(learning_rate, num_steps),
-                num_steps=num_steps,
-                data=(data, scale),
-                block=BLOCK,
-                report=lambda done, _: bar.update("fitting", done),
-            )
-        warn_if_rising(-trained.losses)
+        trained = minimise(
+            Loss(size, num_particles),
+            SparseGuide.start(classes, len(points.points), *scale.start()),
+            key=as_key(key),
+            optimizer=adam(learning_rate, num_steps),
+            num_steps=num_steps,
+            data=(data, scale),
+            block=BLOCK,
+            progress=progress,
+        )
+        warn_if_rising(trained.losses)
         final = bound_by_quadrature(trained.parameters, scale, data)
-        return FittedClassifier(points, self.scale_prior, trained.parameters, -trained.losses * len(at), final)
+        return FittedClassifier(points, self.scale_prior, trained.parameters, trained.training, len(at), final)
 
     def _points(self, x: np.ndarray) -> InducingPoints:
         if isinstance(self.inducing, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,10 @@ from bayeskit.models.nngp.classification.labels import class_labels
 from bayeskit.models.nngp.classification.scale import ClassifierScale, classifier_scale
 from bayeskit.models.nngp.classification.softmax import expected_log_sum_exp, expected_softmax
 from bayeskit.models.nngp.classification.sparse import Rows, SparseGuide
+from bayeskit.train import Training
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["FittedClassifier", "bound_by_quadrature"]
 
@@ -27,15 +32,28 @@ class FittedClassifier:
         points: the inducing points.
         scale_prior: $H$, the scale that was given, or `None`.
         guide: parameters of the variational law.
-        bounds: estimates of the bound at every step, shape `(step,)`.
+        training: how the fit went; its losses are minus the bound, for a row.
+        num_rows: how many rows it had.
         bound: the lower bound of $\log p(y)$ at the end, all rows, by quadrature.
     """
 
     points: InducingPoints
     scale_prior: dist.Distribution | float | None
     guide: SparseGuide
-    bounds: np.ndarray
+    training: Training
+    num_rows: int
     bound: float
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Estimates of the bound at every step, all rows, shape `(step,)`."""
+        return -self.training.losses * self.num_rows
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """The record of the fit, for :func:`bayeskit.check`: the loss of a row at every step."""
+        settings = {"inducing": len(self.points.points), "num_rows": self.num_rows}
+        return self.training.tree("SparseClassifier", settings, bound=self.bound)
 
     @property
     def scale(self) -> dist.Distribution:

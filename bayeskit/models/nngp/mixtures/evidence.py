@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
+from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError, MethodError, TrainingError
-from bayeskit.inference.progress import ProgressBar
 from bayeskit.models.nngp.mixtures.scale_mixture import ScaleMixture
 
 __all__ = ["EvidenceFit", "maximise_evidence"]
