@@ -28,10 +28,12 @@ class Settings:
     Attributes:
         kind: the name of this kind within its room, as in a run file. Abstract classes have none.
         room: what the things in this room are called, for messages; declared by the room's abstract class.
+        such_as: an example, for messages.
     """
 
     kind: ClassVar[str]
     room: ClassVar[str]
+    such_as: ClassVar[str]
 
     @classmethod
     def kinds(cls: type[S]) -> dict[str, type[S]]:
@@ -42,6 +44,20 @@ class Settings:
                 found[below.kind] = below
             found |= below.kinds()
         return dict(sorted(found.items()))
+
+    @classmethod
+    def of(cls: type[S], value: object) -> S:
+        """One of this room; a function stands for the kind ``custom`` that is made of it, where there is one.
+
+        Raises:
+            MethodError: neither.
+        """
+        if isinstance(value, cls):
+            return value
+        custom: Any = cls.kinds().get("custom")
+        if custom is None or not callable(value) or isinstance(value, Settings | type):
+            raise MethodError(f"{cls.room} must be {cls.such_as}, got {value!r}")
+        return custom(value)
 
     def settings(self) -> dict[str, object]:
         """The settings by name, as plain data (what JSON can hold)."""

@@ -43,26 +43,11 @@ class Guide(Settings, ABC):
     """
 
     room: ClassVar[str] = "guide"
+    such_as: ClassVar[str] = "a guide such as bayeskit.guides.FullRank(), or a NumPyro function"
     is_normal: ClassVar[bool] = False
     can_be_part: ClassVar[bool] = False
     has_natural_gradient: ClassVar[bool] = False
     prepares: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, guide: object) -> Guide:
-        """A guide; a function stands for the guide that it is written as.
-
-        Raises:
-            MethodError: neither.
-        """
-        if isinstance(guide, Guide):
-            return guide
-        if callable(guide) and not isinstance(guide, Settings | type):
-            from bayeskit.inference.vi.guides.custom import Custom
-
-            return Custom(guide)
-        require(False, "guide", guide, "a guide such as bayeskit.guides.FullRank(), or a NumPyro function")
-        raise AssertionError
 
     def ready(self, target: Target, size: int) -> None:
         """What cannot wait until a fit is traced: checks against the model, and building; `size` is that of the vector.

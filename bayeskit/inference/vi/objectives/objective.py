@@ -43,24 +43,8 @@ class Objective(Settings, ABC):
     """
 
     room: ClassVar[str] = "objective"
+    such_as: ClassVar[str] = "one such as bayeskit.objectives.ELBO(), or a function of a model and a guide"
     fits_model: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, objective: object) -> Objective:
-        """An objective; a function of a model and a guide stands for the objective that it is.
-
-        Raises:
-            MethodError: neither, or one that is not an objective of a guide and a model.
-        """
-        if isinstance(objective, Objective):
-            return objective
-        if callable(objective) and not isinstance(objective, Settings | type):
-            from bayeskit.inference.vi.objectives.custom import Custom
-
-            return Custom(objective)
-        must = "an objective such as bayeskit.objectives.ELBO(), or a function of a model and a guide"
-        require(False, "objective", objective, must)
-        raise AssertionError
 
     @abstractmethod
     def __call__(self, model: Runnable, guide: Runnable) -> Number:
