@@ -98,6 +98,21 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 10, 10)
 
 
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 25_000
+"""Linux gives a process 65,530 mappings of memory; compiled programs take them, and XLA crashes where none is left."""
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Between two files: programs that nothing uses go, and where that is not enough all of them."""
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    for make_room in (gc.collect, jax.clear_caches, gc.collect):
+        if not MAPS.exists() or len(MAPS.read_bytes().splitlines()) < MOST_MAPS:
+            return
+        make_room()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Of a product of parameters marked `covering`, rows that have every value of each; the others are `full`."""
