@@ -74,7 +74,8 @@ class Reading:
             return jnp.broadcast_to(self.elements.log_prob(value), shape)
         # A number that does not count is replaced before the density is taken, not only after it: the slope of what
         # `where` discards is multiplied by zero, and zero times infinity is NaN.
-        used = jnp.broadcast_to(self.inside(value) & self.mask if guarded else self.mask, shape)
+        inside = jnp.asarray(support(value)) if guarded else jnp.asarray(True)
+        used = jnp.broadcast_to(inside & self.mask, shape)
         event = tuple(self.elements.event_shape)
         dtype = jnp.result_type(value) if support.is_discrete else jnp.result_type(value, float)
         value = jnp.broadcast_to(jnp.asarray(value, dtype), (*shape, *event))
@@ -84,7 +85,9 @@ class Reading:
             point = value
         replaced = jnp.where(used.reshape((*shape, *[1] * len(event))), value, point)
         log_prob = jnp.broadcast_to(self.elements.log_prob(replaced), shape)
-        return jnp.where(used, log_prob, jnp.where(self.mask, -jnp.inf, 0.0) if guarded else 0.0)
+        if guarded:
+            log_prob = jnp.where(inside, log_prob, -jnp.inf)
+        return log_prob if self.mask is True else jnp.where(self.mask, log_prob, 0.0)
 
     def to_events(self, numbers: Array) -> Array:
         """Sums over the elements of each event."""

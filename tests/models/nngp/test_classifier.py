@@ -105,8 +105,8 @@ def test_batches_find_the_same(fit):
 
 
 def test_a_fit_that_is_not_finished_says_so():
-    with pytest.warns(UserWarning, match=r"still rising: by 0\.\d+ nats a row .* of the 200 steps. Raise num_steps"):
-        unfinished = fitted(num_steps=200, learning_rate=0.005)
+    with pytest.warns(UserWarning, match=r"still rising: by 0\.\d+ nats a row .* of the 48 steps. Raise num_steps"):
+        unfinished = fitted(num_steps=48, learning_rate=0.01, num_particles=64)
     verdict = bk.check(unfinished, quiet=True)
     assert [finding.name for finding in verdict.findings] == ["not_converged"]
     assert "still fell" in verdict.findings[0].meaning

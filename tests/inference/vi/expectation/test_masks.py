@@ -44,7 +44,7 @@ def test_event_in_a_plate(estimate, estimator):
         return 6 * p * (1 - p) + 36 * p**2 + 6 * (p * jnp.log(p) + (1 - p) * jnp.log(1 - p))
 
     value, gradient = jax.jit(jax.value_and_grad(truth))(0.3)
-    found = estimate(f, 0.3, n=2000)
+    found = estimate(f, 0.3, n=3000)
     found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.12, gradient_error=1.2)
 
 
