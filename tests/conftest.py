@@ -30,7 +30,7 @@ if "xla_cpu_multi_thread_eigen" not in flags:
 if "ynn_fusion" not in flags:
     flags += " --xla_cpu_experimental_ynn_fusion_type="
 if "xla_backend_optimization_level" not in flags:
-    flags += " --xla_backend_optimization_level=0"
+    flags += " --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     if version("jax").startswith("0.10."):  # later versions do not know it, and stop
         flags += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = flags

@@ -24,7 +24,7 @@ class Learned(Protocol):
 
     @property
     def tree(self) -> xr.DataTree:
-        """The record."""
+        """The record of its training: the groups that `bayeskit.check` reads."""
 
 
 _STATS_NEEDED = {

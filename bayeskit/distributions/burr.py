@@ -53,7 +53,7 @@ class BurrXII(dist.Distribution):
 
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
-        """The log density."""
+        """The log density at a positive number."""
         log_z = jnp.log(value) - jnp.log(self.scale)
         tail = (self.d + 1) * jax.nn.softplus(self.c * log_z)
         return jnp.log(self.c) + jnp.log(self.d) - jnp.log(self.scale) + (self.c - 1) * log_z - tail

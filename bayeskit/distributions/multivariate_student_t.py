@@ -74,7 +74,7 @@ class MultivariateStudentT(dist.Distribution):
 
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Float[Array, "*b"]:
-        """The log density."""
+        """The joint log density of a vector, by one solve with the root of the scale matrix."""
         size = self.event_shape[0]
         distance = _squared_distance(self.scale_tril, jnp.asarray(value) - self.loc)
         ratio = log_gamma_ratio(self.df / 2, size / 2) - size / 2 * jnp.log(jnp.pi * self.df)

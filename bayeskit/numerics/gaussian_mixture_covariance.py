@@ -26,7 +26,7 @@ class Covariance(eqx.Module):
 
     @abc.abstractmethod
     def dense(self) -> Float[Array, "k d d"]:
-        """The matrices."""
+        """The covariances $C_k$ as full matrices, whatever their form."""
 
     @abc.abstractmethod
     def log_det(self) -> Float[Array, " k"]:

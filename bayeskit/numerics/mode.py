@@ -168,7 +168,7 @@ class AbsoluteNewton(optx.AbstractMinimiser):
     def terminate(
         self, fn: Any, y: Array, args: Any, options: dict[str, Any], state: NewtonState, tags: Any
     ) -> tuple[Array, optx.RESULTS]:
-        """Arrived, or stuck."""
+        """Stop where the step is below rounding, and where no shorter step goes up; `NewtonState` tells which."""
         del fn, y, args, options, tags
         return state.arrived | state.stuck, optx.RESULTS.successful
 
@@ -183,6 +183,6 @@ class AbsoluteNewton(optx.AbstractMinimiser):
         tags: Any,
         result: Any,
     ) -> tuple[Array, Any, dict[str, Any]]:
-        """Nothing to do."""
+        """The last position is the result as it is."""
         del fn, args, options, state, tags, result
         return y, aux, {}

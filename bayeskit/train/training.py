@@ -101,6 +101,6 @@ class Training:
 
 
 def no_training() -> Training:
-    """Before any step."""
+    """The record of a training that has taken no step: empty traces."""
     none = np.zeros(0)
     return Training(none, none, none, none.astype(int), Stopped.NO_STEP, False, 0.0, ())

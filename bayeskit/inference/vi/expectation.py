@@ -8,7 +8,7 @@ $$g(x) = \Bigl(\prod_{i \in E} q_i(x_i)\Bigr) \; \Bigl( S(x)\, e^{\sum_{j \in R}
 with $E$ the enumerated choices, given their values, and $R$ those with the score estimator, baselines $b_j$ (Foerster
 et al. 2018, "DiCE", whose form is right for higher derivatives too). A measure-valued choice $m$ adds
 $\sum_v \bot g(x_m := v)\,(q_m(v) - \bot q_m(v))$, from executions in which it is overridden and those after it are
-coupled by their keys. The result is the sum over all values of the enumerated choices. Since every weight is inside of
+coupled by their keys. The result is the sum over all values of the enumerated choices. Since every weight is inside
 $g$, the order in which choices are made needs no account, and choices in loops are like any others.
 """
 

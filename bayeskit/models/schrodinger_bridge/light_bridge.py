@@ -58,7 +58,7 @@ class BridgeFit:
 
     @property
     def seconds(self) -> float:
-        """Wall time."""
+        """How long the fit took on the clock, in seconds."""
         return float(self.tree.attrs["wall_time"])
 
     @property

@@ -52,7 +52,7 @@ class FullRank(NormalGuide):
 
 
 def natural_step(parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
-    """See `bayeskit.inference.vi.fit.natural`."""
+    """One step of a natural gradient, for a root whose diagonal is apart (`bayeskit.inference.vi.fit.natural`)."""
     scale, size = jnp.exp(parameters["log_scale"]), parameters["loc"].shape[0]
     below = jnp.tril_indices(size, -1)
     unit = jnp.eye(size, dtype=scale.dtype).at[below].set(parameters["lower"])

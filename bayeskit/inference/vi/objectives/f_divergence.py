@@ -113,7 +113,7 @@ class FDivergence(Objective):
 
     @property
     def f(self) -> Function:
-        """Of log u."""
+        r"""The function $f$ or its dual, as a function of $\log u$: weights are kept as logarithms."""
         if callable(self.function):
             return dual_of(self.function) if self.dual else self.function
         if self.function in FUNCTIONS:

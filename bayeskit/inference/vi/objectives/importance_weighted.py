@@ -70,7 +70,7 @@ class ImportanceWeightedELBO(Objective):
 
 
 def _doubly_reparameterized(num_particles: int, model: Runnable, guide: Runnable) -> Array:
-    """See :class:`ImportanceWeightedELBO`."""
+    """The bound, with the gradient of `ImportanceWeightedELBO` in its doubly reparameterised form."""
     name = "the doubly reparameterised gradient"
 
     def one() -> tuple[Array, Array]:

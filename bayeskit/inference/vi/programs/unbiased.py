@@ -30,7 +30,7 @@ TERMS = 32
 
 @dataclass(frozen=True, eq=False)
 class Unbiased:
-    """See :func:`unbiased`."""
+    """The program that `unbiased` returns."""
 
     sample: Callable[[], Array]
 

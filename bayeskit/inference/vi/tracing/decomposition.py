@@ -78,7 +78,7 @@ class Decomposition:
     parameters: Callable[[str], list[Array]]
 
     def estimator(self, address: str) -> GradientEstimator:
-        """Of a choice."""
+        """What estimates the gradient through a choice."""
         return gradient_estimator(self.choices[address])
 
     def parallel(self, address: str) -> tuple[int, ...]:

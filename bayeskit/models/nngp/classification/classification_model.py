@@ -107,7 +107,7 @@ def classification_model(
     Raises:
         DataError: inputs that are not finite; a kernel matrix that is singular.
         MethodError: an impossible number of classes.
-        ModelError: a law of the scale that is none.
+        ModelError: a scale that is neither a positive number nor a distribution on the positive numbers.
 
     Example:
         >>> import numpy as np, numpyro.distributions as dist

@@ -96,7 +96,7 @@ class SparseClassifier:
 
     Raises:
         MethodError: a setting that is impossible.
-        ModelError: a law of the scale that is none.
+        ModelError: a scale that is neither a positive number nor a distribution on the positive numbers.
         DataError: inducing points that are not finite.
 
     Example:

@@ -96,7 +96,7 @@ class RandomScale(ModelScale):
 
 
 class KnownScale(ModelScale):
-    """A number."""
+    r"""$\sigma^2$ is a number: the guide has no law of it, and all draws are the same."""
 
     value: float
 

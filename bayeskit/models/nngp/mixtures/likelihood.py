@@ -41,7 +41,7 @@ class Likelihood(eqx.Module):
 
     @abstractmethod
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
-        """At each scale."""
+        r"""$\log p(y \mid \sigma^2)$ at each of the scales."""
 
     @abstractmethod
     def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
@@ -124,11 +124,11 @@ class NoData(Likelihood):
     has_data = False
 
     def log_likelihood(self, scales: Float[Array, " m"]) -> Float[Array, " m"]:
-        """Zero."""
+        """Zero at every scale: there is nothing to explain."""
         return jnp.zeros_like(scales)
 
     def is_definite(self, scale: Float[Array, ""]) -> Bool[Array, ""]:
-        """Always."""
+        """True at every finite scale: an empty covariance has no pivot that could fail."""
         return jnp.isfinite(scale)
 
 

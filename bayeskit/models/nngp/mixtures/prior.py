@@ -76,7 +76,7 @@ class ScaleMixturePrior(dist.Distribution):
 
     @property
     def mean(self) -> Float[Array, " n"]:
-        """Zero."""
+        """Zero: a process of this family has no mean function."""
         return jnp.zeros(self.event_shape)
 
     @property

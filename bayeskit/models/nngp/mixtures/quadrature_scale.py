@@ -48,20 +48,20 @@ class QuadratureScale(dist.Distribution):
 
     @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
-        """The log density."""
+        r"""The log density of $\sigma^2$ at a value."""
         return self._elementwise(_log_density, value)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """By inversion."""
+        """Draw by inversion of the distribution function; no gradient passes through it."""
         mass = jax.random.uniform(key, sample_shape, minval=jnp.finfo(float).tiny)
         return jax.lax.stop_gradient(self.icdf(mass))
 
     def cdf(self, value: ArrayLike) -> Array:
-        """The probability below."""
+        r"""$P(\sigma^2 \le$ value$)$."""
         return self._elementwise(_below, value)
 
     def icdf(self, q: ArrayLike) -> Array:
-        """The quantile."""
+        r"""The scale with probability q below it."""
         return self._elementwise(_quantile, q)
 
     def _elementwise(self, function: Callable[..., Array], value: ArrayLike) -> Array:

@@ -188,7 +188,7 @@ class Sin(Elementwise):
         return -jnp.expm1(-2 * a) / 2
 
     def distance(self, a: Array, b: Array, delta: Array) -> Array:
-        """Without a cancellation, and no exponential of a positive number."""
+        r"""$E[(\phi(u) - \phi(v))^2]$ without a difference of near numbers, or an exponential of a positive one."""
         mirrored = jnp.exp(-at_least(a + b - delta / 2, 0.0))
         return -jnp.expm1(-delta / 2) * (1 + mirrored) - (jnp.exp(-a) - jnp.exp(-b)) ** 2 / 2
 
@@ -205,7 +205,7 @@ class Rbf(Elementwise):
         return jnp.ones_like(a)
 
     def distance(self, a: Array, b: Array, delta: Array) -> Array:
-        """Without a cancellation."""
+        r"""$E[(\phi(u) - \phi(v))^2]$ without a difference of near numbers."""
         return -2 * jnp.expm1(-self.gamma * delta)
 
     def __repr__(self) -> str:

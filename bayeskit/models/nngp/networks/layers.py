@@ -118,7 +118,7 @@ class Dense(Layer):
         self.bias_std = parameter(bias_std, "bias_std of Dense")
 
     def signal(self, signal: Signal) -> Signal:
-        """Fresh Gaussian features."""
+        """Vectors in; out come infinitely many Gaussian features with weights of their own."""
         if signal.image:
             raise ModelError(
                 "Dense got images (n, height, width, channels); put Flatten() or GlobalPool() before it, or use Conv"
