@@ -2,6 +2,7 @@
 #
 #   make demo      fit the radon survey: progress, summary, verdict, posterior.zarr, report.html
 #   make test      the tests: every rule by its covering rows, minutes
+#   make docs      the pages, and their Python blocks
 #   make test-all  every row of every table, with the array shapes of all signatures checked at every call
 #   make slow      the long references
 #   make check     everything that CI checks
@@ -87,6 +88,7 @@ contracts: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --dist load -m docs
 
 serve: $(VENV)/.dev
 	$(BIN)/mkdocs serve

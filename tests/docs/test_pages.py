@@ -1,4 +1,7 @@
-"""The Python blocks of the pages and of the README run, page by page, in the order in which they stand."""
+"""The Python blocks of the pages and of the README run, page by page, in the order in which they stand.
+
+Those of the README run with all tests, those of the pages with the check of the documentation (``make docs``).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,14 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[] if page.name == "README.md" else pytest.mark.docs)
+        for page in PAGES
+        if blocks(page)
+    ],
+)
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__page__"}

@@ -197,7 +197,7 @@ def test_loo():
 
 
 def in_process(script, **environment):
-    settings = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_ENABLE_X64")}
+    settings = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
     result = subprocess.run(
         [sys.executable, "-c", script],
         env={**settings, **environment},
@@ -242,5 +242,5 @@ try:
 except bk.errors.MethodError as error:
     print("multiple" in str(error))
 """
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     assert in_process(SCRIPT + script, XLA_FLAGS=flags, JAX_ENABLE_X64="1") == ["2", "4", "True", "True"]

@@ -95,8 +95,8 @@ def test_the_two_eight_schools_are_one_posterior():
 def test_one_command_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # the steps of VI are those of its file; a chain that is hardly warmed up would make its longest trajectories
-    short = [] if path.stem.endswith("_vi") else ["--num-warmup", "50", "--set", "max_tree_depth=4"]
-    small = ["--num-chains", "2", *short, "--num-draws", "30", "--no-progress"]
+    short = [] if path.stem.endswith("_vi") else ["--num-warmup", "10", "--set", "max_tree_depth=2"]
+    small = ["--num-chains", "2", *short, "--num-draws", "10", "--no-progress"]
     result = CliRunner().invoke(app, ["run", str(path), *small])
     assert result.exit_code in (0, 3), result.output
     assert Path(read_run_file(path).out).is_dir()
