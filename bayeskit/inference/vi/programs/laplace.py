@@ -125,6 +125,7 @@ class LaplaceApproximation(WeightedProgram):
             return run_trace(self._conditioned, values)
 
     def _log_joint(self, vector: Array) -> Array:
+        # supports that move are not looked at: a proposal may reach beyond them, and its weight there is zero
         terms = split(self._sites(vector), frozenset())
         return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
 
