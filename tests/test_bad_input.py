@@ -112,6 +112,18 @@ def _multivariate(mu, y):
     numpyro.sample("y", dist.MultivariateNormal(mu * jnp.ones(3), jnp.eye(3)), obs=y)
 
 
+def _turned(mu, y):
+    with numpyro.plate("row", 3):
+        a = numpyro.sample("a", dist.Normal(mu, 1.0))
+    with numpyro.plate("row", 3, dim=-2), numpyro.plate("column", 2):
+        numpyro.sample("y", dist.Normal(a[:, None], 1.0), obs=np.zeros((3, 2)))
+
+
+def _reserved(mu, y):
+    with numpyro.plate("draw", 3):
+        numpyro.sample("a", dist.Normal(mu, 1.0))
+
+
 def _plates(mu, y):
     with numpyro.plate("row", 3):
         numpyro.sample("a", dist.Normal(mu, 1.0), obs=y)
@@ -213,6 +225,16 @@ CASES = {
     "param": (lambda p: of(_param), MODEL, "'sigma'.*numpyro.param"),
     "raw scan": (lambda p: of(_scan), MODEL, "'walk'.*raw jax transform"),
     "subsampling plate": (lambda p: of(_subsample), MODEL, "'part'.*subsamples"),
+    "one plate, two dimensions": (
+        lambda p: of(_turned),
+        MODEL,
+        r"'row' is dimension -1 at site 'a' and -2 at site 'y'; give it one `dim`, or two plates two names",
+    ),
+    "a plate with the name of a dimension": (
+        lambda p: of(_reserved),
+        MODEL,
+        "'draw' .*'a'.* has the name of a dimension",
+    ),
     "one plate, two sizes": (lambda p: of(_plates), MODEL, "'row'.*3 and 2"),
     "dependent observations": (
         lambda p: run(lambda y: _multivariate(numpyro.sample("mu", dist.Normal()), y), {"y": Y}, log_likelihood=True),

@@ -16,6 +16,8 @@ from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Model
 from bayeskit.errors import DataError, ModelError
 
+NARROW = tuple(map(np.dtype, ("int8", "uint8", "int16", "uint16")))
+"""Integers that wrap around within the range of ordinary data. Keys are wider, and stay as they are."""
 Static = int | bool | str | None | Hashable
 
 
@@ -74,8 +76,10 @@ def bind(model: Model, data: Data | None = None) -> Program:
     """Bind a mapping of argument names to the arguments of a NumPyro function.
 
     Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision.
-    Ints, bools, strings, ``None`` and functions stay as they are (sizes and switches). A mapping or an Equinox module
-    holds parameters, say of a guide, and arrives as it is.
+    Whole numbers of any width become signed integers of that precision: narrow ones wrap around silently, and an age
+    of 25 years as `uint8`, less 40, is 241. Ints, bools, strings, ``None`` and functions stay as they are (sizes and
+    switches). A mapping or an Equinox module holds parameters, say of a guide, and arrives as it is, with integers of 8
+    and 16 bits widened.
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
@@ -118,6 +122,8 @@ def bind(model: Model, data: Data | None = None) -> Program:
 
 
 def _as_parameter(leaf: object) -> object:
+    if isinstance(leaf, np.ndarray | jax.Array) and leaf.dtype in NARROW:
+        return jnp.asarray(leaf, int)
     return jnp.asarray(leaf) if isinstance(leaf, float | np.ndarray) else leaf
 
 
@@ -164,7 +170,7 @@ def _as_array(name: str, value: object) -> Array:
             f"data {name!r} holds masked values, which an array would turn into numbers; pass the observed rows"
         )
     if isinstance(value, jax.core.Tracer):
-        return jnp.asarray(value)
+        return jnp.asarray(value, int if value.dtype in NARROW else None)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -190,15 +196,14 @@ def _not_numbers(name: str, array: np.ndarray) -> str:
 
 def _fit_precision(name: str, array: np.ndarray) -> Array:
     """Convert to JAX's current precision, and raise where a number would wrap around or become infinite."""
-    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    dtype = jax.dtypes.canonicalize_dtype(np.int64 if array.dtype.kind in "iu" else array.dtype)
     if dtype == array.dtype:
         return jnp.asarray(array)
     if array.dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if int(array.max()) > limits.max or int(array.min()) < limits.min:
-            raise DataError(
-                f"data {name!r} holds integers that do not fit {dtype}; enable 64-bit numbers in JAX (jax_enable_x64)"
-            )
+            cure = "enable 64-bit numbers in JAX (jax_enable_x64)" if dtype.itemsize < 8 else "pass them as floats"
+            raise DataError(f"data {name!r} holds integers that do not fit {dtype}; {cure}")
     with np.errstate(over="ignore"):
         narrow = array.astype(dtype)
     if array.dtype.kind == "f" and (np.isfinite(array) & ~np.isfinite(narrow)).any():

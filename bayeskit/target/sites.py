@@ -231,7 +231,7 @@ def learn_structure(program: Program) -> Structure:
     except Exception as error:
         raise ModelError(failure(program, watch[0].last, error)) from error
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
-    _check_plate_sizes(infos)
+    _check_plates(infos)
     if not watch[0].scans:
         _check_enumerable(infos)
     return Structure(tuple(infos), tuple(parts), tuple(parts.values()), nesting, watch[0].scans)
@@ -283,13 +283,25 @@ def _read(site: Site) -> SiteFacts | None:
     return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained)
 
 
-def _check_plate_sizes(infos: list[SiteFacts]) -> None:
-    sizes: dict[str, int] = {}
+def _check_plates(infos: list[SiteFacts]) -> None:
+    """A plate is one dimension of one size, wherever it stands: labels are given by its name."""
+    known: dict[str, tuple[Plate, str]] = {}
     for info in infos:
         for plate in info.plates:
-            if sizes.setdefault(plate.name, plate.size) != plate.size:
+            if plate.name in ("chain", "draw"):
                 raise ModelError(
-                    f"plate {plate.name!r} has sizes {sizes[plate.name]} and {plate.size} (at site {info.name!r})"
+                    f"plate {plate.name!r} (at site {info.name!r}) has the name of a dimension of every "
+                    "posterior; give it another"
+                )
+            first, site = known.setdefault(plate.name, (plate, info.name))
+            if first.size != plate.size:
+                raise ModelError(
+                    f"plate {plate.name!r} has sizes {first.size} and {plate.size} (at site {info.name!r})"
+                )
+            if first.dim != plate.dim:
+                raise ModelError(
+                    f"plate {plate.name!r} is dimension {first.dim} at site {site!r} and {plate.dim} at site "
+                    f"{info.name!r}; give it one `dim`, or two plates two names"
                 )
 
 

@@ -76,6 +76,10 @@ def test_csv(tmp_path):
     )
 
 
+def test_blank_lines_at_the_end_of_one_column(tmp_path):
+    same(read_data(write(tmp_path, "d.csv", "y\n1\n3\n\n\n")), {"y": np.array([1, 3])})
+
+
 def test_npz_and_netcdf(tmp_path):
     arrays = {"y": np.array([1.5, 2.5]), "n": np.arange(3, dtype=np.int32), "flag": np.array([True])}
     np.savez(tmp_path / "d.npz", J=np.int64(3), **arrays)
@@ -118,6 +122,7 @@ BAD = {
     "unnamed.csv": (",a\n1,2\n", "column 1 has no name"),
     "headless.csv": ("1,2\n3,4\n", "must be a header"),
     "rowless.csv": ("a,b\n", "no rows"),
+    "hole.csv": ("y\n1\n\n3\n", "line 3: blank, which with one column is a missing value"),
     "quote.csv": ('a,b\n1,"2\n3,4\n', "line 3"),
     "text.npz": ("hello", "not an NPZ file"),
     "text.nc": ("hello", "not a NetCDF file"),

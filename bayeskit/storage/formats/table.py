@@ -21,12 +21,21 @@ def _read_csv(path: Path, delimiter: str) -> dict[str, Value]:
     with path.open(newline="", encoding="utf-8-sig") as handle:
         rows = _csv_rows(path, csv.reader(handle, delimiter=delimiter, strict=True))
         try:
-            _, header = next(rows)
+            header = next(row for _, row in rows if row)
         except StopIteration:
             raise DataError(f"{path} is empty") from None
         names = _csv_header(path, header)
         table: list[list[str]] = []
+        blank = 0
         for line, row in rows:
+            if not row:
+                blank = blank or line
+                continue
+            if blank and len(names) == 1:
+                raise DataError(
+                    f"{path}, line {blank}: blank, which with one column is a missing value or none at all; write NA, "
+                    "or leave the line out"
+                )
             if len(row) != len(names):
                 raise DataError(f"{path}, line {line}: {len(row)} cells, but the header has {len(names)}")
             table.append(row)
@@ -36,13 +45,12 @@ def _read_csv(path: Path, delimiter: str) -> dict[str, Value]:
 
 
 def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """Rows with their line number, without blank lines."""
+    """Rows with their line number; a blank line is a row without cells."""
     line = 0
     try:
         for row in reader:
             line = getattr(reader, "line_num", line + 1)
-            if row:
-                yield line, row
+            yield line, row
     except csv.Error as error:
         raise DataError(f"{path}, line {getattr(reader, 'line_num', line + 1)}: {error}") from error
 
