@@ -17,6 +17,7 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims
 from bayeskit.program import Program, bind
+from bayeskit.program.indices import IndexCheck
 from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -88,6 +89,10 @@ def predict(
         for name in names or ():
             if name not in known:
                 raise ModelError(f"{what}: {name!r} is not a site of the model, which has {', '.join(known)}")
+    first = {n: jnp.asarray(v[0]) for n, v in given.items()}
+    check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
+    check.of_data(first)
+    check.at(first, "the first draw")
     by_default = list(known) if post is None else list(dict.fromkeys([*observed, *drawn]))
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
     return _tree(post, known, values, observed, dims, coords)

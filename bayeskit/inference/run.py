@@ -24,7 +24,7 @@ from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
 from bayeskit.storage import RunStore
-from bayeskit.target import Target, find_start
+from bayeskit.target import Target, find_start, index_check
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,6 +109,7 @@ def infer(
             "known before the fit; leave it out"
         )
     raw = np.asarray(raw_key(key))
+    check_indices = index_check(target)
     run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
     attrs = record(method, target, raw, thin)
     make_record = {
@@ -129,6 +130,7 @@ def infer(
         try:
             start_key, run_key = jax.random.split(jax.numpy.asarray(raw))
             positions = _start(target, start_key, method.num_chains, init)
+            check_indices(positions)
             run.state = method.warmup(method.init(run_key, target, positions), target)
             if store is not None:
                 disk = RunStore.create(store, make_record)

@@ -37,11 +37,14 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         write: writes the whole content under the name that it is given.
 
     Raises:
-        StorageError: the folder does not exist, ``path`` is a folder, or the system refused the write.
+        StorageError: the folder does not exist, ``path`` is a folder, a device or a pipe, or the system refused the
+            write.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise StorageError(f"cannot write the file {path}: a folder has that name")
+    if path.exists() and not path.is_file():
+        raise StorageError(f"cannot write {path}: it is a device or a pipe, and a file would take its place")
     if not path.parent.is_dir():
         raise StorageError(f"cannot write {path}: there is no folder {path.parent}")
     temporary = _sibling(path, "tmp")

@@ -16,6 +16,7 @@ from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
+from bayeskit.program.indices import IndexCheck
 from bayeskit.program.sites import innermost, site_term
 from bayeskit.target.density import run_trace
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
@@ -25,6 +26,23 @@ if TYPE_CHECKING:
     from bayeskit.target.target import Target
 
 STRATEGIES = ("uniform", "prior")
+
+
+def index_check(target: Target) -> Callable[[Values], None]:
+    """Check the indices that the data decide, and give a function that checks the others at starting points.
+
+    Raises:
+        DataError: data that index past the end of an array.
+    """
+    anywhere = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
+    check = IndexCheck(target.program, lambda program, values: run_trace(program, values, seeded=True), anywhere)
+    check.of_data(anywhere)
+
+    def at(positions: Values) -> None:
+        for chain in range(min(map(len, positions.values()), default=0)):
+            check.at({name: value[chain] for name, value in positions.items()}, f"the start of chain {chain}")
+
+    return at
 
 
 def check_given(structure: Structure, given: Mapping[str, object], num_chains: int | None = None) -> Values:

@@ -23,6 +23,7 @@ __all__ = [
     "CUMULATIVE",
     "ELEMENTWISE",
     "FACTORISATIONS",
+    "INDEXING",
     "LOOPS",
     "OWN_DERIVATIVE",
     "REDUCTIONS",
@@ -72,6 +73,12 @@ scatter-max scatter-min scatter-mul scatter_add scatter_max scatter_min scatter_
 unstack
 """)
 """Elements are moved, repeated or added up."""
+
+INDEXING = _names("""
+dynamic_slice dynamic_update_slice gather scatter scatter-add scatter-max scatter-min scatter-mul scatter-sub
+scatter_add scatter_max scatter_min scatter_mul scatter_sub
+""")
+"""An operand, and indices into it."""
 
 FACTORISATIONS = _names("""
 cholesky cholesky_update eig eigh geqrf householder_product lu lu_solve qr schur svd triangular_solve

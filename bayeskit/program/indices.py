@@ -1,0 +1,148 @@
+"""Refuse data that index past the end of an array: JAX takes the nearest element, and says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bayeskit._typing import Values
+from bayeskit.errors import DataError, ModelError
+from bayeskit.program.bind import Program
+from bayeskit.xla.indexing import Range, Use, indexes, ranges
+
+__all__ = ["IndexCheck"]
+
+
+class IndexCheck:
+    r"""Compares the indices that a program uses with the sizes of what they index.
+
+    Group ids that start at one, or exceed the number of groups, and -1 for a missing category: in NumPy the first two
+    are an error and the last the final group. JAX clamps all of them, and drops their gradients, so that a posterior is
+    wrong and looks fine.
+
+    Args:
+        program: a program with its data.
+        run: executes it at some values; what it returns is not looked at.
+        values: latent values at which it can be executed.
+    """
+
+    def __init__(self, program: Program, run: Callable[[Program, Values], object], values: Values):
+        self._program = program
+
+        def execute(arrays: dict[str, Any], values: Values) -> None:
+            run(Program(program.model, arrays, program.settings), values)
+
+        self._uses: list[Use] = []
+        traced = jax.make_jaxpr(execute)(program.arrays, values)
+        if indexes(traced.jaxpr):
+            from_data = [True] * len(jax.tree.leaves(program.arrays)) + [False] * len(jax.tree.leaves(values))
+            self._uses, self._ranges = ranges(traced, from_data)
+
+    def of_data(self, values: Values) -> None:
+        """Check the indices that the data alone decide; the values are not used.
+
+        Raises:
+            DataError: naming the argument, the number, where it stands and what is allowed there.
+        """
+        self._check(values, lambda use: not use.from_rest, "")
+
+    def at(self, values: Values, place: str) -> None:
+        """Check the indices that depend on values, at these.
+
+        Args:
+            values: latent values.
+            place: what they are, for the message.
+
+        Raises:
+            DataError: as `of_data`.
+            ModelError: an index that comes from the values is out of range.
+        """
+        self._check(values, lambda use: use.from_rest, place)
+
+    def _check(self, values: Values, chosen: Callable[[Use], bool], place: str) -> None:
+        if not any(map(chosen, self._uses)):
+            return
+        found: list[Range] = self._ranges(*jax.tree.leaves((self._program.arrays, values)))
+        for number, (use, reached) in enumerate(zip(self._uses, found, strict=True)):
+            if not chosen(use):
+                continue
+            lowest, highest = np.asarray(reached.lowest), np.asarray(reached.highest)
+            for axis, size in enumerate(use.sizes):
+                if lowest[axis] > highest[axis] or (lowest[axis] >= 0 and highest[axis] < size):
+                    continue
+                bad = _Bad(number, axis, size, int(lowest[axis]), int(highest[axis]))
+                self._refuse(use, bad, values, place)
+
+    def _refuse(self, use: Use, bad: _Bad, values: Values, place: str) -> None:
+        line = f" ({use.where})" if use.where else ""
+        if use.from_data:
+            leaves = jax.tree_util.tree_leaves_with_path(self._program.arrays)
+            for which, (path, leaf) in enumerate(leaves):
+                array = np.asarray(leaf)
+                if array.dtype.kind in "iuf" and self._cures(which, array, bad, values):
+                    raise DataError(_message(_name(path), array, bad, line))
+        index = bad.lowest if bad.lowest < 0 else bad.highest
+        cause = f"an index that is made of latent values is {index} at {place}" if place else f"the index {index}"
+        raise (ModelError if place else DataError)(
+            f"model {self._program.name!r}: {cause}, where an axis has {bad.size} elements{line}; JAX would take the "
+            "nearest element in silence, without a gradient"
+        )
+
+    def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Values) -> bool:
+        """Whether the fault goes if the extreme numbers of an array do."""
+        mended = np.minimum(array, array.max() - bad.above) if bad.above else np.maximum(array, array.min() + bad.below)
+        leaves = jax.tree.leaves((self._program.arrays, values))
+        leaves[which] = mended.astype(array.dtype)
+        reached = self._ranges(*leaves)[bad.number]
+        lowest, highest = int(reached.lowest[bad.axis]), int(reached.highest[bad.axis])
+        return highest < bad.size if bad.above else lowest >= 0
+
+
+class _Bad(NamedTuple):
+    """An axis of one use whose indices are out of range."""
+
+    number: int
+    axis: int
+    size: int
+    lowest: int
+    highest: int
+
+    @property
+    def above(self) -> int:
+        """By how much the highest index is too high."""
+        return max(self.highest - self.size + 1, 0)
+
+    @property
+    def below(self) -> int:
+        """By how much the lowest is below zero."""
+        return max(-self.lowest, 0)
+
+
+def _message(name: str, array: np.ndarray, bad: _Bad, line: str) -> str:
+    first = int(array.max()) - bad.highest if bad.above else int(array.min()) - bad.lowest
+    last = first + bad.size - 1
+    wrong = (array < first) | (array > last)
+    where = [int(i) for i in np.argwhere(wrong)[0]]
+    number = int(array[tuple(where)])
+    others = f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+    at = f" at {where}" if where else ""
+    advice = ""
+    if bad.above and int(array.min()) == first + 1 and int(array.max()) == last + 1:
+        advice = "; do the ids start at one? Subtract 1"
+    elif number == -1 and first == 0:
+        advice = "; is it the code of a missing category, as of pandas? Leave these rows out, or give them a group"
+    elif number < first:
+        advice = "; it would count from the end"
+    return (
+        f"data {name} holds {number}{at}{others}, and indexes an axis of {bad.size} elements{line}: it may hold "
+        f"{first} to {last}{advice}"
+    )
+
+
+def _name(path: Any) -> str:
+    """`'group'`, and for a number inside a mapping `'groups'['county']`."""
+    first, *rest = path
+    return repr(first.key) + jax.tree_util.keystr(tuple(rest))

@@ -1,0 +1,144 @@
+"""Data that index past the end of an array are refused, and nothing else is."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.contrib.control_flow import scan
+
+import bayeskit as bk
+from bayeskit.errors import DataError, ModelError
+from bayeskit.storage import make_tree
+from bayeskit.target import Target, index_check
+
+Y = np.array([0.1, 0.4, -0.3, 0.9])
+
+
+def levels(use):
+    """Three levels, and four rows that `use` looks up among them."""
+
+    def model(group, y=None):
+        with numpyro.plate("levels", 3):
+            level = numpyro.sample("level", dist.Normal(0.0, 1.0))
+        with numpyro.plate("row", 4):
+            numpyro.sample("y", dist.Normal(use(level, group), 1.0), obs=y)
+
+    return model
+
+
+def carried(level, group):
+    return jax.lax.scan(lambda total, i: (total + level[i], level[i]), 0.0, group)[1]
+
+
+def in_a_loop(level, group):
+    return jax.lax.fori_loop(0, 4, lambda i, total: total + level[group[i]], 0.0)
+
+
+def in_a_while(level, group):
+    return jax.lax.while_loop(lambda s: s[0] < 4, lambda s: (s[0] + 1, s[1] + level[group[s[0]]]), (0, 0.0))[1]
+
+
+def in_a_branch(level, group):
+    return jax.lax.cond(group[0] == 0, lambda: level[group], lambda: jnp.zeros(4))
+
+
+USES = {
+    "an index": lambda level, group: level[group],
+    "of a table": lambda level, group: jnp.stack([level, level], 1)[group, 1],
+    "one element": lambda level, group: level[group[3]],
+    "take": lambda level, group: jnp.take(level, group),
+    "take along an axis": lambda level, group: jnp.take_along_axis(jnp.tile(level, (4, 1)), group[:, None], 1)[:, 0],
+    "counts": lambda level, group: jnp.zeros(3).at[group].add(1.0)[0] + level[0],
+    "sums": lambda level, group: jax.ops.segment_sum(jnp.ones(4), group, 3)[0] + level[0],
+    "scan": carried,
+    "loop": in_a_loop,
+    "while": in_a_while,
+    "branch": in_a_branch,
+    "compiled": jax.jit(lambda level, group: level[group]),
+}
+
+
+def look(model, group, **data):
+    return index_check(Target(bk.bind(model, {"group": np.asarray(group), "y": Y, **data})))
+
+
+@pytest.mark.parametrize("name", USES)
+def test_an_index_past_the_end_is_named(name):
+    model = levels(USES[name])
+    look(model, [0, 1, 2, 2])
+    with pytest.raises(DataError, match=r"data 'group' holds 3 at \[3\], and indexes an axis of 3.* 0 to 2"):
+        look(model, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("name", [name for name in USES if name not in ("counts", "sums")])
+def test_a_negative_index_is_one_too(name):
+    with pytest.raises(DataError, match=r"data 'group' holds -1 at \[3\].*is it the code of a missing category"):
+        look(levels(USES[name]), [0, 1, 2, -1])
+
+
+def test_the_line_and_the_likely_cause_are_told():
+    model = levels(USES["an index"])
+    with pytest.raises(
+        DataError, match=r"holds 3 at \[2\] \(and 1 more\).*test_indices\.py, line \d+\).*start at one\? Subtract 1"
+    ):
+        look(model, [1, 2, 3, 3])
+    with pytest.raises(DataError, match=r"holds -2 at \[0\].*it would count from the end"):
+        look(model, [-2, 0, 1, 2])
+    shifted = levels(lambda level, group: level[group - 1])
+    look(shifted, [1, 2, 3, 3])
+    with pytest.raises(DataError, match=r"holds 0 .*it may hold 1 to 3"):
+        look(shifted, [0, 1, 2, 3])
+
+
+def test_what_is_meant_is_let_pass():
+    """A negative constant, clipping that is asked for, and an index whose branch is not taken."""
+    ends = levels(lambda level, group: level[-1] + level[np.array([-1, 0, 1, -3])] + 0.0 * group)
+    look(ends, [7, 8, 9, 9])
+    look(levels(lambda level, group: jnp.take(level, group, mode="clip")), [0, 1, 2, 9])
+    look(levels(in_a_branch), [1, 7, 8, 9])
+
+
+def test_constants_of_the_model_are_checked():
+    outside = np.array([0, 1, 2, 3])
+    with pytest.raises(DataError, match="the index 3, where an axis has 3 elements"):
+        look(levels(lambda level, group: level[outside]), [0, 0, 0, 0])
+
+
+def test_indices_of_latent_values_are_checked_where_chains_start():
+    def model(y):
+        place = numpyro.sample("place", dist.Uniform(0.0, 10.0))
+        numpyro.sample("y", dist.Normal(jnp.arange(5.0)[place.astype(int)], 1.0), obs=y)
+
+    at = index_check(Target(bk.bind(model, {"y": Y[0]})))
+    at({"place": jnp.array([-2.0, -1.0])})
+    with pytest.raises(ModelError, match="made of latent values is 7 at the start of chain 1, where an axis has 5"):
+        at({"place": jnp.array([-2.0, 1.1])})
+
+
+def test_a_scan_of_the_model_is_looked_into():
+    def model(group, y):
+        with numpyro.plate("levels", 3):
+            level = numpyro.sample("level", dist.Normal(0.0, 1.0))
+
+        def step(last, row):
+            number, value = row
+            return numpyro.sample("x", dist.Normal(last + level[number], 1.0), obs=value), None
+
+        scan(step, 0.0, (group, y))
+
+    look(model, [0, 1, 2, 2])
+    with pytest.raises(DataError, match=r"data 'group' holds 3 at \[3\]"):
+        look(model, [0, 1, 2, 3])
+
+
+def test_infer_and_predict_check():
+    model, tiny = levels(USES["an index"]), bk.NUTS(num_chains=1, num_warmup=5, num_draws=5)
+    with pytest.raises(DataError, match="'group' holds 57"):
+        bk.infer(model, {"group": np.array([0, 1, 2, 57]), "y": Y}, tiny, key=0, progress=False)
+    post = make_tree({"posterior": {"level": np.zeros((1, 5, 3))}}, site_kinds={"level": "latent"})
+    with pytest.raises(DataError, match="'group' holds 57"):
+        bk.predict(model, {"group": np.array([0, 1, 2, 57])}, post, key=0)
