@@ -64,9 +64,14 @@ def posterior_sites(post: xr.DataTree) -> list[Site]:
         )
     if "posterior" not in post.children:
         raise StorageError(f"the result has no group 'posterior'; it has {', '.join(post.children) or 'no group'}")
-    dataset = post["posterior"].to_dataset()
-    if not dataset.data_vars:
+    if not post["posterior"].data_vars:
         raise StorageError("the posterior has no variables")
+    return group_sites(post, "posterior")
+
+
+def group_sites(post: xr.DataTree, group: str) -> list[Site]:
+    """The variables of a group of draws that is there."""
+    dataset = post[group].to_dataset()
     return [_site(str(name), variable) for name, variable in dataset.data_vars.items()]
 
 

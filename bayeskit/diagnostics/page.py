@@ -13,7 +13,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bayeskit.diagnostics.check import check
-from bayeskit.diagnostics.elements import Site, posterior_sites
+from bayeskit.diagnostics.elements import Site, group_sites, posterior_sites
 from bayeskit.diagnostics.plots import Plot, energy_plot, forest_plot, predictive_plot, rank_plot, trace_plot
 from bayeskit.diagnostics.tables import summary
 from bayeskit.diagnostics.verdict import number
@@ -142,6 +142,7 @@ def _plots(post: xr.DataTree, sites: list[Site], table: pd.DataFrame) -> list[Pl
         shown = dict(list(drawable.items())[:MOST_IN_FOREST])
         plots.append(forest_plot(shown, len(drawable) - len(shown)))
     plots += _predictive_plots(post)
+    plots += _prediction_plots(post)
     energy = _energy(post)
     if energy is not None:
         plots.append(energy_plot(energy))
@@ -167,6 +168,17 @@ def _predictive_plots(post: xr.DataTree) -> list[Plot]:
     if predicted is None or observed is None:
         return []
     return [predictive_plot(name, predicted[name], observed[name]) for name in names]
+
+
+def _prediction_plots(post: xr.DataTree) -> list[Plot]:
+    """Intervals of what is predicted for new inputs, which no observation can check."""
+    if "predictions" not in post.children:
+        return []
+    drawable = _drawable(group_sites(post, "predictions"))
+    if not drawable:
+        return []
+    shown = dict(list(drawable.items())[:MOST_IN_FOREST])
+    return [forest_plot(shown, len(drawable) - len(shown), "Predictions for new inputs", "predictions")]
 
 
 _PREDICTIVE_GROUPS = ("posterior_predictive", "observed_data")
@@ -231,7 +243,7 @@ def _shown(value: object) -> str:
 def _data(post: xr.DataTree) -> list[tuple[str, str, str, str]]:
     """Group, name, shape and range of what the model was given."""
     rows: list[tuple[str, str, str, str]] = []
-    for group in ("observed_data", "constant_data"):
+    for group in ("observed_data", "constant_data", "predictions_constant_data"):
         if group not in post.children:
             continue
         for name, variable in post[group].to_dataset().data_vars.items():

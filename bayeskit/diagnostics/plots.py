@@ -78,7 +78,9 @@ def rank_plot(elements: Mapping[str, np.ndarray]) -> Plot:
     )
 
 
-def forest_plot(elements: Mapping[str, np.ndarray], left_out: int) -> Plot:
+def forest_plot(
+    elements: Mapping[str, np.ndarray], left_out: int, title: str = "Estimates", what: str = "parameters"
+) -> Plot:
     """Intervals of many elements on one axis."""
     import arviz_plots
 
@@ -95,9 +97,10 @@ def forest_plot(elements: Mapping[str, np.ndarray], left_out: int) -> Plot:
     more = f" {left_out} more are not shown." if left_out else ""
     return _plot(
         draw,
-        title="Estimates",
+        title=title,
         caption=f"Point: mean or median. Thick line: central 50%. Thin line: central 90%.{more}",
-        alt=f"Forest plot of {len(elements)} parameters; the numbers are in the summary table",
+        alt=f"Forest plot of {len(elements)} {what}"
+        + ("; the numbers are in the summary table" if title == "Estimates" else ""),
     )
 
 

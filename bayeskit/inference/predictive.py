@@ -15,7 +15,7 @@ from numpyro import handlers
 from bayeskit._keys import raw_key
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
-from bayeskit.inference.assemble import Coords, Dims
+from bayeskit.inference.assemble import Coords, Dims, constants
 from bayeskit.program import Program, bind
 from bayeskit.program.indices import IndexCheck
 from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
@@ -50,13 +50,15 @@ def predict(
         post: a fit of the model; ``None`` draws from the prior.
         key: an integer seed or a JAX key.
         num_draws: number of prior draws (one chain); with ``post`` there is one for each of its draws.
-        sites: sites to return; by default all that are observed, and those that are random and not in ``post``.
+        sites: sites to return; by default all that are observed, and those that are random and not in ``post``; at new
+            inputs deterministic sites as well.
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
 
     Returns:
-        With ``post``: a new tree, ``post`` with the group ``posterior_predictive``. Without: a tree with ``prior`` and
-        ``prior_predictive``.
+        With ``post``: a new tree, ``post`` with the group ``posterior_predictive``; where covariates, sizes or other
+        inputs are not those of the fit, with ``predictions`` (deterministic sites at the new inputs among them) and the
+        inputs in ``predictions_constant_data`` instead. Without: a tree with ``prior`` and ``prior_predictive``.
 
     Raises:
         ModelError: ``post`` lacks a latent site of the model, has it with another shape, or ``sites`` names an unknown
@@ -93,9 +95,29 @@ def predict(
     check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
     check.of_data(first)
     check.at(first, "the first draw")
-    by_default = list(known) if post is None else list(dict.fromkeys([*observed, *drawn]))
+    anew = _new_inputs(program, post, observed)
+    by_default = list(known) if post is None or anew else list(dict.fromkeys([*observed, *drawn]))
+    if anew:
+        by_default = [n for n in by_default if n not in given]
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
-    return _tree(post, known, values, observed, dims, coords)
+    tree = _tree(post, known, values, observed, dims, coords, "predictions" if anew else "posterior_predictive")
+    if not anew:
+        return tree
+    from bayeskit.storage import add_group
+
+    return add_group(tree, "predictions_constant_data", anew)
+
+
+def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray]:
+    """All inputs of a prediction, if one of them is not what the model was fitted to; otherwise nothing."""
+    if post is None or "constant_data" not in post.children:
+        return {}
+    from bayeskit.storage import site_values
+
+    fitted = site_values(post, "constant_data")
+    now = constants(program, site_values(post, "observed_data") if "observed_data" in post.children else {})
+    changed = [n for n in fitted if n in now and not np.array_equal(fitted[n], now[n])]
+    return {n: v for n, v in now.items() if n not in observed} if changed else {}
 
 
 def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
@@ -231,6 +253,7 @@ def _tree(
     observed: list[str],
     dims: Dims | None,
     coords: Coords | None,
+    group: str,
 ) -> xr.DataTree:
     from bayeskit.storage import add_group, make_tree
 
@@ -251,7 +274,7 @@ def _tree(
     used = {d for n in names.values() for d in n}
     labelled = {d: c for d, c in labelled.items() if d in used}
     if post is not None:
-        return add_group(post, "posterior_predictive", values, dims=names, coords=labelled)
+        return add_group(post, group, values, dims=names, coords=labelled)
     prior = {n: v for n, v in values.items() if n not in observed}
     predictive = {n: v for n, v in values.items() if n in observed}
     groups = {g: v for g, v in (("prior", prior), ("prior_predictive", predictive)) if v}

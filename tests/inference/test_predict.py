@@ -137,12 +137,24 @@ def test_counts_and_booleans_keep_their_types():
     assert set(np.unique(out["b"].values)) == {0, 1}
 
 
-def test_fit_of_infer_with_coordinates():
+def test_fit_of_infer_with_coordinates(tmp_path):
     method = bk.NUTS(num_chains=2, num_warmup=100, num_draws=50, chain_method="vectorized")
     coords = {"row": [f"r{i}" for i in range(6)]}
     post = bk.infer(line, {"x": X, "y": Y}, method, key=0, coords=coords, progress=False)
     out = bk.predict(line, {"x": X}, post, key=1)
     assert out["posterior_predictive/y"].dims == ("chain", "draw", "row")
     assert list(out["posterior_predictive/y"].coords["row"].values) == coords["row"]
-    fewer = bk.predict(line, {"x": X[:2]}, post, key=1)
-    assert list(fewer["posterior_predictive/y"].coords["row"].values) == [0, 1]
+    fewer = bk.predict(line, {"x": X[:2]}, out, key=1)
+    assert list(fewer["predictions/y"].coords["row"].values) == [0, 1]
+    np.testing.assert_array_equal(fewer["predictions_constant_data/x"], X[:2])
+    assert set(fewer["predictions"].data_vars) == {"y", "mean"}
+    slope = fewer["posterior/slope"].values
+    np.testing.assert_allclose(fewer["predictions/mean"], slope[..., None] * X[:2])
+    np.testing.assert_array_equal(fewer["posterior_predictive/y"], out["posterior_predictive/y"])
+    text = bk.report(fewer, tmp_path / "report.html").read_text()
+    assert "Predictions for new inputs" in text
+    assert "Posterior predictive check of y" in text
+    assert (
+        "Posterior predictive check"
+        not in bk.report(bk.predict(line, {"x": X + 1}, post, key=1), tmp_path / "new.html").read_text()
+    )
