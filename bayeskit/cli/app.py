@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bayeskit.cli.errors import FAILED, reports_errors
-from bayeskit.cli.plan import Plan, override, parse_settings, read_run_file
+from bayeskit.cli.plan import Plan, override, parse_settings, read_run_file, result_of
 
 app = typer.Typer(
     help="Run a NumPyro model file and say whether its posterior can be trusted.",
@@ -71,8 +71,12 @@ def run(
         int | None, typer.Option(help="Seed: the same key, the same draws. Default: 0.", rich_help_panel=SAMPLING)
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="Where the result goes. Default: posterior.zarr.", rich_help_panel=OUTPUT)
+        str | None,
+        typer.Option(help="Where the result goes. Default: the name of the file, .zarr.", rich_help_panel=OUTPUT),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the result of another run.", rich_help_panel=OUTPUT)
+    ] = False,
     report: Annotated[str | None, typer.Option(help="Write an HTML report there.", rich_help_panel=OUTPUT)] = None,
     log_likelihood: Annotated[
         bool | None,
@@ -109,7 +113,7 @@ def run(
     Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted.
     """
     del debug
-    plan = read_run_file(Path(target)) if target.endswith(".toml") else Plan(model=target)
+    plan = read_run_file(Path(target)) if target.endswith(".toml") else Plan(model=target, out=result_of(Path(target)))
     options = {
         "data": data,
         "method": method,
@@ -134,7 +138,7 @@ def run(
 
     from bayeskit.cli.run import execute
 
-    raise typer.Exit(execute(plan, resume=resume, progress=not no_progress))
+    raise typer.Exit(execute(plan, resume=resume, progress=not no_progress, overwrite=overwrite))
 
 
 @app.command()

@@ -18,14 +18,16 @@ from bayeskit.cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. The fields are the keys of a run file; ``settings`` holds its ``[method]`` table without the name."""
+    """One run. The fields are the keys of a run file; ``settings`` holds its ``[method]`` table without the name, and
+    ``out`` is by default named after the file (`result_of`).
+    """
 
     model: str = ""
     data: str | dict[str, object] | None = None
     method: str = "nuts"
     settings: dict[str, object] = field(default_factory=dict)
     key: int = 0
-    out: str = "posterior.zarr"
+    out: str = ""
     report: str | None = None
     log_likelihood: bool = False
     predictive: tuple[str, ...] = ()
@@ -79,7 +81,12 @@ def read_run_file(path: Path) -> Plan:
     for name in ("predictive", "keep"):
         if name in content:
             content[name] = _names(path, name, content[name])
-    return Plan(**content, method=method, settings=settings)
+    return Plan(**{"out": result_of(path), **content}, method=method, settings=settings)
+
+
+def result_of(path: Path) -> str:
+    """Where the result of a model file or run file goes if nothing is said: its name, in the current folder."""
+    return f"{path.stem}.zarr"
 
 
 def override(plan: Plan, options: Mapping[str, object], settings: Mapping[str, object]) -> Plan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayeskit.inference import Method
 
 
-def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
+def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False) -> int:
     """Carry out a plan.
 
     While it runs, the draws are kept in `<out>.partial`; the result appears under its own name when it is complete.
@@ -32,6 +32,7 @@ def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
         plan: what to run.
         resume: go on with the unfinished run in `<out>.partial`.
         progress: show the progress bar.
+        overwrite: replace a result that another model or other data made.
 
     Returns:
         The exit code: 0, or 3 when the verdict is bad.
@@ -44,6 +45,8 @@ def execute(plan: Plan, *, resume: bool, progress: bool) -> int:
     file = load_model(plan.model)
     columns, source = _columns(plan.data)
     arguments = file.arguments(columns, source)
+    if not overwrite:
+        _check_same_run(plan, file, arguments)
     _check_predictive(plan, arguments)
     console.print(_headline(plan, method, precision), soft_wrap=True)
     try:
@@ -126,6 +129,35 @@ def _inline(name: str, value: object) -> object:
         return np.array(value)
     except ValueError as error:
         raise DataError(f"data.{name} is not a rectangular array: {error}") from error
+
+
+def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -> None:
+    """Refuse to replace a result unless the same model made it from the same data."""
+    from bayeskit.program import bind
+    from bayeskit.storage import load
+
+    if not Path(plan.out).exists():
+        return
+    try:
+        post = load(plan.out)
+        program = bind(file.model, arguments)
+    except BayeskitError:
+        return  # both are told of where they are used
+    kept = {**_group(post, "observed_data"), **_group(post, "constant_data")}
+    now = {name: np.asarray(value) for name, value in program.data.items() if name in kept}
+    name = f"{getattr(file.model, '__module__', '')}.{program.name}"
+    if post.attrs.get("model") == name and all(np.array_equal(kept[n], v) for n, v in now.items()):
+        return
+    raise StorageError(
+        f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "
+        f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
+    )
+
+
+def _group(post: xr.DataTree, group: str) -> dict[str, np.ndarray]:
+    from bayeskit.storage import site_values
+
+    return site_values(post, group) if group in post.children else {}
 
 
 def _check_output(plan: Plan, resume: bool) -> None:

@@ -39,7 +39,7 @@ def test_run_file_and_options(folder, invoke):
     (folder / "elsewhere" / "run.toml").write_text(text)
     done = invoke("run", "elsewhere/run.toml", "--num-draws", 40, "--no-progress", "--set", "max_tree_depth=7")
     assert done.exit_code in (0, 3), done.output
-    post = bk.load("posterior.zarr")  # in the current folder, not beside the run file
+    post = bk.load("run.zarr")  # in the current folder, not beside the run file
     assert post["posterior/slope"].shape == (3, 40)
     assert json.loads(post.attrs["method_settings"])["max_tree_depth"] == 7
 
@@ -52,6 +52,20 @@ def test_the_same_key_gives_the_same_draws(folder, invoke):
     assert not np.array_equal(first, other)
 
 
+def test_only_the_same_run_replaces_a_result(folder, invoke):
+    small = ["--num-chains", "1", "--num-warmup", "10", "--num-draws", "10", "--no-progress"]
+    assert invoke("run", "line.toml", *small).exit_code in (0, 3)
+    assert invoke("run", "line.toml", *small, "--key", 1).exit_code in (0, 3)
+    (folder / "line.csv").write_text("x,y\n0.0,1.0\n1.0,2.0\n")
+    refused = invoke("run", "line.toml", *small)
+    assert refused.exit_code == 2
+    assert "line.zarr holds the result of another run (" in refused.output
+    assert "--overwrite" in refused.output
+    assert bk.load("line.zarr")["observed_data/y"].shape == (12,)
+    assert invoke("run", "line.toml", *small, "--overwrite").exit_code in (0, 3)
+    assert bk.load("line.zarr")["observed_data/y"].shape == (2,)
+
+
 def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
     text = (
         'model = "line.py"\npredictive = "y"\nlog_likelihood = true\nthin = 2\n[data]\nx = [0.0, 1.0]\ny = [0.1, 0.6]\n'
@@ -59,7 +73,7 @@ def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
     (folder / "inline.toml").write_text(text)
     done = invoke("run", "inline.toml", "--keep", "slope", "--keep", "sigma", *SMALL)
     assert done.exit_code in (0, 3), done.output
-    post = bk.load("posterior.zarr")
+    post = bk.load("inline.zarr")
     assert post["log_likelihood/y"].shape[-1:] == (2,)
     assert post["posterior_predictive/y"].shape[-1:] == (2,)
     assert post["posterior/slope"].shape[1] == 100

@@ -56,7 +56,7 @@ def test_settings_of_the_file_do_not_follow_to_another_method(tmp_path):
 def test_data_in_the_file(tmp_path):
     plan = read_run_file(write(tmp_path, 'model = "m.py"\n[data]\ny = [1.0, 2.0]\n'))
     assert plan.data == {"y": [1.0, 2.0]}
-    assert plan == Plan(model=plan.model, data=plan.data)
+    assert plan == Plan(model=plan.model, data=plan.data, out="run.zarr")
 
 
 @pytest.mark.parametrize(
