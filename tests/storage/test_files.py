@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import warnings
 
 import numpy as np
@@ -173,3 +174,10 @@ def test_changed_netcdf(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(StorageError, match=r"post\.nc"):
         load(path)
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "post.nc")
+    with pytest.raises(StorageError, match="it is a device or a pipe, and a file would take its place"):
+        save(example(), tmp_path / "post.nc")
+    assert (tmp_path / "post.nc").is_fifo()
