@@ -10,6 +10,10 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 
+ROUNDING = 32
+"""Spacings of numbers that rounding may spread a constant over: the diagonal of a correlation matrix is a sum of as many
+squares as it has rows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Site:
@@ -49,7 +53,7 @@ class Site:
     def _no_range(self, draws: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             extent = draws.max(axis=axis) - draws.min(axis=axis)
-            return extent <= 4 * self.eps * np.abs(draws).max(axis=axis)
+            return extent <= ROUNDING * self.eps * np.abs(draws).max(axis=axis)
 
 
 def posterior_sites(post: xr.DataTree) -> list[Site]:

@@ -211,6 +211,22 @@ def test_a_chain_that_repeats_itself_or_never_accepts():
     assert "chain 2" in finding(verdict, "stuck_chain").meaning
 
 
+@pytest.mark.parametrize("kind", ["latent", "deterministic"])
+def test_a_constant_up_to_rounding_is_one(kind):
+    """The diagonal of a correlation matrix is a sum of squares: 1 within a few spacings, and not the same each time."""
+    rng = np.random.default_rng(1)
+    root = rng.normal(size=(CHAINS, DRAWS, 4, 5))
+    root /= np.sqrt((root**2).sum(-1, keepdims=True))
+    correlation = np.einsum("cdij,cdkj->cdik", root, root)
+    assert len(np.unique(correlation[..., 3, 3])) > 2
+    values, stats = good(R=correlation)
+    verdict = verdict_of(values, stats, kinds=dict.fromkeys(values, "latent") | {"R": kind})
+    assert verdict.ok, verdict.findings
+    values["R"] = correlation.copy()
+    values["R"][2, :, 0, 1] = 0.3 + 1e-15 * rng.normal(size=DRAWS)
+    assert "stuck_chain" in names(verdict_of(values, stats, kinds=dict.fromkeys(values, "latent")), "error")
+
+
 def test_swapped_labels():
     rng = np.random.default_rng(7)
     centres = np.array([[-2, 2], [-2, 2], [2, -2], [2, -2]])
