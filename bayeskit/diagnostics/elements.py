@@ -11,7 +11,7 @@ import xarray as xr
 from bayeskit.errors import StorageError
 
 ROUNDING = 32
-"""Spacings of numbers that rounding may spread a constant over: the diagonal of a correlation matrix is a sum of as many
+"""Spacings of numbers over which rounding may spread a constant: the diagonal of a correlation matrix is a sum of as many
 squares as it has rows."""
 
 
