@@ -5,6 +5,7 @@ Sources: Arthur and Vassilvitskii (2007), "k-means++"; Dempster, Laird and Rubin
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from bayeskit._typing import Array
 from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import CovarianceKind, Diagonal, full_covariance
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Moments", "em", "k_means", "k_means_plus_plus", "moment_sums", "moments_of", "weighted_moments"]
 
@@ -166,7 +168,13 @@ def em(
         raise DataError(f"{x.shape[0]} points cannot have {num} components; give more points or fewer components")
     if kind == "low_rank":
         raise DataError("expectation-maximisation has closed steps for kind='full' and kind='diagonal' only")
-    diagonal = kind == "diagonal"
+    return _em(key, x, jnp.asarray(prior_count, x.dtype), num, kind == "diagonal", num_steps)
+
+
+@partial(safe_jit, static_argnums=(3, 4, 5))
+def _em(
+    key: Array, x: Array, prior_count: Array, num: int, diagonal: bool, num_steps: int
+) -> tuple[GaussianMixture, Array]:
     prior = weighted_moments(jnp.ones((x.shape[0], 1), x.dtype), x, diagonal=diagonal)
 
     def mixture(weights: Array) -> GaussianMixture:

@@ -54,7 +54,9 @@ class PiecewiseDensity(eqx.Module):
         panel = jnp.clip(jnp.searchsorted(self.edges, t, side="right") - 1, 0, len(self.edges) - 2)
         half = (self.edges[1] - self.edges[0]) / 2
         place = jnp.clip((t - self.edges[panel]) / half - 1, -1.0, 1.0)
-        return jnp.clip(self.below[panel] + half * _primitive(self.coefficients[panel], place), 0.0, 1.0)
+        inside = jnp.clip(self.below[panel] + half * _primitive(self.coefficients[panel], place), 0.0, 1.0)
+        # where operations are fused the polynomials do not cancel to the last bit at the ends
+        return jnp.where(t <= self.edges[0], 0.0, jnp.where(t >= self.edges[-1], 1.0, inside))
 
     def icdf(self, mass: Float[Array, " q"]) -> Float[Array, " q"]:
         """The number with each mass below it, by bisection within its panel."""

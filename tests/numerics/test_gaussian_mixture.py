@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import scipy.stats
 
 from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
-from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
+from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full, LowRank
 from bayeskit.numerics.gaussian_mixture_fit import em, k_means, k_means_plus_plus, weighted_moments
 
 KINDS = ["full", "diagonal", "low_rank"]
@@ -19,7 +21,7 @@ KINDS = ["full", "diagonal", "low_rank"]
 def covariance(kind, k, d, generator):
     if kind == "full":
         root = generator.normal(size=(k, d, d))
-        return full_covariance(jnp.asarray(root @ root.swapaxes(1, 2) + 0.3 * np.eye(d)))
+        return Full(jnp.asarray(np.linalg.cholesky(root @ root.swapaxes(1, 2) + 0.3 * np.eye(d))))
     variance = jnp.asarray(generator.uniform(0.3, 1.5, size=(k, d)))
     return (
         Diagonal(variance) if kind == "diagonal" else LowRank(variance, jnp.asarray(generator.normal(size=(k, d, 2))))
@@ -28,12 +30,12 @@ def covariance(kind, k, d, generator):
 
 def mixture(kind="full", k=3, d=4, seed=0):
     generator = np.random.default_rng(seed)
-    weights = jnp.log(jnp.asarray(generator.uniform(0.2, 1.0, size=k)))
+    weights = jnp.asarray(np.log(generator.uniform(0.2, 1.0, size=k)))
     return GaussianMixture(weights, jnp.asarray(generator.normal(size=(k, d))), covariance(kind, k, d, generator))
 
 
 def points(n=7, d=4, seed=5):
-    return jnp.asarray(2 * np.random.default_rng(seed).normal(size=(n, d)))
+    return 2 * np.random.default_rng(seed).normal(size=(n, d))
 
 
 def by_scipy(p, x):
@@ -47,24 +49,37 @@ def by_scipy(p, x):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_forms_agree_with_dense_matrices(kind):
-    form, x, v = mixture(kind).covariance, points(), points(7 * 3).reshape(7, 3, 4)
-    dense = form.dense()
-    np.testing.assert_allclose(form.log_det(), jnp.linalg.slogdet(dense)[1], rtol=1e-12)
-    np.testing.assert_allclose(form.quadratic(x), jnp.einsum("nd,kde,ne->nk", x, dense, x), rtol=1e-12)
-    np.testing.assert_allclose(form.times(x), jnp.einsum("kde,ne->nkd", dense, x), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(jnp.einsum("kde,nke->nkd", dense, form.solve(v)), v, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(form.affine(0.3, 2.0).dense(), 0.3 * dense + 2.0 * jnp.eye(4), rtol=1e-12, atol=1e-12)
-    means = mixture(kind).means
-    gap = x[:, None] - means
-    np.testing.assert_allclose(form.mahalanobis(x, means), jnp.sum(gap * form.solve(gap), axis=-1), rtol=1e-10)
+    x, v, means = points(), points(7 * 3).reshape(7, 3, 4), mixture(kind).means
+
+    @jax.jit
+    def rules(form):
+        moved, gap = form.affine(0.3, 2.0).dense(), x[:, None] - means
+        by_solving = jnp.sum(gap * form.solve(gap), axis=-1)
+        return (
+            form.dense(),
+            (form.log_det(), form.quadratic(x), form.times(x), form.solve(v), moved),
+            (form.mahalanobis(x, means), by_solving),
+        )
+
+    found = jax.tree.map(np.asarray, rules(mixture(kind).covariance))
+    dense, (log_det, quadratic, times, solved, moved), (mahalanobis, by_solving) = found
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(dense)[1], rtol=1e-12)
+    np.testing.assert_allclose(quadratic, np.einsum("nd,kde,ne->nk", x, dense, x), rtol=1e-12)
+    np.testing.assert_allclose(times, np.einsum("kde,ne->nkd", dense, x), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(np.einsum("kde,nke->nkd", dense, solved), v, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(moved, 0.3 * dense + 2.0 * np.eye(4), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(mahalanobis, by_solving, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_has_the_covariance_of_its_component(kind):
-    form, num = mixture(kind).covariance, 40_000
-    draws = form.noise(jax.random.key(0), jnp.repeat(jnp.arange(3), num)).reshape(3, num, 4)
-    dense = np.asarray(form.dense())
-    products = np.asarray(draws[..., :, None] * draws[..., None, :])
+    num = 40_000
+    component = np.repeat(np.arange(3), num)
+    draws, dense = jax.jit(lambda form: (form.noise(jax.random.key(0), component), form.dense()))(
+        mixture(kind).covariance
+    )
+    draws = np.asarray(draws).reshape(3, num, 4)
+    products = draws[..., :, None] * draws[..., None, :]
     z = (products.mean(1) - dense) / (products.std(1) / num**0.5)
     assert np.abs(z).max() < 4
 
@@ -72,100 +87,130 @@ def test_noise_has_the_covariance_of_its_component(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_density_and_score(kind):
     p, x = mixture(kind), points()
-    np.testing.assert_allclose(p.log_density(x), by_scipy(p, x), rtol=1e-10)
-    by_derivative = jax.vmap(jax.grad(lambda row: p.log_density(row[None])[0]))(x)
-    np.testing.assert_allclose(p.score(x), by_derivative, rtol=1e-9, atol=1e-10)
+
+    @jax.jit
+    def rules(p):
+        (log_density, pull) = jax.vjp(p.log_density, x)
+        return log_density, p.score(x), pull(jnp.ones(len(x)))[0]
+
+    log_density, score, by_derivative = rules(p)
+    np.testing.assert_allclose(log_density, by_scipy(p, x), rtol=1e-10)
+    np.testing.assert_allclose(score, by_derivative, rtol=1e-9, atol=1e-10)
 
 
 def test_far_tails_in_float32():
     """Fifty standard deviations out the density underflows, its logarithm and score do not."""
-    p = mixture()
-    x = 50.0 * points()
+
+    def rules(p, x):
+        return p.log_density(x), p.score(x)
+
+    p, x = mixture(), 50.0 * points()
+    exact_density, exact_score = jax.tree.map(np.asarray, jax.jit(rules)(p, x))
     with jax.enable_x64(False):
-        single = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float32), p)
-        x32 = jnp.asarray(np.asarray(x), jnp.float32)
-        assert single.log_density(x32).dtype == jnp.float32
-        log_density, score = single.log_density(x32), single.score(x32)
-    np.testing.assert_allclose(log_density, p.log_density(x), rtol=1e-4)
-    np.testing.assert_allclose(score, p.score(x), rtol=1e-3, atol=1e-3 * float(jnp.abs(p.score(x)).max()))
+        log_density, score = jax.jit(rules)(*jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), (p, x)))
+        assert log_density.dtype == jnp.float32
+    np.testing.assert_allclose(log_density, exact_density, rtol=1e-4)
+    np.testing.assert_allclose(score, exact_score, rtol=1e-3, atol=1e-3 * np.abs(exact_score).max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_conditioning_factorises_the_density(kind):
     """p(x) = p(x_given) p(x_rest | x_given), and the mass of the conditional is p(x_given)."""
     p, x = mixture(kind), points()
-    for row in x[:3]:
-        conditional = p.condition([2, 0], row[jnp.array([2, 0])])
-        np.testing.assert_allclose(
-            conditional.log_density(row[jnp.array([1, 3])][None])[0], p.log_density(row[None])[0], rtol=1e-10
-        )
-        marginal = p.marginal([2, 0]).log_density(row[jnp.array([2, 0])][None])[0]
-        np.testing.assert_allclose(conditional.log_mass, marginal, rtol=1e-10)
+
+    @jax.jit
+    @jax.vmap
+    def rules(row):
+        given = row[jnp.array([2, 0])]
+        conditional = p.condition([2, 0], given)
+        of_rest = conditional.log_density(row[jnp.array([1, 3])][None])[0]
+        of_given = p.marginal([2, 0]).log_density(given[None])[0]
+        return of_rest, p.log_density(row[None])[0], conditional.log_mass, of_given
+
+    of_rest, whole, mass, of_given = rules(x[:3])
+    np.testing.assert_allclose(of_rest, whole, rtol=1e-10)
+    np.testing.assert_allclose(mass, of_given, rtol=1e-10)
 
 
 def test_product_is_the_pointwise_product_and_its_mass_the_integral():
-    p, q, x = mixture(seed=0), mixture("diagonal", seed=1), points()
-    product = p.product(q)
-    np.testing.assert_allclose(product.log_density(x), p.log_density(x) + q.log_density(x), rtol=1e-9)
-    np.testing.assert_allclose(product.log_mass, p.log_inner(q), rtol=1e-10)
+    @jax.jit
+    def rules(p, q, x):
+        product = p.product(q)
+        return product.log_density(x), p.log_density(x) + q.log_density(x), product.log_mass, p.log_inner(q)
+
+    found, expected, mass, inner = rules(mixture(seed=0), mixture("diagonal", seed=1), points())
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(mass, inner, rtol=1e-10)
+    grid = np.linspace(-15.0, 15.0, 4001)[:, None]
     one, two = mixture(d=1, seed=2), mixture(d=1, seed=3)
-    grid = jnp.linspace(-15.0, 15.0, 4001)[:, None]
-    by_sum = jnp.sum(jnp.exp(one.log_density(grid) + two.log_density(grid))) * (grid[1, 0] - grid[0, 0])
-    np.testing.assert_allclose(jnp.exp(one.log_inner(two)), by_sum, rtol=1e-9)
+    by_sum = np.exp(by_scipy(one, grid) + by_scipy(two, grid)).sum() * (grid[1, 0] - grid[0, 0])
+    np.testing.assert_allclose(np.exp(jax.jit(GaussianMixture.log_inner)(one, two)), by_sum, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_denoising_is_tweedies_formula(kind):
     """E[a x | y] = y + v score(y) and Cov[a x | y] = v (I + v Hessian of log p(y))."""
-    p, y, a, v = mixture(kind), points(), 0.8, 0.6
-    mean, spread = p.denoised(y, a, v)
-    noised = p.noised(a, v)
-    np.testing.assert_allclose(a * mean, y + v * noised.score(y), rtol=1e-9, atol=1e-10)
-    hessian = jax.vmap(jax.hessian(lambda row: noised.log_density(row[None])[0]))(y)
-    np.testing.assert_allclose(a**2 * spread, v * (jnp.eye(4) + v * hessian), rtol=1e-7, atol=1e-8)
+    y, a, v = points(), 0.8, 0.6
+
+    @jax.jit
+    def rules(p):
+        noised = p.noised(a, v)
+        hessian = jax.vmap(jax.hessian(lambda row: noised.log_density(row[None])[0]))(y)
+        return *p.denoised(y, a, v), noised.score(y), hessian
+
+    mean, spread, score, hessian = jax.tree.map(np.asarray, rules(mixture(kind)))
+    np.testing.assert_allclose(a * mean, y + v * score, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(a**2 * spread, v * (np.eye(4) + v * hessian), rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_have_the_moments_of_the_mixture(kind):
-    p, num = mixture(kind), 50_000
-    draws = np.asarray(p.sample(jax.random.key(3), num))
-    z = (draws.mean(0) - p.mean()) / (draws.std(0) / num**0.5)
+    num = 50_000
+    found = jax.jit(lambda p: (p.sample(jax.random.key(3), num), p.mean(), p.second_moments()))(mixture(kind))
+    draws, mean, spread = (np.asarray(x) for x in found)
+    z = (draws.mean(0) - mean) / (draws.std(0) / num**0.5)
     assert np.abs(z).max() < 4
-    centred = draws - np.asarray(p.mean())
+    centred = draws - mean
     products = centred[:, :, None] * centred[:, None]
-    z = (products.mean(0) - p.second_moments()) / (products.std(0) / num**0.5)
+    z = (products.mean(0) - spread) / (products.std(0) / num**0.5)
     assert np.abs(z).max() < 4
 
 
 def test_k_means_plus_plus_takes_points_that_differ():
-    x = jnp.repeat(jnp.eye(4), 25, axis=0)
-    centres = k_means_plus_plus(jax.random.key(0), x, 4)
+    x = np.repeat(np.eye(4), 25, axis=0)
+    key = jax.random.key(0)
+    centres, (found, group) = jax.jit(lambda x: (k_means_plus_plus(key, x, 4), k_means(key, x, 4)))(x)
     assert len(np.unique(np.asarray(centres), axis=0)) == 4
-    found, group = k_means(jax.random.key(0), x, 4)
-    np.testing.assert_allclose(found[group], x)
+    np.testing.assert_allclose(np.asarray(found)[np.asarray(group)], x)
 
 
 def test_weighted_moments_of_far_points_in_float32():
     generator = np.random.default_rng(0)
     x, weights = generator.normal(size=(500, 3)) + 1e3, generator.uniform(size=(500, 2))
     with jax.enable_x64(False):
-        found = weighted_moments(jnp.asarray(weights, jnp.float32), jnp.asarray(x, jnp.float32))
+        found = jax.jit(weighted_moments)(weights.astype(np.float32), x.astype(np.float32))
     for k in range(2):
         expected = np.cov(x.T, aweights=weights[:, k], ddof=0)
         np.testing.assert_allclose(found.covariance[k], expected, atol=2e-3)
         np.testing.assert_allclose(found.mean[k], np.average(x, axis=0, weights=weights[:, k]), rtol=1e-6)
-    narrow = weighted_moments(jnp.asarray(weights), jnp.asarray(x), diagonal=True)
+    narrow = jax.jit(partial(weighted_moments, diagonal=True))(weights, x)
     np.testing.assert_allclose(narrow.covariance[0], np.cov(x.T, aweights=weights[:, 0], ddof=0).diagonal(), rtol=1e-8)
 
 
+@pytest.fixture(scope="module")
+def mixture_points():
+    return np.asarray(jax.jit(lambda p: p.sample(jax.random.key(8), 3000))(mixture("diagonal")))
+
+
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
-def test_em_never_loses_likelihood_and_its_moments_are_those_of_the_points(kind):
-    x = mixture("diagonal").sample(jax.random.key(8), 3000)
+def test_em_never_loses_likelihood_and_its_moments_are_those_of_the_points(kind, mixture_points):
+    x = mixture_points
     fit, trace = em(jax.random.key(0), x, 3, kind=kind, num_steps=60, prior_count=0.0)
     assert np.diff(trace).min() > -1e-10
-    np.testing.assert_allclose(fit.mean(), x.mean(0), rtol=1e-8)
-    found, expected = fit.second_moments(), np.cov(x.T, ddof=0)
-    compare = (found, expected) if kind == "full" else (jnp.diagonal(found), np.diagonal(expected))
+    mean, found = jax.jit(lambda fit: (fit.mean(), fit.second_moments()))(fit)
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-8)
+    expected = np.cov(x.T, ddof=0)
+    compare = (found, expected) if kind == "full" else (np.diagonal(found), np.diagonal(expected))
     np.testing.assert_allclose(*compare, rtol=1e-8, atol=1e-10)
 
 

@@ -1,10 +1,14 @@
 """A factor, or NaN: never a matrix with something added to its diagonal."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayeskit.numerics.positive_definite import factor, log_determinant, whiten
+from bayeskit.numerics import positive_definite
+from bayeskit.numerics.positive_definite import log_determinant, whiten
+
+factor = jax.jit(positive_definite.factor)
 
 
 def test_factor_of_a_positive_definite_matrix():

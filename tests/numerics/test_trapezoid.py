@@ -1,34 +1,46 @@
 """Integrals with known values, and integrals that must be refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from bayeskit.numerics.trapezoid import integrate_log, nodes_for
 
 
-def integral(log_integrand, num_nodes=1025):
-    grid = nodes_for(log_integrand, -350.0, 350.0, num_nodes)
-    return integrate_log(log_integrand(grid.nodes), grid)
+@partial(jax.jit, static_argnums=0)
+def integral(log_integrand, *arguments):
+    def integrand(t):
+        return log_integrand(t, *arguments)
+
+    grid = nodes_for(integrand, -350.0, 350.0, 1025)
+    return integrate_log(integrand(grid.nodes), grid)
 
 
-@pytest.mark.covering
+def log_normal(t, centre, deviation):
+    return -0.5 * ((t - centre) / deviation) ** 2 - jnp.log(deviation * jnp.sqrt(2 * jnp.pi))
+
+
+def log_gamma(t, shape):
+    return shape * t - jnp.exp(t)
+
+
 @pytest.mark.parametrize("deviation", [1e-6, 1e-4, 0.02, 1.0, 20.0])
 @pytest.mark.parametrize("centre", [-200.3, 0.0, 3.7])
 def test_a_normal_density_has_mass_one_however_narrow(deviation, centre):
-    value, trusted = integral(
-        lambda t: -0.5 * ((t - centre) / deviation) ** 2 - jnp.log(deviation * jnp.sqrt(2 * jnp.pi))
-    )
+    value, trusted = integral(log_normal, centre, deviation)
     assert trusted
     assert abs(value) < 1e-11 + 4e-16 * abs(centre) / deviation  # the rounding of the nodes
 
 
 @pytest.mark.parametrize("shape", [0.2, 1.0, 700.0])
 def test_a_log_gamma_density(shape):
-    value, trusted = integral(lambda t: shape * t - jnp.exp(t))
+    value, trusted = integral(log_gamma, shape)
     assert trusted
-    assert float(value) == pytest.approx(float(jax.scipy.special.gammaln(shape)), rel=1e-11, abs=1e-11)
+    assert float(value) == pytest.approx(special.gammaln(shape), rel=1e-11, abs=1e-11)
 
 
 def test_two_peaks_are_both_found():
@@ -37,7 +49,7 @@ def test_two_peaks_are_both_found():
 
     value, trusted = integral(two)
     assert trusted
-    assert jnp.exp(value) == pytest.approx(0.8 * np.sqrt(2 * np.pi), rel=1e-9)
+    assert np.exp(value) == pytest.approx(0.8 * np.sqrt(2 * np.pi), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -55,5 +67,5 @@ def test_what_is_not_resolved_is_said(log_integrand):
 
 
 def test_the_derivative_is_that_of_the_integral():
-    slope = jax.grad(lambda s: integral(lambda t: s * t - jnp.exp(t))[0])(3.3)
-    assert float(slope) == pytest.approx(float(jax.scipy.special.digamma(3.3)), rel=1e-11)
+    slope = jax.jit(jax.grad(lambda s: integral(log_gamma, s)[0]))(3.3)
+    assert float(slope) == pytest.approx(special.digamma(3.3), rel=1e-11)

@@ -31,8 +31,12 @@ def free_coordinates(reference: Reference) -> dict[str, int | None]:
 def log_densities(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     """Log density of the description's parameters at random points, by the model and by the description."""
     data = {k: jnp.asarray(v) if isinstance(v, np.ndarray) else v for k, v in reference.data.items()}
-    start = initialize_model(jax.random.key(0), reference.model, model_kwargs=data, validate_grad=False).param_info.z
-    flat, unflatten = jax.flatten_util.ravel_pytree(start)
+    start = jax.eval_shape(
+        lambda: (
+            initialize_model(jax.random.key(0), reference.model, model_kwargs=data, validate_grad=False).param_info.z
+        )
+    )
+    flat, unflatten = jax.flatten_util.ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape), start))
 
     def parameters(z: jax.Array) -> dict[str, jax.Array]:
         return constrain_fn(reference.model, (), data, unflatten(z), return_deterministic=True)

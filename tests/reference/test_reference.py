@@ -12,11 +12,15 @@ from .drawing import BACKENDS, draw
 from .table import FOLDER, REFERENCES, Reference
 
 
+HIERARCHICAL, BADLY_SCALED = "eight_schools-eight_schools_noncentered", "kilpisjarvi_mod-kilpisjarvi"
+BY_DEFAULT = {("numpyro", HIERARCHICAL), ("blackjax", HIERARCHICAL), ("blackjax", BADLY_SCALED)}
+
+
 def marks(row: Reference, backend: str) -> object:
-    """By default the package's own chains; NumPyro's are in the full tier, but for one posterior."""
+    """By default two posteriors by the package's own chains and one by NumPyro's: `test_log_densities` has them all."""
     if not row.fast:
         return pytest.mark.slow
-    return pytest.mark.full if backend == "numpyro" and "eight_schools" not in row.name else ()
+    return () if (backend, row.name) in BY_DEFAULT else pytest.mark.full
 
 
 def cases() -> list[object]:

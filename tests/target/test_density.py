@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,46 +180,58 @@ def target_of(name):
 
 
 def point(target, seed=0, spread=0.7):
-    values = spread * jax.random.normal(jax.random.PRNGKey(seed), (target.size,))
-    return target.unravel(values)
+    return target.unravel(spread * np.random.default_rng(seed).normal(size=target.size))
+
+
+@functools.cache
+def results(name):
+    """At two points, from one program: what the target says of its density, what NumPyro says, and the terms."""
+    target, model, data = target_of(name)
+
+    @jax.jit
+    def at(target, vector):
+        z = target.unravel(vector)
+        ours = jax.value_and_grad(target.log_density)(z)
+        peer = jax.value_and_grad(lambda z: -potential_energy(model, (), data, z))(z)
+        return ours, peer, (target.log_prior(z), target.log_likelihood(z)), target.terms(z)
+
+    vectors = 0.7 * np.random.default_rng(0).normal(size=(2, target.size))
+    return target, [jax.tree.map(np.asarray, at(target, vector)) for vector in vectors]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_log_density(name):
-    target, model, data = target_of(name)
-    density = jax.jit(lambda target, z: (target.log_density(z), target.log_prior(z), target.log_likelihood(z)))
-    gradient = jax.jit(jax.grad(lambda z, target: target.log_density(z)))
-    peer = jax.jit(lambda z: -potential_energy(model, (), data, z))
-    for seed in range(2):
-        z = point(target, seed)
-        value, prior, likelihood = density(target, z)
-        np.testing.assert_allclose(value, peer(z), rtol=1e-10, atol=1e-10)
+    for (value, slopes), (expected, expected_slopes), (prior, likelihood), _ in results(name)[1]:
+        np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(value, prior + likelihood, rtol=1e-12)
-        slopes = gradient(z, target)
-        assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
-        expected = jax.grad(peer)(z)
+        assert all(np.isfinite(slope).all() for slope in slopes.values())
         for site in slopes:
-            np.testing.assert_allclose(slopes[site], expected[site], rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(slopes[site], expected_slopes[site], rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "positive_steps"])
 def test_unconstrain_inverts_constrain(name):
     target, _, _ = target_of(name)
-    z = point(target, 3)
-    constrained = target.constrain(z)
+    vector = 0.7 * np.random.default_rng(3).normal(size=target.size)
+
+    @jax.jit
+    def there(vector):
+        z = target.unravel(vector)
+        return z, target.constrain(z), target.ravel(z)
+
+    z, constrained, again = there(vector)
     back = target.unconstrain({site: constrained[site] for site in target.latent_names})
     for site in target.latent_names:
         np.testing.assert_allclose(back[site], z[site], rtol=1e-6, atol=1e-8)
-    np.testing.assert_array_equal(target.ravel(target.unravel(target.ravel(z))), target.ravel(z))
+    np.testing.assert_array_equal(again, vector)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_terms_add_up(name):
-    target, _, _ = target_of(name)
-    z = point(target, 1)
-    terms = target.terms(z)
-    total = sum(float(jnp.sum(t.scale * t.value)) for group in terms for t in group.values())
-    np.testing.assert_allclose(total, float(target.log_density(z)), rtol=1e-10)
+    target, points = results(name)
+    (value, _), *_, terms = points[1]
+    total = sum((t.scale * t.value).sum() for group in terms for t in group.values())
+    np.testing.assert_allclose(total, value, rtol=1e-10)
     assert set(terms.likelihood) == {s.name for s in target.structure.of_kind("observed", "factor") if not s.is_prior}
 
 
@@ -283,14 +297,19 @@ def same_mixture(y):
 def test_enumerated_mixture():
     summed, by_hand = (bk.Target(bk.bind(model, {"y": Y})) for model in (mixture, same_mixture))
     z = point(by_hand, 5)
-    np.testing.assert_allclose(summed.log_density(z), by_hand.log_density(z), rtol=1e-10)
-    np.testing.assert_allclose(summed.log_prior(z), by_hand.log_prior(z), rtol=1e-10)
-    elements = summed.terms(z).likelihood["y"].value
+
+    @jax.jit
+    def rules(target):
+        elements = target.terms(z).likelihood["y"].value
+        return target.log_density(z), target.log_prior(z), elements, jax.grad(target.log_density)(z)
+
+    (found, prior, elements, slopes), (expected, *by_hand_too) = rules(summed), rules(by_hand)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_allclose(prior, by_hand_too[0], rtol=1e-10)
     assert elements.shape == (5,)
-    np.testing.assert_allclose(elements, by_hand.terms(z).likelihood["y"].value, rtol=1e-10)
-    slopes, expected = (jax.grad(t.log_density)(z) for t in (summed, by_hand))
+    np.testing.assert_allclose(elements, by_hand_too[1], rtol=1e-10)
     for site in slopes:
-        np.testing.assert_allclose(slopes[site], expected[site], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(slopes[site], by_hand_too[2][site], rtol=1e-8, atol=1e-10)
 
 
 def shared(y):
@@ -310,12 +329,13 @@ def test_discrete_site_shared_by_the_observations():
         target.terms(z)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("strategy", ["uniform", "prior"])
 @pytest.mark.parametrize("name", ["plates", "lkj", "bounded", "steps"])
 def test_start(name, strategy):
     target, _, _ = target_of(name)
     start = bk.target.find_start(target, jax.random.PRNGKey(1), 3, strategy=strategy)
-    density = jax.vmap(target.log_density)(start)
+    density = jax.jit(jax.vmap(target.log_density))(start)
     assert density.shape == (3,)
     assert np.isfinite(density).all()
     assert len(np.unique(density)) == 3
@@ -326,7 +346,7 @@ def test_start(name, strategy):
 def test_start_at_given_values():
     target, _, _ = target_of("bounded")
     start = bk.target.find_start(target, jax.random.PRNGKey(1), 2, given={"tau": [1.0, 3.0], "x": 0.5})
-    there = jax.vmap(target.constrain)(start)
+    there = jax.jit(jax.vmap(target.constrain))(start)
     np.testing.assert_allclose(there["tau"], [1.0, 3.0])
     np.testing.assert_allclose(there["x"], [0.5, 0.5])
     with pytest.raises(bk.errors.InitError, match=r"chain 0.*0.5.*'x'.*outside"):
@@ -351,13 +371,14 @@ def test_new_data_of_the_same_shapes_compile_nothing():
 
 def test_transforms_of_jax():
     target, _, _ = target_of("plates")
-    batch = jax.vmap(lambda seed: target.unravel(0.1 * seed * jnp.ones(target.size)))(jnp.arange(3.0))
-    plain = [target.log_density(jax.tree.map(lambda leaf, i=i: leaf[i], batch)) for i in range(3)]
-    np.testing.assert_allclose(jax.jit(jax.vmap(target.log_density))(batch), plain, rtol=1e-12)
+    vectors = 0.1 * np.arange(3.0)[:, None] * np.ones(target.size)
+    plain = [target.log_density(target.unravel(vector)) for vector in vectors]
+    batch = jax.jit(jax.vmap(lambda vector: target.log_density(target.unravel(vector))))(vectors)
+    np.testing.assert_allclose(batch, plain, rtol=1e-12)
     targets = [bk.Target(bk.bind(plates, {"y": Y + i, "group": GROUP})) for i in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *targets)
     z = point(target)
-    both = jax.vmap(lambda target: target.log_density(z))(stacked)
+    both = jax.jit(jax.vmap(lambda target: target.log_density(z)))(stacked)
     np.testing.assert_allclose(both, [t.log_density(z) for t in targets], rtol=1e-12)
 
 

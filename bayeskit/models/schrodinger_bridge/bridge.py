@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -16,8 +18,36 @@ from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.checks import as_key, finite, points
 from bayeskit.numerics.gaussian_mixture import GaussianMixture, mixture_moments
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, full_covariance
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Bridge", "Estimate"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def one_program(method: Method) -> Method:
+    """The method as one compiled program, and not one for each of its operations; within a trace, a part of that."""
+    program = safe_jit(method, compile=eqx.filter_jit)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        return (method if traced else program)(*args, **kwargs)
+
+    return cast(Method, call)
+
+
+def of_points(method: Method) -> Method:
+    """`one_program` of points, the first argument, which are checked before; a seed becomes a key."""
+    program, name = one_program(method), list(inspect.signature(method).parameters)[1]
+
+    @functools.wraps(method)
+    def call(self: Bridge, x: ArrayLike, **kwargs: Any) -> Any:
+        if "key" in kwargs:
+            kwargs["key"] = as_key(kwargs["key"])
+        return program(self, self._points(x, name), **kwargs)
+
+    return cast(Method, call)
 
 
 class Estimate(NamedTuple):
@@ -77,15 +107,10 @@ class Bridge(eqx.Module):
         $\log \alpha_k = \log p_k - \frac12 \log |\Sigma_k + \varepsilon I|
         - \frac12 \mu_k^\top (\Sigma_k + \varepsilon I)^{-1} \mu_k$: a pair of distributions with a known bridge.
         """
-        wide = mixture.covariance.affine(1.0, epsilon)
-        whitened = wide.solve(mixture.means[None])[0]
-        if isinstance(mixture.covariance, Diagonal):
-            maps: Covariance = Diagonal(mixture.covariance.variance / (mixture.covariance.variance + epsilon))
-        else:
-            maps = full_covariance(jnp.linalg.solve(wide.dense(), mixture.covariance.dense()))
-        log_alpha = mixture.log_weights - (wide.log_det() + jnp.sum(mixture.means * whitened, axis=-1)) / 2
-        return cls(jnp.asarray(epsilon, mixture.means.dtype), log_alpha, epsilon * whitened, maps)
+        epsilon_of_type = jnp.asarray(epsilon, mixture.means.dtype)
+        return cls(epsilon_of_type, *_parameters(mixture, epsilon_of_type))
 
+    @one_program
     def translated(self, a: Float[Array, " d"], b: Float[Array, " d"]) -> Bridge:
         r"""The bridge of the same points after $a$ is added to the starts and $b$ to the ends.
 
@@ -104,6 +129,7 @@ class Bridge(eqx.Module):
         r"""The logarithms of the terms of $c(x)$."""
         return self.log_alpha + (self.S.quadratic(x0) + 2 * x0 @ self.r.T) / (2 * self.epsilon)
 
+    @of_points
     def log_normaliser(self, x0: ArrayLike) -> Float[Array, " n"]:
         r"""$\log c(x)$."""
         return jax.nn.logsumexp(self.log_terms(self._points(x0, "x0")), axis=-1)
@@ -117,18 +143,24 @@ class Bridge(eqx.Module):
         x0, x1 = self._points(x0, "x0"), self._points(x1, "x1")
         if x0.shape != x1.shape:
             raise DataError(f"x1 has {x1.shape[0]} rows and x0 has {x0.shape[0]}; give one x0 for each x1")
+        return self._log_density(x1, x0)
+
+    @one_program
+    def _log_density(self, x1: Float[Array, "n d"], x0: Float[Array, "n d"]) -> Float[Array, " n"]:
         # by component, so that the large exponents of v and c cancel before and not after the sum
         gap = x1[:, None] - (self.r + self.S.times(x0))
         constant = self.S.log_det() + x0.shape[-1] * jnp.log(2 * jnp.pi * self.epsilon)
         terms = -(jnp.sum(gap * self.S.solve(gap), axis=-1) / self.epsilon + constant) / 2
         return jax.nn.logsumexp(jax.nn.log_softmax(self.log_terms(x0), axis=-1) + terms, axis=-1)
 
+    @of_points
     def moments(self, x0: ArrayLike) -> tuple[Float[Array, "n d"], Float[Array, "n d d"]]:
         r"""Mean and covariance of $\pi(\cdot \mid x_0)$."""
         x0 = self._points(x0, "x0")
         weights = jax.nn.softmax(self.log_terms(x0), axis=-1)
         return mixture_moments(weights, self.r + self.S.times(x0), self.epsilon * self.S.dense())
 
+    @of_points
     def mean(self, x0: ArrayLike) -> Float[Array, "n d"]:
         r"""The conditional mean $E[x_1 \mid x_0]$ (the barycentric projection of the plan)."""
         x0 = self._points(x0, "x0")
@@ -139,6 +171,7 @@ class Bridge(eqx.Module):
         r"""The conditional covariance of $x_1$ given $x_0$."""
         return self.moments(x0)[1]
 
+    @of_points
     def sample(self, x0: ArrayLike, *, key: Key) -> Float[Array, "n d"]:
         r"""One draw of $\pi(\cdot \mid x_0)$ for each row of ``x0``."""
         x0 = self._points(x0, "x0")
@@ -167,7 +200,11 @@ class Bridge(eqx.Module):
         grid = np.asarray(times, float)
         if grid.ndim != 1 or grid.size == 0 or grid.min() < 0 or grid.max() > 1 or (np.diff(grid) <= 0).any():
             raise DataError(f"times must be increasing numbers from 0 to 1, got {times!r}")
-        of_end, of_path = jax.random.split(as_key(key))
+        return self._path(x0, jnp.asarray(grid, x0.dtype), as_key(key))
+
+    @one_program
+    def _path(self, x0: Float[Array, "n d"], times: Float[Array, " t"], key: Array) -> Float[Array, "n t d"]:
+        of_end, of_path = jax.random.split(key)
         end = self.sample(x0, key=of_end)
 
         def step(carry: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
@@ -179,8 +216,8 @@ class Bridge(eqx.Module):
             x = x + share * (end - x) + spread * jax.random.normal(key, x.shape, x.dtype)
             return (x, t), x
 
-        keys = jax.random.split(of_path, grid.size)
-        path = jax.lax.scan(step, (x0, jnp.zeros((), x0.dtype)), (jnp.asarray(grid, x0.dtype), keys))[1]
+        keys = jax.random.split(of_path, times.shape[0])
+        path = jax.lax.scan(step, (x0, jnp.zeros((), x0.dtype)), (times, keys))[1]
         return jnp.swapaxes(path, 0, 1)
 
     def drift(self, x: ArrayLike, t: Array | float) -> Float[Array, "n d"]:
@@ -196,6 +233,10 @@ class Bridge(eqx.Module):
         x = self._points(x, "x")
         if not isinstance(t, jax.core.Tracer) and not 0 <= float(t) <= 1:
             raise DataError(f"t must be a time from 0 to 1, got {t}")
+        return self._drift(x, jnp.asarray(t, x.dtype))
+
+    @one_program
+    def _drift(self, x: Float[Array, "n d"], t: Float[Array, ""]) -> Float[Array, "n d"]:
         inner = self.S.affine(t, 1 - t)
         push = self.S.times(x) - x[:, None] + self.r
         by_component = inner.solve(push)
@@ -205,6 +246,7 @@ class Bridge(eqx.Module):
         weights = jax.nn.softmax(self.log_alpha - inner.log_det() / 2 + exponent / (2 * self.epsilon), axis=-1)
         return jnp.einsum("nk,nkd->nd", weights, by_component)
 
+    @of_points
     def mass(self, x0: ArrayLike) -> Float[Array, " n"]:
         r"""By how much the mass at $x_0$ grows or shrinks: $C(x)^{\varepsilon / (\varepsilon + \tau)}$ with
         $C(x) = c(x) e^{-|x|^2 / 2\varepsilon}$; one for a balanced bridge.
@@ -215,6 +257,7 @@ class Bridge(eqx.Module):
         log_c = self.log_normaliser(x0) - jnp.sum(x0**2, axis=-1) / (2 * self.epsilon)
         return jnp.exp(self.epsilon / (self.epsilon + self.tau) * log_c)
 
+    @of_points
     def transport_cost(self, x0: ArrayLike) -> Estimate:
         r"""$E\, \frac12 |x_1 - x_0|^2$ under the plan; exact in $x_1$, averaged over the rows of ``x0``."""
         x0 = self._points(x0, "x0")
@@ -222,6 +265,7 @@ class Bridge(eqx.Module):
         cost = (jnp.sum((mean - x0) ** 2, axis=-1) + jnp.trace(spread, axis1=1, axis2=2)) / 2
         return _estimate(cost)
 
+    @of_points
     def energy(self, x0: ArrayLike, *, key: Key) -> Estimate:
         r"""$\frac12 E \int_0^1 |g(X_t, t)|^2 dt = \varepsilon\, E\, \mathrm{KL}(\pi(\cdot \mid x_0)\, \|\,
         N(x_0, \varepsilon I))$, the entropic transport cost up to the entropy of the start; one draw a row.
@@ -234,6 +278,18 @@ class Bridge(eqx.Module):
 
     def _points(self, x: object, name: str) -> Array:
         return finite(points(x, name, self.r.shape[-1], self.r.dtype), name)
+
+
+@functools.partial(safe_jit, compile=eqx.filter_jit)
+def _parameters(mixture: GaussianMixture, epsilon: Array) -> tuple[Array, Array, Covariance]:
+    wide = mixture.covariance.affine(1.0, epsilon)
+    whitened = wide.solve(mixture.means[None])[0]
+    if isinstance(mixture.covariance, Diagonal):
+        maps: Covariance = Diagonal(mixture.covariance.variance / (mixture.covariance.variance + epsilon))
+    else:
+        maps = full_covariance(jnp.linalg.solve(wide.dense(), mixture.covariance.dense()))
+    log_alpha = mixture.log_weights - (wide.log_det() + jnp.sum(mixture.means * whitened, axis=-1)) / 2
+    return log_alpha, epsilon * whitened, maps
 
 
 def _estimate(values: Array) -> Estimate:

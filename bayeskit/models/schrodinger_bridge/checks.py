@@ -85,7 +85,7 @@ def check_precision(x: Array, name: str, epsilon: float) -> None:
     Raises:
         DataError: their rounding error is above a twentieth.
     """
-    largest = float(jnp.max(jnp.sum(x**2, axis=-1)))
+    largest = float((np.asarray(x) ** 2).sum(axis=-1).max())
     if largest / (2 * epsilon) * float(jnp.finfo(x.dtype).eps) > 0.05:
         raise DataError(
             f"{name} has points so far from the origin (|x|² up to {largest:.3g}) that exponents |x|²/2ε with "

@@ -10,7 +10,7 @@ from numpyro.distributions.util import lazy_property
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
-from bayeskit.models.schrodinger_bridge.bridge import Bridge
+from bayeskit.models.schrodinger_bridge.bridge import Bridge, one_program
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full
 
 __all__ = ["BridgeConditional"]
@@ -120,7 +120,7 @@ class BridgeConditional(dist.Distribution):
         draws = 1
         for length in sample_shape:
             draws *= length
-        many = jax.vmap(lambda key: self.bridge.sample(self.x0, key=key))(jax.random.split(key, draws))
+        many = _sample(self.bridge, self.x0, jax.random.split(key, draws))
         return many.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def log_prob(self, value: Array) -> Array:
@@ -136,7 +136,7 @@ class BridgeConditional(dist.Distribution):
                 f"got {jnp.shape(value)}"
             )
         flat = jnp.reshape(value, (-1, *self.batch_shape, *self.event_shape))
-        terms = jax.vmap(lambda x1: self.bridge.log_density(x1, self.x0))(flat)
+        terms = _log_density(self.bridge, self.x0, flat)
         return terms.reshape(jnp.shape(value)[:-1])
 
     @property
@@ -148,3 +148,13 @@ class BridgeConditional(dist.Distribution):
     def variance(self) -> Array:
         """The conditional variances."""
         return jnp.diagonal(self.bridge.covariance(self.x0), axis1=1, axis2=2)
+
+
+@one_program
+def _sample(bridge: Bridge, x0: Array, keys: Array) -> Array:
+    return jax.vmap(lambda key: bridge.sample(x0, key=key))(keys)
+
+
+@one_program
+def _log_density(bridge: Bridge, x0: Array, ends: Array) -> Array:
+    return jax.vmap(lambda x1: bridge.log_density(x1, x0))(ends)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from bayeskit._typing import Array
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.moment_matching import Assessment, Blocks, assess, blocks, loss_of, overall
 from bayeskit.models.schrodinger_bridge.samples import Source
 from bayeskit.numerics.gaussian_mixture_fit import Moments
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["FitData", "Settings"]
 
@@ -63,17 +66,20 @@ class FitData(NamedTuple):
     blocks: tuple[Blocks, Blocks]
     held_out: tuple[Blocks, Blocks] | None
     priors: tuple[Moments, Moments]
-    worth: float
+    worth: Array
 
     @classmethod
     def of(cls, start: Source, end: Source, settings: Settings) -> FitData:
         """Cut the points into blocks and take the overall moments."""
-        num, diagonal = settings.num_components, settings.covariance == "diagonal"
-        train = blocks(start.train, num), blocks(end.train, num)
         judges = len(start.held_out) > 0 and len(end.held_out) > 0
-        held_out = (blocks(start.held_out, num), blocks(end.held_out, num)) if judges else None
+        train, held_out, priors = _cut(
+            (start.train, end.train),
+            (start.held_out, end.held_out) if judges else None,
+            settings.num_components,
+            settings.covariance == "diagonal",
+        )
         count = settings.prior_count / min(len(start.train), len(end.train))
-        return cls(start, end, train, held_out, (overall(train[0], diagonal), overall(train[1], diagonal)), count)
+        return cls(start, end, train, held_out, priors, jnp.asarray(count, start.train.dtype))
 
     def thinned(self, num: int, settings: Settings) -> FitData:
         """The same with at most ``num`` training points of each sample, which stand in random order."""
@@ -89,3 +95,12 @@ class FitData(NamedTuple):
         if self.held_out is None:
             raise ValueError("no points were held out")
         return loss_of(bridge, *self.held_out)
+
+
+@partial(safe_jit, compile=eqx.filter_jit)
+def _cut(
+    train: tuple[Array, Array], held_out: tuple[Array, Array] | None, num: int, diagonal: bool
+) -> tuple[tuple[Blocks, Blocks], tuple[Blocks, Blocks] | None, tuple[Moments, Moments]]:
+    first, second = blocks(train[0], num), blocks(train[1], num)
+    judges = None if held_out is None else (blocks(held_out[0], num), blocks(held_out[1], num))
+    return (first, second), judges, (overall(first, diagonal), overall(second, diagonal))

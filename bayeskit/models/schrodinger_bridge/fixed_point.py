@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.bridge import Bridge
 from bayeskit.models.schrodinger_bridge.fit_data import FitData, Settings
-from bayeskit.models.schrodinger_bridge.moment_matching import balanced, matched, towards
+from bayeskit.models.schrodinger_bridge.moment_matching import Blocks, advanced, balanced, matched
 from bayeskit.numerics.gaussian_mixture_fit import Moments, k_means, weighted_moments
 from bayeskit.train import Stopped, Training
 from bayeskit.train.early_stop import EarlyStop
@@ -50,8 +53,17 @@ def solve(settings: Settings, key: Array, data: FitData, bar: ProgressBar) -> Fo
 def begin_from(settings: Settings, key: Array, data: FitData) -> list[Bridge]:
     """Bridges to start from: one a restart, or the one that annealing has led to."""
     factors = [*settings.annealing, 1.0]
-    keys = jax.random.split(key, settings.num_restarts)
-    starts = [k_means_start(settings, own, data, settings.epsilon * factors[0]) for own in keys]
+    x0, x1 = data.start.train[:FOR_START], data.end.train[:FOR_START]
+    epsilon, count = (
+        jnp.asarray(number, x1.dtype) for number in (settings.epsilon * factors[0], max(settings.prior_count, 1.0))
+    )
+    tau = None if settings.tau is None else jnp.asarray(settings.tau, x1.dtype)
+    starts = [
+        k_means_start(
+            own, x0, x1, data.blocks[0], epsilon, tau, count, settings.num_components, settings.covariance == "diagonal"
+        )
+        for own in jax.random.split(key, settings.num_restarts)
+    ]
     for factor in factors[1:]:
         found = iterate(settings, starts, data._replace(held_out=None), None)
         now = data.assess(found.bridge)  # what each component carries stays, the maps are those of the next ε
@@ -61,26 +73,41 @@ def begin_from(settings: Settings, key: Array, data: FitData) -> list[Bridge]:
     return starts
 
 
-def k_means_start(settings: Settings, key: Array, data: FitData, epsilon: float) -> Bridge:
-    """Components that carry the whole first sample to each cluster of the second."""
-    x1 = data.end.train[:FOR_START]
-    group = safe_jit(k_means, static_argnums=2)(key, x1, settings.num_components)[1]
-    member = jax.nn.one_hot(group, settings.num_components, dtype=x1.dtype)
-    diagonal = settings.covariance == "diagonal"
-    whole = [
-        weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal)
-        for x in (data.start.train[:FOR_START], x1)
-    ]
+@partial(safe_jit, compile=eqx.filter_jit)
+def k_means_start(
+    key: Array,
+    x0: Float[Array, "n d"],
+    x1: Float[Array, "m d"],
+    start: Blocks,
+    epsilon: Array,
+    tau: Array | None,
+    count: Array,
+    num: int,
+    diagonal: bool,
+) -> Bridge:
+    """Components that carry the whole first sample to each cluster of the second.
+
+    Args:
+        key: a JAX key.
+        x0: points of the first sample.
+        x1: points of the second.
+        start: the first sample in blocks, for the weights.
+        epsilon: of the bridge.
+        tau: of the bridge.
+        count: how many points the covariance within all clusters is worth beside those of one.
+        num: number of components.
+        diagonal: the form of the covariances.
+    """
+    member = jax.nn.one_hot(k_means(key, x1, num)[1], num, dtype=x1.dtype)
+    whole = [weighted_moments(jnp.ones((len(x), 1), x.dtype), x, diagonal=diagonal) for x in (x0, x1)]
     # a cluster of few points has the covariance of all clusters together, not that of the sample around their centres
     apart = weighted_moments(member, x1, diagonal=diagonal)
     share = apart.total / jnp.sum(apart.total)
     within = jnp.tensordot(share, apart.covariance, axes=1)[None]
     prior = Moments(jnp.ones(1, x1.dtype), whole[1].mean, within)
-    clusters = weighted_moments(member, x1, diagonal=diagonal, prior=prior, count=max(settings.prior_count, 1.0))
-    first = Moments(*(jnp.repeat(leaf, settings.num_components, axis=0) for leaf in whole[0]))
-    tau = None if settings.tau is None else jnp.asarray(settings.tau, x1.dtype)
-    bridge = matched(first, clusters, jnp.log(share), jnp.asarray(epsilon, x1.dtype), tau)
-    return balanced(bridge, data.blocks[0], share)
+    clusters = weighted_moments(member, x1, diagonal=diagonal, prior=prior, count=count)
+    first = Moments(*(jnp.repeat(leaf, num, axis=0) for leaf in whole[0]))
+    return balanced(matched(first, clusters, jnp.log(share), epsilon, tau), start, share)
 
 
 def iterate(settings: Settings, bridges: list[Bridge], data: FitData, bar: ProgressBar | None) -> Found:
@@ -153,9 +180,7 @@ class Search:
 
     def step(self) -> bool:
         """Try a step; says whether it was taken."""
-        now = self.now
-        goal = matched(now.start, now.end, now.bridge.log_alpha, now.bridge.epsilon, now.bridge.tau)
-        trial = self.data.assess(towards(now.bridge, goal, self.step_size))
+        trial = self.data.assess(advanced(self.now, jnp.asarray(self.step_size, self.now.loss.dtype)))
         taken = float(trial.loss) <= self.loss  # false for NaN
         if taken:
             self.now, self.step_size = trial, min(1.0, 1.3 * self.step_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -18,6 +19,7 @@ from bayeskit.models.schrodinger_bridge.fixed_point import Found
 from bayeskit.models.schrodinger_bridge.objective import light_loss, matching_loss
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Diagonal, Full, LowRank
 from bayeskit.train import minimise
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["FreeBridge", "descend", "low_rank"]
 
@@ -41,6 +43,7 @@ class FreeBridge(eqx.Module):
         return Bridge(epsilon, self.log_alpha, self.r, _on_positive(self.S, jnp.exp), tau)
 
 
+@partial(safe_jit, compile=eqx.filter_jit)
 def low_rank(bridge: Bridge, rank: int) -> Bridge:
     r"""The same with each map $S_k$ brought to a diagonal plus the leading part of the rest of its spectrum.
 

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,7 @@ from bayeskit.models.schrodinger_bridge.gradient import descend, low_rank
 from bayeskit.models.schrodinger_bridge.samples import Sampler, pooled_scale, sources
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, Full, LowRank
 from bayeskit.train import no_training
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -224,7 +227,7 @@ class LightBridge(Settings):
             check_learnable(item.train, name, self.num_components, self.covariance)
         scale = pooled_scale(*samples) if self.standardize else 1.0
         for item, name in zip(samples, ("x0", "x1"), strict=True):
-            check_precision(item.train / scale, name, self.epsilon)
+            check_precision(np.asarray(item.train) / np.asarray(scale, item.train.dtype), name, self.epsilon)
         if self.covariance == "low_rank" and self.rank >= samples[0].train.shape[1]:
             raise DataError(
                 f"rank = {self.rank} is not low in {samples[0].train.shape[1]} dimensions; use covariance='full'"
@@ -250,7 +253,9 @@ class LightBridge(Settings):
         training = dataclasses.replace(found.training, seconds=time.perf_counter() - begin)
         raw = np.asarray(jax.random.key_data(as_key(key))).tolist()
         tree = training.tree("LightBridge", self.settings(), key=json.dumps(raw), coupled=int(coupled))
-        return BridgeFit(_in_units(found.bridge, scale).translated(*origins), scale, tree)
+        return BridgeFit(
+            _in_units(found.bridge, jnp.asarray(scale, origins[0].dtype)).translated(*origins), scale, tree
+        )
 
 
 def choose_num_components(
@@ -295,6 +300,7 @@ def choose_num_components(
     return dataclasses.replace(settings, num_components=min(losses, key=lambda num: losses[num])), losses
 
 
+@partial(safe_jit, compile=eqx.filter_jit)
 def _origins(x0: Array, x1: Array, common: bool) -> tuple[Array, Array]:
     """Where the coordinates of the fit begin: at the means, as exponents grow as squares. Mass needs a common one."""
     if common:
@@ -303,7 +309,8 @@ def _origins(x0: Array, x1: Array, common: bool) -> tuple[Array, Array]:
     return jnp.mean(x0, axis=0), jnp.mean(x1, axis=0)
 
 
-def _in_units(bridge: Bridge, scale: float) -> Bridge:
+@safe_jit
+def _in_units(bridge: Bridge, scale: Array) -> Bridge:
     """The bridge between points multiplied by a constant."""
     tau = None if bridge.tau is None else bridge.tau * scale**2
     return Bridge(bridge.epsilon * scale**2, bridge.log_alpha, bridge.r * scale, bridge.S, tau)
@@ -319,6 +326,6 @@ def _checked(init: Bridge, settings: LightBridge, x0: Array, origins: tuple[Arra
             f"{shape[0]} in {shape[1]} with covariance={settings.covariance!r}"
         )
     tau = None if settings.tau is None else jnp.asarray(settings.tau, x0.dtype)
-    near = _in_units(init.translated(-origins[0], -origins[1]), 1 / scale)
+    near = _in_units(init.translated(-origins[0], -origins[1]), jnp.asarray(1 / scale, x0.dtype))
     log_alpha, r, maps = jax.tree.map(lambda leaf: leaf.astype(x0.dtype), (near.log_alpha, near.r, near.S))
     return Bridge(jnp.asarray(settings.epsilon, x0.dtype), log_alpha, r, maps, tau)

@@ -31,6 +31,7 @@ from bayeskit.xla.miscompilation import safe_jit
 __all__ = [
     "Assessment",
     "Blocks",
+    "advanced",
     "assess",
     "balanced",
     "blocks",
@@ -102,6 +103,7 @@ def gaussian_map(start: Float[Array, "*k"], end: Float[Array, "*k"], epsilon: Ar
     return inverse @ between @ inverse
 
 
+@partial(safe_jit, compile=eqx.filter_jit)
 def matched(start: Moments, end: Moments, log_alpha: Array, epsilon: Array, tau: Array | None = None) -> Bridge:
     """The bridge whose components are the Gaussian bridges between given moments."""
     maps = gaussian_map(start.covariance, end.covariance, epsilon)
@@ -113,6 +115,13 @@ def towards(now: Bridge, goal: Bridge, step: Array | float) -> Bridge:
     """The bridge a part of the way from one to another; its maps stay positive definite for steps up to one."""
     matrix = _matrix(now.S) + step * (_matrix(goal.S) - _matrix(now.S))
     return Bridge(now.epsilon, now.log_alpha, now.r + step * (goal.r - now.r), _form(matrix), now.tau)
+
+
+@partial(safe_jit, compile=eqx.filter_jit)
+def advanced(now: Assessment, step: Array) -> Bridge:
+    """The bridge a part of the way to the one that matches what its components carry."""
+    bridge = now.bridge
+    return towards(bridge, matched(now.start, now.end, bridge.log_alpha, bridge.epsilon, bridge.tau), step)
 
 
 @partial(safe_jit, compile=eqx.filter_jit)
@@ -146,9 +155,7 @@ def balanced(bridge: Bridge, start: Blocks, share: Float[Array, " k"]) -> Bridge
 
 
 @partial(safe_jit, compile=eqx.filter_jit)
-def assess(
-    bridge: Bridge, start: Blocks, end: Blocks, priors: tuple[Moments, Moments], count: Array | float
-) -> Assessment:
+def assess(bridge: Bridge, start: Blocks, end: Blocks, priors: tuple[Moments, Moments], count: Array) -> Assessment:
     r"""Newton steps in $\alpha$, then the loss and the moments.
 
     Args:

@@ -8,11 +8,13 @@ from typing import TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.checks import finite, points
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Sampler", "Source", "pooled_scale", "sources"]
 
@@ -38,7 +40,7 @@ class Source(eqx.Module):
 
     def seen_from(self, centre: Float[Array, " d"], scale: float) -> Source:
         """The same sample from another origin and in other units."""
-        train, held_out = ((item - centre) / scale for item in (self.train, self.held_out))
+        train, held_out = _seen_from(self.train, self.held_out, centre, jnp.asarray(scale, self.train.dtype))
         return Source(train, held_out, self.sampler, centre, scale)
 
     def draw(self, key: Array, num: int) -> Float[Array, "b d"]:
@@ -72,7 +74,7 @@ def sources(
 
 def pooled_scale(start: Source, end: Source) -> float:
     """The mean over coordinates of the standard deviation of both samples pooled."""
-    return float(jnp.mean(jnp.std(jnp.concatenate([start.train, end.train]), axis=0)))
+    return float(np.concatenate([start.train, end.train]).std(axis=0, dtype=np.float64).mean())
 
 
 def _source(x: ArrayLike | Sampler, name: str, key: Array, num_samples: int, share: float) -> Source:
@@ -81,5 +83,15 @@ def _source(x: ArrayLike | Sampler, name: str, key: Array, num_samples: int, sha
     checked = finite(points(x(of_points, num_samples) if callable(x) else x, name), name)
     kept = checked.shape[0] - round(share * checked.shape[0])
     if sampler is None:  # rows may stand in an order that means something
-        checked = checked[jax.random.permutation(of_order, checked.shape[0])]
+        checked = _shuffled(of_order, checked)
     return Source(checked[:kept], checked[kept:], sampler)
+
+
+@safe_jit
+def _seen_from(train: Array, held_out: Array, centre: Array, scale: Array) -> tuple[Array, Array]:
+    return (train - centre) / scale, (held_out - centre) / scale
+
+
+@safe_jit
+def _shuffled(key: Array, x: Array) -> Array:
+    return x[jax.random.permutation(key, x.shape[0])]
