@@ -1,4 +1,4 @@
-"""Rows that need an optional package: without it they are skipped, and the rest of their table stands."""
+"""Names of the rows of a table, with their marks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from importlib.util import find_spec
 import pytest
 
 
-def rows(table, needs):
-    """The names of a table for `parametrize`, skipped where the package that a row `needs` is not installed."""
-    missing = {name: package for name, package in needs.items() if find_spec(package) is None}
-    return [
-        pytest.param(name, marks=pytest.mark.skip(reason=f"needs {missing[name]}")) if name in missing else name
-        for name in table
-    ]
+def rows(table, needs=(), full=()):
+    """The names of a table for `parametrize`.
+
+    Skipped where the package that a row `needs` is not installed, and left to `make test-all` where it is in `full`.
+    """
+    found = []
+    for name in table:
+        marks = [pytest.mark.full] if name in full else []
+        if name in needs and find_spec(needs[name]) is None:
+            marks.append(pytest.mark.skip(reason=f"needs {needs[name]}"))
+        found.append(pytest.param(name, marks=marks, id=name))
+    return found

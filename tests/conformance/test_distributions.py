@@ -6,7 +6,8 @@ E[grad log p(x)] = 0 and E[x . grad log p(x)] = -d. Positive values are tested a
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,8 @@ from numpyro.infer.util import log_density
 
 from bayeskit import distributions
 from bayeskit.models import nngp, schrodinger_bridge
+
+from .extras import rows
 
 X = np.linspace(-1.0, 1.0, 6)[:, None]
 Y = np.array([0.3, -0.2, 0.5, 1.1, 0.4, -0.6])
@@ -60,32 +63,64 @@ CASES = {
     "single predictions, closed": lambda: mixture(GAMMA, "inside").condition(X, Y).predict_each(NEW),
     "single predictions, noise outside": lambda: mixture(BURR, "outside").condition(X, Y).predict_each(NEW),
 }
-by_name = pytest.mark.parametrize("name", CASES)
-DRAWS = 1000
+FULL = {  # laws of NumPyro or of another row, for the same data in test_scale_mixture.py
+    "scale, closed",
+    "scale, noise outside",
+    "joint prediction, closed",
+    "single predictions, closed",
+}
+by_name = pytest.mark.parametrize("name", rows(CASES, full=FULL))
+SHAPE = (500, 2)
+
+
+class Found(NamedTuple):
+    """Of a law, from one program.
+
+    Attributes:
+        draws: of shape `SHAPE` and that of the law.
+        densities: the log densities of the draws.
+        values: the draws, or their logarithms where values are positive.
+        gradients: of the log densities of the `values` by them.
+        moments: mean and variance of the law.
+    """
+
+    draws: np.ndarray
+    densities: np.ndarray
+    values: np.ndarray
+    gradients: np.ndarray
+    moments: tuple[np.ndarray, np.ndarray]
 
 
 def is_positive(law):
     return law.support is constraints.positive or not bool(jnp.all(law.support(-jnp.ones(law.event_shape))))
 
 
-def scores(law, draws):
-    """Of every draw: the gradient of the log density by the value, or by its logarithm where values are positive."""
-    positive = is_positive(law)
+@partial(jax.jit, static_argnums=1)
+def look(law, positive):
+    draws = law.sample(jax.random.key(1), SHAPE)
     values = jnp.log(draws) if positive else draws
 
-    def total(z):
-        return jnp.sum(law.log_prob(jnp.exp(z)) + z if positive else law.log_prob(z))
+    def total(values):
+        densities = law.log_prob(jnp.exp(values) if positive else values)
+        return jnp.sum(densities) + (jnp.sum(values) if positive else 0.0), densities
 
-    return values, jax.jit(jax.grad(total))(values)
+    gradients, densities = jax.grad(total, has_aux=True)(values)
+    return Found(draws, densities, values, gradients, (law.mean, law.variance))
+
+
+@cache
+def found_of(name):
+    law = CASES[name]()
+    return law, jax.tree.map(np.asarray, look(law, is_positive(law)))
+
+
+def flat(array):
+    """Draws along one axis."""
+    return array.reshape(-1, *array.shape[2:])
 
 
 def z_score(draws, expected):
     return (draws.mean(0) - expected) / (draws.std(0) / np.sqrt(len(draws)))
-
-
-@partial(jax.jit, static_argnums=1)
-def sample(law, shape, seed):
-    return law.sample(jax.random.key(seed), shape)
 
 
 @jax.jit
@@ -93,29 +128,20 @@ def log_prob(law, value):
     return law.log_prob(value)
 
 
-@jax.jit
-def moments(law):
-    return law.mean, law.variance
-
-
 @by_name
 def test_shapes_and_support(name):
-    law = CASES[name]()
-    draws = sample(law, (3, 2), 0)
-    assert draws.shape == (3, 2, *law.batch_shape, *law.event_shape)
-    densities = log_prob(law, draws)
-    assert densities.shape == (3, 2, *law.batch_shape)
-    assert bool(np.all(law.support(draws)))
-    assert bool(np.all(np.isfinite(densities)))
-    mean, variance = moments(law)
-    assert mean.shape == variance.shape == (*law.batch_shape, *law.event_shape)
+    law, found = found_of(name)
+    assert found.draws.shape == (*SHAPE, *law.batch_shape, *law.event_shape)
+    assert found.densities.shape == (*SHAPE, *law.batch_shape)
+    assert bool(np.all(law.support(found.draws)))
+    assert bool(np.all(np.isfinite(found.densities)))
+    assert {moment.shape for moment in found.moments} == {(*law.batch_shape, *law.event_shape)}
 
 
 @by_name
 def test_draws_have_the_density(name):
-    law = CASES[name]()
-    draws = sample(law, (DRAWS,), 1)
-    values, gradients = (np.asarray(part) for part in scores(law, draws))
+    law, found = found_of(name)
+    values, gradients = flat(found.values), flat(found.gradients)
     assert np.isfinite(gradients).all()
     assert np.abs(z_score(gradients, 0.0)).max() < 4
     axes = tuple(range(1 + len(law.batch_shape), gradients.ndim))
@@ -125,31 +151,27 @@ def test_draws_have_the_density(name):
 
 @by_name
 def test_draws_have_the_moments(name):
-    law = CASES[name]()
-    draws = np.asarray(sample(law, (DRAWS,), 2))
-    mean, variance = (np.asarray(moment) for moment in moments(law))
+    _, found = found_of(name)
+    draws, (mean, variance) = flat(found.draws), found.moments
     assert np.abs(z_score(draws, mean)).max() < 4
     assert np.abs(z_score((draws - mean) ** 2, variance)).max() < 4
 
 
 @by_name
 def test_compiled_and_mapped_densities_are_the_same(name):
-    law = CASES[name]()
-    draws = sample(law, (4,), 3)
-    expected = np.asarray(law.log_prob(draws))
-    np.testing.assert_allclose(log_prob(law, draws), expected, rtol=1e-9)
+    law, found = found_of(name)
+    draws, expected = found.draws[:4, 0], found.densities[:4, 0]
+    np.testing.assert_allclose(law.log_prob(draws), expected, rtol=1e-9)
     np.testing.assert_allclose(jax.jit(jax.vmap(law.log_prob))(draws), expected, rtol=1e-9)
 
 
 @by_name
 def test_single_precision_gives_the_same_density(name):
-    law = CASES[name]()
-    draws = sample(law, (4,), 4)
-    expected = np.asarray(log_prob(law, draws))
+    _, exact = found_of(name)
     with jax.enable_x64(False):
-        found = log_prob(CASES[name](), jnp.asarray(draws, jnp.float32))
+        found = log_prob(CASES[name](), jnp.asarray(exact.draws[:4, 1], jnp.float32))
     assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found, exact.densities[:4, 1], rtol=1e-3, atol=1e-3)
 
 
 @by_name
@@ -159,6 +181,9 @@ def test_it_is_a_site_of_a_model(name):
     def model(value=None):
         numpyro.sample("x", law, obs=value)
 
-    drawn = handlers.trace(handlers.seed(model, 0)).get_trace()["x"]["value"]
-    found = jax.jit(lambda drawn: log_density(model, (drawn,), {}, {})[0])(drawn)
-    np.testing.assert_allclose(found, log_prob(law, drawn).sum(), rtol=1e-9)
+    @jax.jit
+    def both(key):
+        drawn = handlers.trace(handlers.seed(model, key)).get_trace()["x"]["value"]
+        return log_density(model, (drawn,), {}, {})[0], law.log_prob(drawn).sum()
+
+    np.testing.assert_allclose(*both(jax.random.key(0)), rtol=1e-9)

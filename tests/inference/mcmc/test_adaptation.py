@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -35,17 +34,62 @@ STATISTICS = {
 }  # fmt: skip
 
 
+ROWS, COLUMNS = np.indices((3, 3)).reshape(2, -1)
+
+
 def normal(position):
-    """Correlated normal whose scales span three orders of magnitude."""
-    return -0.5 * (position - MEAN) @ PRECISION @ (position - MEAN)
+    """Correlated normal whose scales span three orders of magnitude; by indexing, so that its gradient is a scatter."""
+    centred = position - MEAN
+    return -0.5 * jnp.sum(PRECISION.ravel() * centred[ROWS] * centred[COLUMNS])
 
 
-def chain(settings, key, position, num_steps, log_density=normal):
-    def body(state, _):
-        state, statistics = step_chain(settings, state, log_density)
-        return state, (state.position.position, statistics)
+NUM_CHAINS, NUM_STEPS, NUM_WARMUP = 32, 600, 300
 
-    return jax.lax.scan(body, init_chain(settings, key, log_density, position), None, length=num_steps)
+
+def settings_of(adaptation, single=False):
+    return NUTSSettings(num_warmup=NUM_WARMUP, adaptation=adaptation, single_kernel=single)
+
+
+def positions_and_more(settings, state):
+    state, statistics = step_chain(settings, state, normal)
+    return state, (state.position.position, state.step_size, state.metric.inverse_mass_matrix, statistics)
+
+
+@cache
+def chains_of(adaptation):
+    """Start chains, and a program that takes the first `count` of them `steps` further; one compilation for all."""
+    settings = settings_of(adaptation, single=is_available())
+
+    @jax.jit
+    def start(keys, positions):
+        return jax.vmap(lambda key, position: init_chain(settings, key, normal, position))(keys, positions)
+
+    @partial(jax.jit, compiler_options=COMPILER_OPTIONS if is_available() else {"xla_backend_optimization_level": 3})
+    def advance(states, count, steps):
+        shapes = jax.eval_shape(partial(positions_and_more, settings), jax.tree.map(lambda leaf: leaf[0], states))[1]
+        empty = jax.tree.map(lambda leaf: jnp.zeros((NUM_CHAINS, NUM_STEPS, *leaf.shape), leaf.dtype), shapes)
+
+        def one_chain(chain, carry):
+            def one_step(i, carry):
+                state, found = carry
+                state, new = positions_and_more(settings, state)
+                return state, jax.tree.map(lambda all, one: all.at[chain, i].set(one), found, new)
+
+            states, found = carry
+            own = jax.tree.map(lambda leaf: leaf[chain], states)
+            own, found = jax.lax.fori_loop(0, steps, one_step, (own, found))
+            return jax.tree.map(lambda all, one: all.at[chain].set(one), states, own), found
+
+        return jax.lax.fori_loop(0, count, one_chain, (states, empty))
+
+    keys = jax.random.split(jax.random.key(3), NUM_CHAINS)
+    return start(keys, MEAN + SCALE * jax.random.normal(jax.random.key(4), (NUM_CHAINS, 3))), advance
+
+
+@cache
+def whole_run(adaptation):
+    states, advance = chains_of(adaptation)
+    return jax.tree.map(np.asarray, advance(states, NUM_CHAINS, NUM_STEPS))
 
 
 def moments_of(draws, gradients, dense):
@@ -84,7 +128,7 @@ def test_low_rank_metric_finds_the_correlated_directions():
     pairs[:, 10:210] = draws, gradients
     used = jnp.asarray((np.arange(rows) >= 10) & (np.arange(rows) < 210))
     previous = LowRankMetric(jnp.ones(40), jnp.eye(40, 4), jnp.ones(4))
-    metric = low_rank_metric(jnp.asarray(pairs), used, moments_of(draws, gradients, dense=False), previous)
+    metric = jax.jit(low_rank_metric)(jnp.asarray(pairs), used, moments_of(draws, gradients, dense=False), previous)
     np.testing.assert_allclose(metric.vectors.T @ metric.vectors, np.eye(4), atol=1e-8)
     matrix = (np.eye(40) + (metric.vectors * (metric.values - 1)) @ metric.vectors.T) * np.outer(*[metric.scale] * 2)
     condition = np.linalg.eigvals(matrix @ np.linalg.inv(covariance)).real
@@ -142,69 +186,54 @@ def test_an_unknown_adaptation_is_an_error():
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
 def test_moments_of_a_normal(adaptation):
-    """64 independent chains: their means scatter by an error that needs no estimate of autocorrelation."""
-    settings = NUTSSettings(num_warmup=300, adaptation=adaptation)
-    keys = jax.random.split(jax.random.key(3), 64)
-    starts = MEAN + SCALE * jax.random.normal(jax.random.key(4), (64, 3))
-    many = jax.vmap(lambda key, start: chain(settings, key, start, 600)[1])
-    run = jax.jit(many, compiler_options={"xla_backend_optimization_level": 3})  # it runs for longer than it compiles
-    draws, statistics = run(keys, starts)
-    draws = np.asarray(draws[:, 300:])
+    """Independent chains: their means scatter by an error that needs no estimate of autocorrelation."""
+    _, (draws, _, _, statistics) = whole_run(adaptation)
+    draws = draws[:, NUM_WARMUP:]
     assert set(statistics) == STATISTICS
-    assert not np.any(statistics["diverging"][:, 300:])
+    assert not np.any(statistics["diverging"][:, NUM_WARMUP:])
     for value, truth in ((draws, MEAN), ((draws - MEAN) ** 2, jnp.diag(COVARIANCE))):
         mean = value.mean(1)
-        z = (mean.mean(0) - truth) / (mean.std(0, ddof=1) / 8)
+        z = (mean.mean(0) - truth) / (mean.std(0, ddof=1) / NUM_CHAINS**0.5)
         assert np.max(np.abs(z)) < 4
-    rate = np.asarray(statistics["acceptance_rate"][:, 300:])
+    rate = statistics["acceptance_rate"][:, NUM_WARMUP:]
     assert 0.7 < rate.mean() < 0.95
 
 
 @pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
 def test_chunks_do_not_matter_and_nothing_changes_after_warmup(adaptation):
-    settings = NUTSSettings(num_warmup=40, adaptation=adaptation)
-    compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})  # the same rounding in both
-
-    @compiled
-    def advance(state):
-        def body(state, _):
-            state, statistics = step_chain(settings, state, normal)
-            return state, (state.position.position, state.step_size, state.metric.inverse_mass_matrix, statistics)
-
-        return jax.lax.scan(body, state, None, length=20)
-
-    state = init_chain(settings, jax.random.key(0), normal, jnp.zeros(3))
+    state, advance = chains_of(adaptation)
     assert state.key.dtype == jnp.uint32
     parts = []
-    for _ in range(3):
-        state, part = advance(state)
-        parts.append(part)
-    positions = np.concatenate([part[0] for part in parts])
-    whole = compiled(lambda: chain(settings, jax.random.key(0), jnp.zeros(3), 60)[1][0])()
-    np.testing.assert_allclose(positions, whole, rtol=1e-6)
-    assert int(state.step) == 60
-    for constant in jax.tree.leaves(parts[2][1:3]):
-        assert np.all(constant == constant[0])
-    assert float(parts[2][3]["step_size"][0]) == float(parts[1][1][-1])
+    for length in (130, 210, 20):
+        state, part = advance(state, 1, length)
+        parts.append([np.asarray(leaf)[0, :length] for leaf in jax.tree.leaves(part)])
+    whole_state, whole = whole_run(adaptation)
+    for *found, expected in zip(*parts, jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(np.concatenate(found), expected[0, :360])
+    assert int(state.step[0]) == 360
+    assert np.all(whole_state.step == NUM_STEPS)
+    _, step_size, inverse_mass, statistics = whole
+    for constant in jax.tree.leaves((step_size, inverse_mass)):
+        assert np.all(constant[:, NUM_WARMUP:] == constant[:, NUM_WARMUP - 1 : NUM_WARMUP])
+    np.testing.assert_array_equal(statistics["step_size"][:, 1:], step_size[:, :-1])
 
 
 @needs_single_kernels
-@pytest.mark.parametrize("adaptation", ADAPTATIONS[1:])
+@pytest.mark.parametrize(
+    "adaptation",  # window has the metric of diagonal
+    [pytest.param(name, marks=pytest.mark.full if name == "window" else ()) for name in ADAPTATIONS[1:]],
+)
 def test_one_kernel_gives_the_chain_that_many_give(adaptation):
-    indices = jnp.array([0, 0, 1, 2, 2])
+    states, advance = chains_of(adaptation)
+    settings = settings_of(adaptation)
+    assert has_single_kernel(jax.value_and_grad(normal), jnp.zeros(3))
 
-    def log_density(position):  # indexing: its gradient is a scatter
-        return -0.5 * jnp.sum(((position[indices] - 1.0) / jnp.arange(1.0, 6.0)) ** 2)
+    @jax.jit
+    def plain(state):
+        return jax.lax.scan(lambda state, _: positions_and_more(settings, state), state, None, length=10)[1][0]
 
-    settings = NUTSSettings(num_warmup=30, adaptation=adaptation)
-    assert has_single_kernel(jax.value_and_grad(log_density), jnp.zeros(3))
-
-    def run(settings):
-        return chain(settings, jax.random.key(1), jnp.zeros(3), 50, log_density)[1][0]
-
-    plain = jax.jit(lambda: run(settings))()
-    single = jax.jit(lambda: run(replace(settings, single_kernel=True)), compiler_options=COMPILER_OPTIONS)()
-    np.testing.assert_allclose(single[:10], plain[:10], rtol=1e-8)
+    single = advance(states, 1, 10)[1][0][0, :10]
+    np.testing.assert_allclose(single, plain(jax.tree.map(lambda leaf: leaf[0], states)), rtol=1e-8)
 
 
 def test_operations_without_an_emitter_are_found():
