@@ -11,8 +11,8 @@ import xarray as xr
 from bayeskit.errors import StorageError
 
 ROUNDING = 32
-"""Spacings of numbers over which rounding may spread a constant: the diagonal of a correlation matrix is a sum of as many
-squares as it has rows."""
+"""Spacings of numbers over which rounding may spread a constant: the diagonal of a correlation matrix is a sum of as
+many squares as it has rows."""
 
 
 @dataclass(frozen=True, eq=False)
