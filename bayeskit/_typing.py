@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from types import SimpleNamespace
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
+
+
+class Table(Protocol):
+    """A table with named columns, such as one of pandas or polars."""
+
+    @property
+    def columns(self) -> Any: ...
+
+    def __getitem__(self, name: Any, /) -> Any: ...
+
 
 Array: TypeAlias = jax.Array
 ArrayLike: TypeAlias = jax.Array | np.ndarray | float | int | bool
 Key: TypeAlias = jax.Array | int
 Values: TypeAlias = dict[str, Array]
-Data: TypeAlias = Mapping[str, object]
+Data: TypeAlias = "Mapping[str, object] | Table | Namespace | SimpleNamespace"
 Model: TypeAlias = Callable[..., object]

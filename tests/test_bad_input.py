@@ -225,6 +225,21 @@ CASES = {
     "param": (lambda p: of(_param), MODEL, "'sigma'.*numpyro.param"),
     "raw scan": (lambda p: of(_scan), MODEL, "'walk'.*raw jax transform"),
     "subsampling plate": (lambda p: of(_subsample), MODEL, "'part'.*subsamples"),
+    "a constant as an unknown": (
+        lambda p: of(lambda mu, y: numpyro.sample("a", dist.Delta(1.0))),
+        MODEL,
+        r"site 'a' is a Delta, .*use numpyro\.deterministic\('a', value\)",
+    ),
+    "a site in an objective": (
+        lambda p: bk.expectation(lambda: numpyro.sample("u", dist.Normal(0.0, 1.0)))(0),
+        MODEL,
+        r"numpyro\.sample\('u', \.\.\.\) stands in an objective.*bayeskit\.draw",
+    ),
+    "an observation in an objective": (
+        lambda p: bk.expectation(lambda: numpyro.sample("u", dist.Normal(0.0, 1.0), obs=1.0))(0),
+        MODEL,
+        r"numpyro\.sample\('u', \.\.\.\) stands in an objective.*bayeskit\.log_density",
+    ),
     "one plate, two dimensions": (
         lambda p: of(_turned),
         MODEL,

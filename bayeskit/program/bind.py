@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from argparse import Namespace
 from collections.abc import Hashable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -83,7 +85,7 @@ def bind(model: Model, data: Data | None = None) -> Program:
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
-        data: values by argument name.
+        data: values by argument name: a mapping, a pandas or polars table (its columns), or a namespace.
 
     Raises:
         DataError: a name that the function does not take or that it needs and did not get; an empty array; NaN; masked
@@ -104,9 +106,7 @@ def bind(model: Model, data: Data | None = None) -> Program:
         return model
     if not callable(model):
         raise ModelError(f"the model must be a NumPyro function, got {type(model).__name__}")
-    if data is not None and not isinstance(data, Mapping):
-        raise DataError(f"data must map argument names to values, got {type(data).__name__}")
-    given = dict(data or {})
+    given = _named(data)
     _check_names(model, given)
     arrays: dict[str, Any] = {}
     settings: dict[str, Static] = {}
@@ -119,6 +119,19 @@ def bind(model: Model, data: Data | None = None) -> Program:
         else:
             arrays[name] = _as_array(name, value)
     return Program(model, arrays, tuple(sorted(settings.items())))
+
+
+def _named(data: object) -> dict[str, object]:
+    """Data by name: a mapping, the columns of a table (pandas, polars), or the attributes of a namespace."""
+    if data is None:
+        return {}
+    if isinstance(data, Mapping):
+        return dict(data)
+    if hasattr(data, "columns") and hasattr(data, "__getitem__"):
+        return {name: data[name] for name in data.columns}
+    if isinstance(data, Namespace | SimpleNamespace):
+        return dict(vars(data))
+    raise DataError(f"data must map argument names to values, or be a table of columns, got {type(data).__name__}")
 
 
 def _as_parameter(leaf: object) -> object:

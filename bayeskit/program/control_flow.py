@@ -17,6 +17,7 @@ from numpyro.contrib import control_flow
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.program.execution import Choice, Level, Override, Record, at, current_level, is_executing
+from bayeskit.program.isolation import surroundings
 from bayeskit.program.weights import LogWeight, like, number_of
 
 Carry = TypeVar("Carry")
@@ -281,6 +282,4 @@ def _take_over(
 
 
 def _under_numpyro() -> bool:
-    from numpyro.primitives import _PYRO_STACK
-
-    return bool(_PYRO_STACK)
+    return bool(surroundings())

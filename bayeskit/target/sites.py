@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpyro
 from jax.extend.core import get_opaque_trace_state
 from numpyro import handlers
-from numpyro.distributions import biject_to
+from numpyro.distributions import Delta, biject_to
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.shapes import check_observation
-from bayeskit.program.sites import describe, is_everywhere
+from bayeskit.program.sites import describe, innermost, is_everywhere
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -278,6 +278,11 @@ def _read(site: Site) -> SiteFacts | None:
                 "enumerated; sum it out by hand, or replace it by a continuous site"
             )
         return dataclasses.replace(facts_of(site, "discrete"), is_prior=True)
+    if isinstance(innermost(site["fn"]), Delta):
+        raise ModelError(
+            f"site {site['name']!r} is a Delta, a constant and no unknown; use numpyro.deterministic({site['name']!r}, "
+            "value)"
+        )
     facts = facts_of(site, "latent")
     unconstrained = tuple(biject_to(support).inverse_shape(facts.shape))
     return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,17 @@ def test_an_integer_that_does_not_fit_is_an_error():
         bk.bind(model, {"x": np.array([2**63], np.uint64)})
     with jax.enable_x64(False), pytest.raises(DataError, match="do not fit int32; enable 64-bit"):
         bk.bind(model, {"x": np.array([2**31], np.uint32)})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [pd.DataFrame({"x": [1.0, 2.0], "y": [3, 4]}), SimpleNamespace(x=[1.0, 2.0], y=[3, 4])],
+    ids=["pandas", "namespace"],
+)
+def test_columns_of_a_table_are_arguments(table):
+    program = bk.bind(model, table)
+    np.testing.assert_array_equal(program.arrays["x"], [1.0, 2.0])
+    assert program.arrays["y"].dtype == np.int64
 
 
 def test_masked_array_without_a_masked_value_is_an_array():

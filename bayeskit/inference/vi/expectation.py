@@ -31,6 +31,7 @@ from bayeskit.inference.vi.surrogate import Lane
 from bayeskit.inference.vi.tracing.decomposition import Decomposition, Overrides, shape_of, trace, untraced
 from bayeskit.inference.vi.tracing.jumps import Jumps
 from bayeskit.program.execution import Choice, Level, Override, Record, at, is_executing
+from bayeskit.program.isolation import NoStraySites
 from bayeskit.program.weights import LogWeight, number_of
 from bayeskit.xla.miscompilation import warn_if_faulty
 
@@ -110,7 +111,7 @@ class _Estimate:
     ) -> tuple[Any, dict[str, Record], dict[str, Choice]]:
         level = Level(self._key, "", overrides, default_estimator, is_draw=False)
         level.is_traced = is_traced
-        with at(level):
+        with at(level), NoStraySites():
             result = self._f()
             result = jax.tree.map(_drawn, result, is_leaf=_is_estimate)
         return jax.tree.map(_number, result, is_leaf=_is_estimate), level.records, level.choices
