@@ -11,7 +11,6 @@ import pytest
 from .drawing import BACKENDS, draw
 from .table import FOLDER, REFERENCES, Reference
 
-
 HIERARCHICAL, BADLY_SCALED = "eight_schools-eight_schools_noncentered", "kilpisjarvi_mod-kilpisjarvi"
 BY_DEFAULT = {("numpyro", HIERARCHICAL), ("blackjax", HIERARCHICAL), ("blackjax", BADLY_SCALED)}
 
