@@ -35,7 +35,7 @@ def mixture(kind="full", k=3, d=4, seed=0):
 
 
 def points(n=7, d=4, seed=5):
-    return 2 * np.random.default_rng(seed).normal(size=(n, d))
+    return jnp.asarray(2 * np.random.default_rng(seed).normal(size=(n, d)))
 
 
 def by_scipy(p, x):
@@ -74,7 +74,7 @@ def test_forms_agree_with_dense_matrices(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_has_the_covariance_of_its_component(kind):
     num = 40_000
-    component = np.repeat(np.arange(3), num)
+    component = jnp.asarray(np.repeat(np.arange(3), num))
     draws, dense = jax.jit(lambda form: (form.noise(jax.random.key(0), component), form.dense()))(
         mixture(kind).covariance
     )
@@ -199,7 +199,7 @@ def test_weighted_moments_of_far_points_in_float32():
 
 @pytest.fixture(scope="module")
 def mixture_points():
-    return np.asarray(jax.jit(lambda p: p.sample(jax.random.key(8), 3000))(mixture("diagonal")))
+    return jax.jit(lambda p: p.sample(jax.random.key(8), 3000))(mixture("diagonal"))
 
 
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
@@ -208,8 +208,8 @@ def test_em_never_loses_likelihood_and_its_moments_are_those_of_the_points(kind,
     fit, trace = em(jax.random.key(0), x, 3, kind=kind, num_steps=60, prior_count=0.0)
     assert np.diff(trace).min() > -1e-10
     mean, found = jax.jit(lambda fit: (fit.mean(), fit.second_moments()))(fit)
-    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-8)
-    expected = np.cov(x.T, ddof=0)
+    np.testing.assert_allclose(mean, np.mean(x, axis=0), rtol=1e-8)
+    expected = np.cov(np.asarray(x).T, ddof=0)
     compare = (found, expected) if kind == "full" else (np.diagonal(found), np.diagonal(expected))
     np.testing.assert_allclose(*compare, rtol=1e-8, atol=1e-10)
 

@@ -180,7 +180,7 @@ def target_of(name):
 
 
 def point(target, seed=0, spread=0.7):
-    return target.unravel(spread * np.random.default_rng(seed).normal(size=target.size))
+    return target.unravel(jnp.asarray(spread * np.random.default_rng(seed).normal(size=target.size)))
 
 
 @functools.cache
@@ -372,7 +372,7 @@ def test_new_data_of_the_same_shapes_compile_nothing():
 def test_transforms_of_jax():
     target, _, _ = target_of("plates")
     vectors = 0.1 * np.arange(3.0)[:, None] * np.ones(target.size)
-    plain = [target.log_density(target.unravel(vector)) for vector in vectors]
+    plain = [target.log_density(target.unravel(jnp.asarray(vector))) for vector in vectors]
     batch = jax.jit(jax.vmap(lambda vector: target.log_density(target.unravel(vector))))(vectors)
     np.testing.assert_allclose(batch, plain, rtol=1e-12)
     targets = [bk.Target(bk.bind(plates, {"y": Y + i, "group": GROUP})) for i in range(2)]

@@ -79,13 +79,13 @@ def check_learnable(x: Array, name: str, num_components: int, kind: str) -> None
         )
 
 
-def check_precision(x: Array, name: str, epsilon: float) -> None:
+def check_precision(x: np.ndarray, name: str, epsilon: float) -> None:
     r"""Whether exponents $|x|^2 / 2\varepsilon$ can be told apart in the precision of the points.
 
     Raises:
         DataError: their rounding error is above a twentieth.
     """
-    largest = float((np.asarray(x) ** 2).sum(axis=-1).max())
+    largest = float((x**2).sum(axis=-1).max())
     if largest / (2 * epsilon) * float(jnp.finfo(x.dtype).eps) > 0.05:
         raise DataError(
             f"{name} has points so far from the origin (|x|² up to {largest:.3g}) that exponents |x|²/2ε with "

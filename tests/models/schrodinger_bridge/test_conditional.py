@@ -39,8 +39,7 @@ def test_it_is_the_plan_of_the_bridge(kind):
     assert (plan.batch_shape, plan.event_shape) == ((7,), (2,))
     draws = plan.sample(jax.random.key(1), (5, 3))
     assert draws.shape == (5, 3, 7, 2)
-    draws = np.asarray(draws)
-    found = np.asarray(plan.log_prob(draws))
+    found, draws = np.asarray(plan.log_prob(draws)), np.asarray(draws)
     np.testing.assert_allclose(found[2, 1], bridge.log_density(draws[2, 1], x0), rtol=1e-12)
     np.testing.assert_allclose(plan.mean, bridge.mean(x0), rtol=1e-12)
     many, mean, variance = (
