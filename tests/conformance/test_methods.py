@@ -69,8 +69,8 @@ CASES = {
 NEEDS = {"VI flow": "flowjax"}
 if find_spec("flowjax"):
     CASES["VI flow"] = bk.VI(**{**FIT, "guide": bk.guides.Flow("coupling", num_layers=4, width=8)})
-# each guide has a table of its own, test_guides.py; that it does not matter how chains are mapped is tested below, and for
-# fits in tests/inference/vi/test_stopping.py
+# each guide has a table of its own, test_guides.py; that it does not matter how chains are mapped is tested below, and
+# for fits in tests/inference/vi/test_stopping.py
 GUIDES = ("VI block", "VI mixture", "VI flow")
 MAPPED = ("NUTS blackjax vectorized", "NUTS blackjax sharded", "NUTS numpyro vectorized", "VI vectorized")
 by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=(*GUIDES, *MAPPED)))
