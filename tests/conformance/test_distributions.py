@@ -70,7 +70,7 @@ FULL = {  # laws of NumPyro or of another row, for the same data in test_scale_m
     "single predictions, closed",
 }
 by_name = pytest.mark.parametrize("name", rows(CASES, full=FULL))
-SHAPE = (500, 2)
+SHAPE = (250, 2)
 
 
 class Found(NamedTuple):

@@ -14,6 +14,8 @@ import pytest
 
 from bayeskit.models import nngp
 
+from .extras import rows
+
 
 def matrix(n=7, d=3, seed=0):
     """Rows, some of them equal, opposite, nearly equal, and one of zeros."""
@@ -81,8 +83,13 @@ NETWORKS = {
         images,
     ),
 }
-NAMES = list(NETWORKS)
+# activations have their own table, tests/models/nngp/test_activations.py; the other two are parts of rows that stay
+FULL = ("depth 3", "abs", "gelu", "sin", "rbf", "residual", "pool")
+by_name = pytest.mark.parametrize("name", rows(NETWORKS, full=FULL))
 SLOW = ("wide filters", "depth 3", "leaky", "gelu", "branches")  # to compile
+# the derivatives of a network are those of its layers: those of activations are tested there, and there is one row here
+# of each kind of layer
+GRADIENTS_FULL = ("linear", "abs", "sin", "rbf", "flatten")
 
 
 GOLDEN = {"relu": (np.array([[1.0, 0.0], [0.5, 0.5]]), [[1.0925, 0.75408666], [0.75408666, 0.73125]])}
@@ -105,12 +112,13 @@ def test_golden_values(name):
     np.testing.assert_allclose(network(name, 1.7**0.5, 0.2**0.5).nngp(x), expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_name
 def test_kernels_agree_and_are_positive_semidefinite(name):
     net, x = network(name), NETWORKS[name][1]()
     both = kernels_of(name)
-    np.testing.assert_allclose(both.nngp[:, :4], net.nngp(x, x[:4]), rtol=1e-13, atol=1e-13)
-    np.testing.assert_allclose(net.variance(x), np.diag(both.nngp), rtol=1e-13, atol=1e-13)
+    rows, variances = jax.jit(lambda net, x: (net.nngp(x, x[:4]), net.variance(x)))(net, x)
+    np.testing.assert_allclose(both.nngp[:, :4], rows, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(variances, np.diag(both.nngp), rtol=1e-13, atol=1e-13)
     for kernel in both:
         np.testing.assert_allclose(kernel, kernel.T, rtol=1e-7, atol=1e-13)
         spectrum = np.linalg.eigvalsh(kernel)
@@ -135,7 +143,7 @@ def test_blocks_of_rows_are_the_whole(name):
         np.testing.assert_allclose(one, two, rtol=1e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_name
 def test_float32_is_float64_rounded(name):
     x = NETWORKS[name][1]()
     exact = kernels_of(name)
@@ -159,7 +167,7 @@ def weighted(make):
     return jax.jit(jax.value_and_grad(total, (0, 1, 2)))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])
+@pytest.mark.parametrize("name", rows(NETWORKS, full=GRADIENTS_FULL, slow=SLOW))
 def test_gradients(name):
     """They are finite differences, and finite for equal, opposite, nearly equal and zero inputs."""
     make, inputs = NETWORKS[name]
@@ -178,7 +186,7 @@ def test_gradients(name):
         assert all(np.isfinite(np.asarray(part)).all() for part in jax.tree.leaves(total(1.3, bias, special, off + 1)))
 
 
-@pytest.mark.parametrize("name", ["relu", "erf", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gelu", "pool"))])
+@pytest.mark.parametrize("name", rows(["relu", "erf", "gelu", "pool"], full=["erf"], slow=["gelu", "pool"]))
 def test_gradients_are_finite_in_float32(name):
     make, inputs = NETWORKS[name]
     with jax.enable_x64(False):
@@ -189,21 +197,25 @@ def test_gradients_are_finite_in_float32(name):
             assert all(np.isfinite(np.asarray(part)).all() for part in jax.tree.leaves(found))
 
 
-@pytest.mark.parametrize("name", ["erf", "flatten"])
+@pytest.mark.parametrize("name", rows(["erf", "flatten"], full=["erf"]))
 def test_jit_and_vmap(name):
     make, inputs = NETWORKS[name]
     x = inputs()
     expected = kernels_of(name).nngp
-    np.testing.assert_allclose(
-        jax.jit(lambda w, x: make(w, 0.2).nngp(x, block_size=2))(1.3, x), expected, rtol=1e-12, atol=1e-12
-    )
-    many = jax.jit(jax.vmap(lambda w: make(w, 0.2).nngp(x)))(jnp.array([1.0, 1.3]))
-    np.testing.assert_allclose(many[1], expected, rtol=1e-12, atol=1e-12)
-    batches = jax.jit(jax.vmap(lambda x: make(1.3, 0.2).nngp(x)))(jnp.stack([x, x[::-1]]))
-    np.testing.assert_allclose(batches[1], expected[::-1, ::-1], rtol=1e-12, atol=1e-12)
+
+    @jax.jit
+    def compiled(w, x):
+        many = jax.vmap(lambda w: make(w, 0.2).nngp(x))(jnp.stack([1.0, w]))
+        batches = jax.vmap(lambda x: make(1.3, 0.2).nngp(x))(jnp.stack([x, x[::-1]]))
+        return make(w, 0.2).nngp(x, block_size=2), many[1], batches[1]
+
+    one, many, batches = compiled(1.3, x)
+    np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(many, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(batches, expected[::-1, ::-1], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["relu", "flatten"])
+@pytest.mark.parametrize("name", rows(["relu", "flatten"], full=["flatten"]))
 def test_kernels_of_tinygp(name):
     net, x = network(name), jnp.asarray(NETWORKS[name][1]())
     nngp_matrix, ntk_matrix = kernels_of(name)
@@ -218,6 +230,7 @@ def test_kernels_of_tinygp(name):
     np.testing.assert_allclose((net + net.ntk_kernel)(x), np.diag(nngp_matrix + ntk_matrix), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.full  # the derivatives of test_gradients, deeper; by default there are the kernels to that depth
 @pytest.mark.parametrize("x64", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_derivatives_are_finite_to_depth_20(x64):
     """In one direction, forward."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -98,30 +99,36 @@ def test_every_kind_is_here():
     assert {row.objective.kind for row in ROWS.values()} == set(Objective.kinds())
 
 
+KEYS = 1000
+
+
+@cache
+def estimates_of(name):
+    """Values and gradients for many keys, at a guide."""
+    row = ROWS[name]
+    estimate = bk.expectation(lambda at: row.objective(model, row.guide(*at)))
+    return jax.jit(jax.vmap(jax.value_and_grad(estimate, argnums=1), (0, None)))
+
+
 @by_row
 def test_value_and_gradient_at_the_best_guide(name):
     row = ROWS[name]
-    estimate = bk.expectation(lambda at: row.objective(model, row.guide(*at)))
-    keys = jax.random.split(jax.random.PRNGKey(0), 1000)
-    both = jax.jit(jax.vmap(jax.value_and_grad(estimate, argnums=1), (0, None)))
-    values, gradients = both(keys, jnp.array(row.best))
-    error = np.std(values) / 1000**0.5
+    values, gradients = estimates_of(name)(jax.random.split(jax.random.PRNGKey(0), KEYS), jnp.array(row.best))
+    error = np.std(values) / KEYS**0.5
     assert np.mean(values) < row.value + 4 * error + 1e-9
     assert row.only_bounded or np.mean(values) > row.value - 4 * error - 1e-9
     assert row.noise == (error > 1e-9)
     slack = 0.02 if row.only_bounded else 1e-9
-    assert np.all(np.abs(np.mean(gradients, 0)) < 4 * np.std(gradients, 0) / 1000**0.5 + slack)
+    assert np.all(np.abs(np.mean(gradients, 0)) < 4 * np.std(gradients, 0) / KEYS**0.5 + slack)
 
 
 @by_row
 def test_it_is_worse_elsewhere(name):
     """Its gradient from a guide that is off leads back: the mean towards the posterior's."""
-    row = ROWS[name]
-    estimate = bk.expectation(lambda at: row.objective(model, row.guide(*at)))
-    keys = jax.random.split(jax.random.PRNGKey(1), 1000)
-    gradients = jax.jit(jax.vmap(jax.grad(estimate, argnums=1), (0, None)))(keys, jnp.array([0.1, row.best[1]]))
+    off = jnp.array([0.1, ROWS[name].best[1]])
+    _, gradients = estimates_of(name)(jax.random.split(jax.random.PRNGKey(1), KEYS), off)
     slope = np.mean(gradients, 0)[0]
-    assert slope > 4 * np.std(gradients, 0)[0] / 1000**0.5
+    assert slope > 4 * np.std(gradients, 0)[0] / KEYS**0.5
 
 
 @by_row

@@ -5,6 +5,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 from bayeskit.storage import make_tree
@@ -18,16 +19,10 @@ def gaussian():
     numpyro.factor("nothing", 0.0)
 
 
-def funnel():
-    v = numpyro.sample("v", dist.Normal(0.0, 3.0))
-    numpyro.sample("x", dist.Normal(0.0, jnp.exp(v / 2)).expand([9]).to_event(1))
-    numpyro.factor("nothing", 0.0)
-
-
 @pytest.fixture(scope="module")
 def fit():
     """Independent normals, too narrow."""
-    method = bk.VI(num_steps=1500, num_draws=40_000, num_chains=2)
+    method = bk.VI(num_steps=1500, num_draws=20_000, num_chains=2)
     return bk.infer(gaussian, None, method, key=0, progress=False)
 
 
@@ -50,7 +45,7 @@ def test_draws_stay_together(fit):
     post = bk.importance_resample(fit, 500, key=1)
     np.testing.assert_allclose(post["posterior/total"], post["posterior/z"].sum(post["posterior/z"].dims[-1]))
     assert set(post["sample_stats"].data_vars) == {"lp", "pareto_k", "importance_ess"}
-    density = dist.MultivariateNormal(jnp.array([0.5, -1.0]), COVARIANCE).log_prob(post["posterior/z"].values)
+    density = stats.multivariate_normal([0.5, -1.0], COVARIANCE).logpdf(post["posterior/z"].values)
     np.testing.assert_allclose(post["sample_stats/lp"], density, rtol=1e-6)
     np.testing.assert_array_equal(post["posterior/z"].coords["draw"], np.arange(500))
     assert post.attrs["num_draws"] == 500
@@ -81,14 +76,17 @@ def test_halves_of_independent_draws_are_not_compared():
 
 
 def test_repeated_draws_count_once(fit):
-    post = bk.importance_resample(fit, 100_000, key=1)
+    post = bk.importance_resample(fit, 50_000, key=1)
     verdict = bk.check(post, quiet=True)
     worth = post["sample_stats/importance_ess"].values[:, 0].sum()
-    assert verdict.min_ess_bulk <= worth < 80_000
+    assert verdict.min_ess_bulk <= worth < 40_000
 
 
 def test_far_guides_are_refused_unless_forced():
-    far = bk.infer(funnel, None, bk.VI(num_steps=1000), key=0, progress=False)
+    generator = np.random.default_rng(0)
+    log_weight = generator.exponential(size=(1, 2000))  # of weights with the tail of 1 / x: k is one
+    sample_stats = {"lp": log_weight, "log_weight": log_weight}
+    far = make_tree({"posterior": {"x": generator.normal(size=(1, 2000))}, "sample_stats": sample_stats})
     with pytest.raises(bk.errors.MethodError, match=r"Pareto k of fit 0 is .* NUTS .* force=True"):
         bk.importance_resample(far, 100, key=0)
     verdict = bk.check(bk.importance_resample(far, 1000, key=0, force=True), quiet=True)
@@ -97,11 +95,11 @@ def test_far_guides_are_refused_unless_forced():
 
 
 def test_few_draws_with_weight_are_found():
-    stats = {"lp": np.zeros((1, 400)), "log_weight": np.random.default_rng(0).normal(size=(1, 400))}
+    weights = {"lp": np.zeros((1, 400)), "log_weight": np.random.default_rng(0).normal(size=(1, 400))}
     draws = np.random.default_rng(1).normal(size=(1, 400))
-    post = bk.importance_resample(make_tree({"posterior": {"x": draws}, "sample_stats": stats}), 1000, key=0)
-    stats = post["sample_stats"].to_dataset().assign(importance_ess=(("chain", "draw"), np.full((1, 1000), 40.0)))
-    post["sample_stats"] = stats
+    post = bk.importance_resample(make_tree({"posterior": {"x": draws}, "sample_stats": weights}), 1000, key=0)
+    few = (("chain", "draw"), np.full((1, 1000), 40.0))
+    post["sample_stats"] = post["sample_stats"].to_dataset().assign(importance_ess=few)
     findings = [finding.name for finding in bk.check(post, quiet=True).findings]
     assert "importance_ess" in findings
 

@@ -37,14 +37,14 @@ def test_summary_is_that_of_arviz_with_the_tails_of_the_paper():
 
 @pytest.mark.parametrize("correlation", [-0.6, 0.0, 0.6])
 def test_standard_errors_are_calibrated(correlation):
-    """Over 200 autoregressions, alternating as the draws of NUTS do or sticky, the z-scores have unit spread."""
+    """Over 100 autoregressions, alternating as the draws of NUTS do or sticky, the z-scores have unit spread."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(4, 500, 200))
+    x = rng.normal(size=(4, 500, 100))
     for t in range(1, 500):
         x[:, t] = correlation * x[:, t - 1] + np.sqrt(1 - correlation**2) * x[:, t]
     table = summary(make_tree({"posterior": {"x": x}}))
     for scores in (table["mean"] / table["mcse_mean"], (table["sd"] - 1) / table["mcse_sd"]):
-        assert abs(np.std(scores) - 1) < 4 / np.sqrt(2 * 200)
+        assert abs(np.std(scores) - 1) < 4 / np.sqrt(2 * 100)
 
 
 def test_standard_errors_are_in_the_order_of_the_rows():

@@ -38,7 +38,7 @@ RECIPES = {
     "A diagnostic": Recipe(3, "tests/conformance/test_checks.py -k 'repeats or good'"),
     "A data format": Recipe(3, "tests/conformance/test_formats.py -k 'jsonl or every'"),
 }
-QUICK = ("A diagnostic", "A data format")  # their tests compile nothing
+QUICK = ("A diagnostic", "A data format")  # their tests compile nothing: by default, both together
 
 
 def steps_of(name):
@@ -84,17 +84,22 @@ def test_a_recipe_is_one_file_and_one_row(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in RECIPES]
+    "names",
+    [pytest.param(QUICK, id="quick"), *(pytest.param((name,), id=name, marks=pytest.mark.full) for name in RECIPES)],
 )
-def test_a_recipe_works_as_it_stands(name, tmp_path):
+def test_recipes_work_as_they_stand(names, tmp_path):
     ignore = shutil.ignore_patterns("__pycache__")
     for folder in ("bayeskit", "tests/conformance", "docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
     for file in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / file, tmp_path / file)
-    carry_out(steps_of(name), tmp_path)
-    words = RECIPES[name].tests.split(" -k ")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", words[0], "-k", words[1].strip("'")]
+    files, words = [], []
+    for name in names:
+        carry_out(steps_of(name), tmp_path)
+        file, _, word = RECIPES[name].tests.partition(" -k ")
+        files.append(file)
+        words.append(word.strip("'"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", " or ".join(words)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 2
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 2 * len(names)

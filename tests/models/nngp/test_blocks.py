@@ -43,7 +43,10 @@ def tiles_are_taken(tiles_taken):
     assert len(tiles_taken) > before
 
 
-@pytest.mark.parametrize(("make", "x"), [(shallow, X), (convolutional, IMAGES)])
+# by default the shallow network has its values and derivatives in `test_transformations`
+@pytest.mark.parametrize(
+    ("make", "x"), [pytest.param(shallow, X, marks=pytest.mark.full), pytest.param(convolutional, IMAGES)]
+)
 def test_tiles_are_the_whole(make, x):
     weights = np.random.default_rng(1).normal(size=(2, 11, 11))
 

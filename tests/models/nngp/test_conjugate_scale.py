@@ -76,13 +76,19 @@ def scales(monkeypatch):
 def test_a_second_family_agrees_with_quadrature(scales):
     integral, closed = (m.condition(X, Y) for m in scales(noise_variance=0.1))
     np.testing.assert_allclose(closed.log_marginal_likelihood, integral.log_marginal_likelihood, atol=1e-10)
-    values = jnp.array([0.1, 1.0, 5.0])
-    np.testing.assert_allclose(closed.scale.log_prob(values), integral.scale.log_prob(values), atol=1e-9)
-    np.testing.assert_allclose(closed.scale.mean, integral.scale.mean, rtol=1e-9)
-    one, other = (posterior.predict(NEW, include_noise=True) for posterior in (closed, integral))
-    np.testing.assert_allclose(one.log_prob(Y[:2]), other.log_prob(Y[:2]), atol=1e-9)
-    np.testing.assert_allclose(one.mean, other.mean, rtol=1e-9)
-    np.testing.assert_allclose(one.variance, other.variance, rtol=1e-8)
+
+    @jax.jit
+    def look(posterior):
+        scale, law = posterior.scale, posterior.predict(NEW, include_noise=True)
+        densities = scale.log_prob(jnp.array([0.1, 1.0, 5.0])), law.log_prob(Y[:2])
+        return densities, (scale.mean, law.mean), law.variance
+
+    (densities, means, variance), (others, other_means, other_variance) = look(closed), look(integral)
+    for one, other in zip(densities, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    for one, other in zip(means, other_means, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+    np.testing.assert_allclose(variance, other_variance, rtol=1e-8)
 
 
 def test_a_second_family_is_integrated_with_noise_outside(scales):
@@ -94,7 +100,9 @@ def test_a_second_family_is_integrated_with_noise_outside(scales):
 def test_a_second_family_has_a_prior_and_ensembles(scales):
     integral, closed = scales()
     laws = [(m.prior(X), m.readout_trained(X, Y).predict_each(NEW)) for m in (closed, integral)]
-    np.testing.assert_allclose(laws[0][0].log_prob(Y), laws[1][0].log_prob(Y), atol=1e-10)
-    np.testing.assert_allclose(laws[0][0].variance, laws[1][0].variance, rtol=1e-12)
-    np.testing.assert_allclose(laws[0][1].log_prob(Y[:2]), laws[1][1].log_prob(Y[:2]), atol=1e-9)
-    assert laws[0][0].sample(jax.random.key(0), (3,)).shape == (3, 7)
+    look = jax.jit(lambda prior, each: (prior.log_prob(Y), prior.variance, each.log_prob(Y[:2])))
+    (density, variance, trained), (other_density, other_variance, other_trained) = (look(*pair) for pair in laws)
+    np.testing.assert_allclose(density, other_density, atol=1e-10)
+    np.testing.assert_allclose(variance, other_variance, rtol=1e-12)
+    np.testing.assert_allclose(trained, other_trained, atol=1e-9)
+    assert jax.eval_shape(lambda: laws[0][0].sample(jax.random.key(0), (3,))).shape == (3, 7)

@@ -39,12 +39,17 @@ PAIR = Pair(1.3 * kernels.ExpSquared(0.7), 2.0 * kernels.Matern32(0.9))
 def members(prior, trained_by, key):
     """Functions of the prior with a scale each, corrected at the data."""
     both = jnp.asarray(np.concatenate([X, NEW]))
-    of_scale, of_function = jax.random.split(jax.random.key(key))
-    scale = prior.sample(of_scale, (NUM,)) if isinstance(prior, dist.Distribution) else jnp.full(NUM, prior)
-    root = jnp.linalg.cholesky(PAIR(both, both))
-    start = jnp.sqrt(scale)[:, None] * (jax.random.normal(of_function, (NUM, 8)) @ root.T)
-    correction = trained_by(both[5:], both[:5]) @ jnp.linalg.inv(trained_by(both[:5], both[:5]))
-    return np.asarray(start[:, 5:] + (Y - start[:, :5]) @ correction.T)
+    generator = np.random.default_rng(key)
+    if isinstance(prior, dist.InverseGamma):
+        scale = stats.invgamma(prior.concentration, scale=prior.rate).rvs(NUM, generator)
+    elif isinstance(prior, BurrXII):
+        scale = stats.burr12(prior.c, prior.d).rvs(NUM, generator)
+    else:
+        scale = np.full(NUM, prior)
+    covariance, trained = (np.asarray(jax.jit(kernel)(both, both)) for kernel in (PAIR, trained_by))
+    start = np.sqrt(scale)[:, None] * (generator.normal(size=(NUM, 8)) @ np.linalg.cholesky(covariance).T)
+    correction = np.linalg.solve(trained[:5, :5], trained[:5, 5:]).T
+    return start[:, 5:] + (Y - start[:, :5]) @ correction.T
 
 
 @pytest.mark.parametrize(

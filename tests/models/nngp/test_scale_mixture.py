@@ -48,7 +48,7 @@ def test_evidence_is_a_multivariate_student_t():
         pytest.param(dist.InverseGamma(1.5, 2.5), "inside", id="closed-inside"),
         pytest.param(BurrXII(2.0, 1.0), "inside", id="burr-inside"),
         pytest.param(1.7, "outside", id="fixed-outside"),
-        pytest.param(1.7, "inside", id="fixed-inside"),
+        pytest.param(1.7, "inside", id="fixed-inside", marks=pytest.mark.full),  # what a fixed scale makes of outside
         pytest.param(dist.InverseGamma(1.5, 2.5), "outside", id="closed-outside", marks=pytest.mark.slow),
         pytest.param(BurrXII(2.0, 1.0), "outside", id="burr-outside", marks=pytest.mark.slow),
     ],
@@ -125,7 +125,9 @@ def test_quadrature_is_the_closed_form_for_thousands():
         assert abs(float(values[0] - values[1])) < 1e-10 * abs(float(values[0])) ** 0.5
 
 
-@pytest.mark.parametrize(("size", "alpha"), [(15, 1e8), (15, 1e12), (200, 1e9), (200, 1e12)])
+@pytest.mark.covering
+@pytest.mark.parametrize("alpha", [1e9, 1e12])
+@pytest.mark.parametrize("size", [15, 200])
 def test_a_certain_scale_is_the_gaussian_process(size, alpha):
     x, y, x_new, y_new = data(size)
     certain = nngp.ScaleMixture(KERNEL, dist.InverseGamma(alpha, alpha), noise_variance=NOISE).condition(x, y)
@@ -228,9 +230,9 @@ def test_prior_draws_share_their_scale():
     """Far apart, the responses are uncorrelated but not independent: their tails come together."""
     far = np.array([[0.0], [1e6]])
     mixture = nngp.ScaleMixture(kernels.ExpSquared(1.0), dist.InverseGamma(2.0, 2.0))
-    draws = np.abs(np.asarray(mixture.prior(far).sample(jax.random.key(0), (200_000,))))
+    draws = np.abs(np.asarray(mixture.prior(far).sample(jax.random.key(0), (50_000,))))
     share, truth = np.mean((draws > 5).all(axis=1)), 1.2963e-3
-    assert abs(share - truth) < 4 * (truth / 200_000) ** 0.5
+    assert abs(share - truth) < 4 * (truth / 50_000) ** 0.5
 
 
 def test_distribution_functions_of_numbers():
@@ -239,9 +241,14 @@ def test_distribution_functions_of_numbers():
         each = nngp.ScaleMixture(KERNEL, dist.HalfCauchy(1.0), noise=noise, noise_variance=NOISE)
         law = each.condition(x, y).predict_each(x_new)
         v = jnp.linspace(-3.0, 3.0, 7)[:, None] * jnp.ones(6)
-        slopes = jax.jit(jax.grad(lambda v, law=law: jnp.sum(law.cdf(v))))(v)
-        np.testing.assert_allclose(slopes, np.exp(law.log_prob(v)), rtol=1e-7)
-        np.testing.assert_allclose(law.cdf(jnp.full(6, 1e6)), 1.0, atol=1e-5)
+
+        @jax.jit
+        def both(law, v):
+            return jax.jvp(law.cdf, (v,), (jnp.ones_like(v),)), law.log_prob(v[:-1])
+
+        (mass, slopes), densities = both(law, jnp.concatenate([v, jnp.full((1, 6), 1e6)]))
+        np.testing.assert_allclose(slopes[:-1], np.exp(densities), rtol=1e-7)
+        np.testing.assert_allclose(mass[-1], 1.0, atol=1e-5)
 
 
 @pytest.mark.slow

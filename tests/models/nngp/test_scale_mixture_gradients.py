@@ -1,5 +1,7 @@
 """Derivatives of the evidence against finite differences, in both precisions, and a run of NUTS."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,30 +46,37 @@ def evidence(prior, noise, parameters, y=None):
 POINT = jnp.array([0.8, 1.3, 0.05, 1.4, 0.9])
 
 
+@cache
+def with_gradient(prior, noise):
+    """The evidence, and its gradient by the parameters and the responses."""
+    return jax.jit(jax.value_and_grad(lambda p, y: evidence(prior, noise, p, y), (0, 1)))
+
+
 @pytest.mark.parametrize("noise", ["inside", "outside"])
 @pytest.mark.parametrize(
     "prior",
     ["burr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("closed", "integral", "log-normal", "fixed"))],
 )
 def test_gradients_are_finite_differences(prior, noise):
-    value = jax.jit(lambda p, y=None: evidence(prior, noise, p, y))
-    slope, at_y = jax.jit(jax.grad(value, (0, 1)))(POINT, jnp.asarray(Y))
+    def value(point, y=Y):
+        return with_gradient(prior, noise)(point, y)[0]
+
+    _, (slope, at_y) = with_gradient(prior, noise)(POINT, Y)
     for i in range(5):
         step = 1e-5 * POINT[i]
         ahead, behind = value(POINT.at[i].add(step)), value(POINT.at[i].add(-step))
         assert float(slope[i]) == pytest.approx(float((ahead - behind) / (2 * step)), rel=1e-6, abs=1e-7)
-    one = jnp.zeros(12).at[4].set(1e-5)
+    one = 1e-5 * (np.arange(12) == 4)
     difference = value(POINT, Y + one) - value(POINT, Y - one)
     assert float(at_y[4]) == pytest.approx(float(difference / 2e-5), rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", [pytest.param("inside", marks=pytest.mark.slow), "outside"])
 def test_second_derivatives(noise):
-    slope = jax.jit(jax.grad(lambda p: evidence("burr", noise, p)))
     bend = jax.jit(jax.hessian(lambda p: evidence("burr", noise, p)))(POINT)
     for i in range(5):
         step = 1e-5 * POINT[i]
-        ahead, behind = slope(POINT.at[i].add(step)), slope(POINT.at[i].add(-step))
+        ahead, behind = (with_gradient("burr", noise)(POINT.at[i].add(s), Y)[1][0] for s in (step, -step))
         np.testing.assert_allclose(bend[i], (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-6)
 
 
@@ -83,9 +92,10 @@ def test_equal_eigenvalues_have_a_finite_gradient():
             .log_prob(Y[:4])
         )
 
-    slope = jax.grad(value, argnums=(0, 1))(1.3, 1.0)
+    both = jax.jit(jax.value_and_grad(value, argnums=(0, 1)))
+    _, slope = both(1.3, 1.0)
     step = 1e-5
-    difference = (value(1.3 + step, 1.0) - value(1.3 - step, 1.0)) / (2 * step)
+    difference = (both(1.3 + step, 1.0)[0] - both(1.3 - step, 1.0)[0]) / (2 * step)
     assert float(slope[0]) == pytest.approx(float(difference), rel=1e-6)
     assert float(slope[1]) == pytest.approx(0.0, abs=1e-12)
 
@@ -93,7 +103,7 @@ def test_equal_eigenvalues_have_a_finite_gradient():
 @pytest.mark.parametrize("noise", [pytest.param("inside", marks=pytest.mark.slow), "outside"])
 @pytest.mark.parametrize("prior", [pytest.param("closed", marks=pytest.mark.slow), "burr"])
 def test_single_precision_outside(prior, noise):
-    value, slope = jax.jit(jax.value_and_grad(lambda p: evidence(prior, noise, p)))(POINT)
+    value, (slope, _) = with_gradient(prior, noise)(POINT, Y)
     with jax.enable_x64(False):
         point, y = POINT.astype(jnp.float32), jnp.asarray(Y, jnp.float32)
         single = jax.jit(jax.value_and_grad(lambda p: evidence(prior, noise, p, y)))(point)
@@ -169,6 +179,7 @@ def test_nuts_over_hyperparameters_in_single_precision(single_precision):
     assert int(post.sample_stats["diverging"].sum()) <= 2
 
 
+@pytest.mark.full  # by default against importance sampling, in test_importance.py
 def test_noise_outside_against_nuts():
     """The mean of the scale from the integral and from a chain that samples it."""
     tau = 0.3

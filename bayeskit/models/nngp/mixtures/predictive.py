@@ -16,6 +16,7 @@ from bayeskit.models.nngp.mixtures.likelihood import Likelihood, WithValues
 from bayeskit.models.nngp.mixtures.scale_integral import ScaleGrid, on_grid
 from bayeskit.models.nngp.tracing import is_traced
 from bayeskit.numerics.trapezoid import TOLERANCE
+from bayeskit.xla.miscompilation import safe_jit
 from bayeskit.xla.precision import in_double, to_default
 
 __all__ = ["NormalScaleMixture", "ScaleNodesMixture"]
@@ -162,36 +163,25 @@ class ScaleNodesMixture(dist.Distribution):
         Raises:
             ModelError: the nodes do not resolve it (NaN in a compiled function).
         """
-        values = jnp.asarray(value)
-        if self.event_shape:
-            terms = jax.vmap(lambda loc, root: _log_normal(loc, root, values), out_axes=-1)(self.loc, self.root)
-        else:
-            terms = dist.Normal(self.loc, self.root).log_prob(values[..., None])
-        result, resolved = _sum_over_nodes(terms, self.log_weights)
-        _raise_unresolved(jnp.all(resolved))
-        return jnp.where(resolved, result, jnp.nan)
+        result, all_resolved = _over_nodes(self.log_weights, self.loc, self.root, jnp.asarray(value))
+        _raise_unresolved(all_resolved)
+        return result
 
     def cdf(self, value: ArrayLike) -> Array:
         """The distribution function, of a batch of numbers."""
         if self.event_shape:
             raise NotImplementedError("a vector has no distribution function here; use predict_each")
-        return ndtr((jnp.asarray(value)[..., None] - self.loc) / self.root) @ jnp.exp(self.log_weights)
+        return _below_over_nodes(self.log_weights, self.loc, self.root, jnp.asarray(value))
 
     @property
     def mean(self) -> Array:
         r"""$\sum_k w_k \mu_k$."""
-        weights = jnp.exp(self.log_weights)
-        return weights @ self.loc if self.event_shape else self.loc @ weights
+        return _moments_over_nodes(self.log_weights, self.loc, self.root)[0]
 
     @property
     def variance(self) -> Array:
         r"""$\sum_k w_k (\Sigma_{k,ii} + (\mu_{k,i} - \mu_i)^2)$; infinite where the scale has no mean."""
-        weights, mean = jnp.exp(self.log_weights), self.mean
-        if self.event_shape:
-            within = weights @ (jnp.sum(self.root**2, axis=-1) + (self.loc - mean) ** 2)
-        else:
-            within = (self.root**2 + (self.loc - mean[:, None]) ** 2) @ weights
-        return jnp.where(self.has_variance, within, jnp.inf)
+        return jnp.where(self.has_variance, _moments_over_nodes(self.log_weights, self.loc, self.root)[1], jnp.inf)
 
 
 def _raise_unresolved(resolved: Array) -> None:
@@ -207,6 +197,33 @@ def _log_normal(loc: Array, root: Array, values: Array) -> Array:
     return -0.5 * (distance + log_determinant + loc.shape[-1] * jnp.log(2 * jnp.pi))
 
 
+@safe_jit
+def _over_nodes(log_weights: Array, loc: Array, root: Array, values: Array) -> tuple[Array, Array]:
+    """The log density of a mixture over nodes, NaN where it is not resolved, and whether it is so everywhere."""
+    if root.ndim == 3:
+        terms = jax.vmap(lambda loc, root: _log_normal(loc, root, values), out_axes=-1)(loc, root)
+    else:
+        terms = dist.Normal(loc, root).log_prob(values[..., None])
+    result, resolved = _sum_over_nodes(terms, log_weights)
+    return jnp.where(resolved, result, jnp.nan), jnp.all(resolved)
+
+
+@safe_jit
+def _below_over_nodes(log_weights: Array, loc: Array, root: Array, values: Array) -> Array:
+    return ndtr((values[..., None] - loc) / root) @ jnp.exp(log_weights)
+
+
+@safe_jit
+def _moments_over_nodes(log_weights: Array, loc: Array, root: Array) -> tuple[Array, Array]:
+    weights = jnp.exp(log_weights)
+    if root.ndim == 3:
+        mean = weights @ loc
+        return mean, weights @ (jnp.sum(root**2, axis=-1) + (loc - mean) ** 2)
+    mean = loc @ weights
+    return mean, (root**2 + (loc - mean[:, None]) ** 2) @ weights
+
+
+@safe_jit
 def _standardised(loc: Array, root: Array, values: Array) -> tuple[Array, Array]:
     r"""$(x - \mu)^\top \Sigma^{-1} (x - \mu)$ and $\log |\Sigma|$."""
     if root.ndim == 1:
