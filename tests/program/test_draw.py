@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 from numpyro.contrib import control_flow
+from scipy import stats
 
 import bayeskit as bk
 from bayeskit._keys import as_key
@@ -33,15 +34,36 @@ def minibatches(x, size=NUM_ROWS, subsample_size=None):
         numpyro.sample("x", dist.Normal(z, 1.3), obs=x[rows])
 
 
+def log_density(program, choices):
+    """In one compiled program."""
+    return jax.jit(lambda choices: bk.log_density(program, choices))(choices)
+
+
+def drawn_and_scored(program, other=None):
+    """Choices, their log density, that of them as given, and another number of them, in one compiled program."""
+
+    @jax.jit
+    def everything():
+        choices, log_q = bk.draw(program, key=1)
+        again = bk.log_density(program, choices)
+        return (choices, log_q, again) if other is None else (choices, log_q, again, other(choices))
+
+    return everything()
+
+
+def over_keys(f, number):
+    return jax.jit(jax.vmap(bk.expectation(f)))(jax.random.split(jax.random.key(0), number))
+
+
 # ---------------------------------------------------------------- numbers
 
 
 def test_values_and_density_of_a_draw():
     choices, log_q = bk.draw(guide, key=3)
     assert {name: value.shape for name, value in choices.items()} == {"z": (), "w": (3,), "k": ()}
-    z, w, k = choices["z"], choices["w"], choices["k"]
-    by_hand = dist.Normal(0.3, 1.5).log_prob(z) + dist.Gamma(2.0, 1.0 + z**2).log_prob(w).sum()
-    by_hand += jnp.log(jnp.array([0.2, 0.8]))[k]
+    z, w, k = (np.asarray(choices[name]) for name in ("z", "w", "k"))
+    by_hand = stats.norm(0.3, 1.5).logpdf(z) + stats.gamma(2.0, scale=1.0 / (1.0 + z**2)).logpdf(w).sum()
+    by_hand += np.log([0.2, 0.8])[k]
     np.testing.assert_allclose(log_q, by_hand)
     np.testing.assert_allclose(bk.log_density(guide, choices), log_q)
 
@@ -53,14 +75,14 @@ def test_log_density_with_observations_and_factors():
         numpyro.sample("x", dist.Poisson(jnp.exp(z)), obs=jnp.array([1, 3]))
 
     z = 0.4
-    by_hand = dist.Normal(0.0, 2.0).log_prob(z) - 0.5 * z + dist.Poisson(jnp.exp(z)).log_prob(jnp.array([1, 3])).sum()
-    np.testing.assert_allclose(bk.log_density(model, {"z": z}), by_hand)
+    by_hand = stats.norm(0.0, 2.0).logpdf(z) - 0.5 * z + stats.poisson(np.exp(z)).logpmf([1, 3]).sum()
+    np.testing.assert_allclose(log_density(model, {"z": z}), by_hand)
 
 
 def test_a_bound_program():
     program = bk.bind(minibatches, {"x": X})
-    by_hand = dist.Normal(0, 1).log_prob(0.2) + dist.Normal(0.2, 1.3).log_prob(X).sum()
-    np.testing.assert_allclose(bk.log_density(program, {"z": 0.2}), by_hand)
+    by_hand = stats.norm(0, 1).logpdf(0.2) + stats.norm(0.2, 1.3).logpdf(X).sum()
+    np.testing.assert_allclose(log_density(program, {"z": 0.2}), by_hand)
 
 
 def test_scale_and_mask_of_the_program():
@@ -70,10 +92,10 @@ def test_scale_and_mask_of_the_program():
         with handlers.scale(scale=2.5), numpyro.plate("three", 3), handlers.mask(mask=keep):
             numpyro.sample("w", dist.Normal(0.0, 1.0))
 
-    choices, log_q = bk.draw(program, key=0)
-    by_hand = 2.5 * jnp.sum(jnp.where(keep, dist.Normal(0, 1).log_prob(choices["w"]), 0.0))
+    choices, log_q, again = drawn_and_scored(program)
+    by_hand = 2.5 * np.sum(np.where(keep, stats.norm.logpdf(choices["w"]), 0.0))
     np.testing.assert_allclose(log_q, by_hand)
-    np.testing.assert_allclose(bk.log_density(program, choices), by_hand)
+    np.testing.assert_allclose(again, by_hand)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +105,7 @@ def test_scale_and_mask_of_the_program():
         dist.Normal(jnp.zeros(3), 1.0).mask(jnp.array([True, False, True])).to_event(1).expand([2]),
         dist.Dirichlet(jnp.ones(3)),
         dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2)).expand([4]),
-        dist.LKJCholesky(3, 2.0),
+        pytest.param(dist.LKJCholesky(3, 2.0), marks=pytest.mark.full),
         dist.LogNormal(0.0, 1.0),
         dist.TransformedDistribution(dist.Normal(0.0, 1.0), dist.transforms.SigmoidTransform()),
         dist.MixtureSameFamily(dist.Categorical(probs=jnp.ones(2) / 2), dist.Normal(jnp.arange(2.0), 1.0)),
@@ -93,17 +115,19 @@ def test_scale_and_mask_of_the_program():
     ids=lambda d: type(d).__name__,
 )
 def test_shapes_and_densities_of_distributions(distribution):
-    choices, log_q = bk.draw(lambda: numpyro.sample("x", distribution), key=0)
+    choices, log_q, again, by_hand = drawn_and_scored(
+        lambda: numpyro.sample("x", distribution), lambda choices: distribution.log_prob(choices["x"]).sum()
+    )
     assert choices["x"].shape == distribution.shape()
     assert log_q.shape == ()
-    np.testing.assert_allclose(log_q, distribution.log_prob(choices["x"]).sum())
-    np.testing.assert_allclose(bk.log_density(lambda: numpyro.sample("x", distribution), choices), log_q)
+    np.testing.assert_allclose(log_q, by_hand)
+    np.testing.assert_allclose(again, log_q)
 
 
 def test_sample_shape():
-    choices, log_q = bk.draw(lambda: numpyro.sample("x", dist.Normal(0, 1), sample_shape=(4,)), key=0)
+    choices, log_q, _ = drawn_and_scored(lambda: numpyro.sample("x", dist.Normal(0, 1), sample_shape=(4,)))
     assert choices["x"].shape == (4,)
-    np.testing.assert_allclose(log_q, dist.Normal(0, 1).log_prob(choices["x"]).sum())
+    np.testing.assert_allclose(log_q, stats.norm.logpdf(choices["x"]).sum())
 
 
 @pytest.mark.parametrize(
@@ -120,7 +144,7 @@ def test_sample_shape():
     ids=lambda value: type(value).__name__,
 )
 def test_minus_infinity_outside_of_the_support(distribution, outside):
-    assert bk.log_density(lambda: numpyro.sample("x", distribution), {"x": outside}) == -jnp.inf
+    assert log_density(lambda: numpyro.sample("x", distribution), {"x": outside}) == -jnp.inf
 
 
 def test_a_program_may_be_scored_elsewhere():
@@ -136,8 +160,8 @@ def test_a_program_may_be_scored_elsewhere():
         by_vmap = jax.vmap(jax.jit(lambda z: bk.log_density(model, {"z": z})))(jnp.stack([z, z]))
         return slope - (1.2 - 2 * z), by_vmap[1] - bk.log_density(model, {"z": z})
 
-    np.testing.assert_allclose(bk.expectation(f)(0, 0.3), 0.0, atol=1e-12)
-    gradient = jax.grad(lambda loc: bk.expectation(lambda m: f(m)[0] + 1.2 - 2 * m)(0, loc))(0.3)
+    np.testing.assert_allclose(jax.jit(bk.expectation(f))(0, 0.3), 0.0, atol=1e-12)
+    gradient = jax.jit(jax.grad(lambda loc: bk.expectation(lambda m: f(m)[0] + 1.2 - 2 * m)(0, loc)))(0.3)
     np.testing.assert_allclose(gradient, -2.0)
 
 
@@ -156,8 +180,9 @@ def test_the_average_over_disjoint_minibatches_is_the_whole(subsample_size):
         return bk.log_density(bk.bind(minibatches, {"x": X}), {"z": z})
 
     order = np.random.default_rng(0).permutation(NUM_ROWS).reshape(-1, subsample_size)
-    parts = [jax.value_and_grad(density)(0.4, jnp.asarray(rows)) for rows in order]
-    np.testing.assert_allclose(np.mean(parts, 0), np.array(jax.value_and_grad(whole)(0.4)), rtol=1e-13)
+    both = jax.jit(jax.value_and_grad(density))
+    parts = [both(0.4, jnp.asarray(rows)) for rows in order]
+    np.testing.assert_allclose(np.mean(parts, 0), np.array(jax.jit(jax.value_and_grad(whole))(0.4)), rtol=1e-13)
 
 
 def test_a_minibatch_is_drawn_afresh_for_each_key_and_use():
@@ -166,10 +191,10 @@ def test_a_minibatch_is_drawn_afresh_for_each_key_and_use():
     def f():
         return bk.log_density(program, {"z": 0.4}), bk.log_density(program, {"z": 0.4})
 
-    first, second = jax.vmap(bk.expectation(f))(jax.random.split(jax.random.key(0), 3000))
+    first, second = over_keys(f, 3000)
     assert len(np.unique(np.round(first, 8))) == 15
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.08
-    whole = float(bk.log_density(bk.bind(minibatches, {"x": X}), {"z": 0.4}))
+    whole = stats.norm.logpdf(0.4) + stats.norm(0.4, 1.3).logpdf(X).sum()
     assert abs(np.mean(first) - whole) < 4 * np.std(first) / 3000**0.5
     assert np.std(first) / 3000**0.5 < 0.1
 
@@ -180,26 +205,26 @@ def test_a_drawn_minibatch_is_that_of_the_model():
     def model():
         with numpyro.plate("rows", NUM_ROWS, subsample_size=2) as rows:
             z = numpyro.sample("z", dist.Normal(0.0, 1.0))
-            numpyro.sample("x", dist.Normal(z, 1.0), obs=X[rows])
+            numpyro.sample("x", dist.Normal(z, 1.0), obs=jnp.asarray(X)[rows])
 
     def local_guide():
         with numpyro.plate("rows", NUM_ROWS, subsample_size=2) as rows:
             numpyro.sample("z", dist.Normal(jnp.asarray(X)[rows] / 2, 1.0))
 
-    choices, log_q = bk.draw(local_guide, key=1)
-    rows, z = choices["rows"], choices["z"]
+    choices, log_q, _, log_p = drawn_and_scored(local_guide, lambda choices: bk.log_density(model, choices))
+    rows, z = np.asarray(choices["rows"]), np.asarray(choices["z"])
     assert rows.shape == z.shape == (2,)
     assert len(set(rows.tolist())) == 2
-    np.testing.assert_allclose(log_q, 3.0 * dist.Normal(X[rows] / 2, 1.0).log_prob(z).sum())
-    by_hand = 3.0 * (dist.Normal(0, 1).log_prob(z) + dist.Normal(z, 1.0).log_prob(X[rows])).sum()
-    np.testing.assert_allclose(bk.log_density(model, choices), by_hand)
+    np.testing.assert_allclose(log_q, 3.0 * stats.norm(X[rows] / 2, 1.0).logpdf(z).sum())
+    by_hand = 3.0 * (stats.norm.logpdf(z) + stats.norm(z, 1.0).logpdf(X[rows])).sum()
+    np.testing.assert_allclose(log_p, by_hand)
 
 
 def test_one_value_for_all_steps_of_a_scan_is_refused():
     def walk():
         bk.scan(lambda x, _: (numpyro.sample("x", dist.Normal(x, 1.0)), None), 0.0, length=5)
 
-    assert np.isfinite(bk.log_density(walk, {"x": jnp.ones(5)}))
+    assert np.isfinite(log_density(walk, {"x": jnp.ones(5)}))
     with pytest.raises(bk.errors.ModelError, match=r"site 'x' of 'walk' has shape \(5,\).*for it has shape \(\)"):
         bk.log_density(walk, {"x": jnp.ones(())})
 
@@ -261,7 +286,7 @@ def test_rows_of_a_minibatch_are_each_as_likely(size):
         batch, scale = bk.minibatch(data, size)
         return scale * batch["x"], scale * batch["y"]
 
-    x, y = jax.vmap(bk.expectation(f))(jax.random.split(jax.random.key(0), 3000))
+    x, y = over_keys(f, 3000)
     np.testing.assert_allclose(y[..., 0], 2 * x, rtol=1e-6)
     sums = np.asarray(x).sum(1)
     assert abs(sums.mean() - 10.0) <= 4 * sums.std() / 3000**0.5 + 1e-4
@@ -298,13 +323,17 @@ def test_one_minibatch_for_all_lanes_of_a_users_vmap_is_refused():
 
 
 def test_one_key_gives_one_draw_and_two_draws_differ():
+    def pair():
+        numpyro.sample("k", dist.Bernoulli(jax.nn.sigmoid(numpyro.sample("z", dist.Normal(0.3, 1.5)))))
+
     def f():
-        first, second = bk.draw(guide), bk.draw(guide)
+        first, second = bk.draw(pair), bk.draw(pair)
         return first[0]["z"], second[0]["z"], first[1], second[1]
 
-    again = [bk.expectation(f)(5) for _ in range(2)]
+    estimate = jax.jit(bk.expectation(f))
+    again = [estimate(5) for _ in range(2)]
     np.testing.assert_array_equal(*again)
-    first, second, *_ = jax.vmap(bk.expectation(f))(jax.random.split(jax.random.key(0), 4000))
+    first, second, *_ = over_keys(f, 4000)
     assert abs(np.corrcoef(first, second)[0, 1]) < 4 / 4000**0.5
     assert np.all(first != second)
 
@@ -313,7 +342,7 @@ def test_sites_have_independent_values():
     def program():
         return [numpyro.sample(f"x{i}", dist.Normal(0, 1)) for i in range(3)]
 
-    draws = jax.vmap(lambda key: bk.draw(program, key=key)[0])(jax.random.split(jax.random.key(0), 4000))
+    draws = jax.jit(jax.vmap(lambda key: bk.draw(program, key=key)[0]))(jax.random.split(jax.random.key(0), 4000))
     correlations = np.corrcoef([draws[f"x{i}"] for i in range(3)])
     assert np.abs(correlations - np.eye(3)).max() < 4 / 4000**0.5
 
@@ -418,9 +447,9 @@ def test_numpyros_scan_is_scored_and_not_drawn():
         control_flow.scan(step, 0.3, None, length=4)
 
     x = jnp.array([0.1, -0.2, 0.5, 1.0])
-    by_hand = dist.Normal(0.5 * jnp.concatenate([jnp.array([0.3]), x[:-1]]), 1.0).log_prob(x).sum()
-    np.testing.assert_allclose(bk.log_density(chain, {"x": x}), by_hand)
-    np.testing.assert_allclose(bk.expectation(lambda: bk.log_density(chain, {"x": x}))(0), by_hand)
+    by_hand = stats.norm(0.5 * np.r_[0.3, x[:-1]], 1.0).logpdf(x).sum()
+    np.testing.assert_allclose(log_density(chain, {"x": x}), by_hand)
+    np.testing.assert_allclose(jax.jit(bk.expectation(lambda: bk.log_density(chain, {"x": x})))(0), by_hand)
     with pytest.raises(bk.errors.ModelError, match=r"'chain' uses NumPyro's scan or cond.*bayeskit.scan"):
         bk.draw(chain, key=0)
 
@@ -433,7 +462,7 @@ def test_estimators_from_outside():
         program = bk.with_estimators(lambda: numpyro.sample("b", dist.Bernoulli(p)), {"b": bk.estimators.Enumeration()})
         return (2 * bk.draw(program)[0]["b"] + 1) ** 2.0
 
-    value, gradient = jax.value_and_grad(bk.expectation(f), argnums=1)(0, 0.3)
+    value, gradient = jax.jit(jax.value_and_grad(bk.expectation(f), argnums=1))(0, 0.3)
     np.testing.assert_allclose([value, gradient], [3.4, 8.0])
 
 
@@ -449,7 +478,8 @@ def test_estimators_from_outside_replace_those_at_the_site_and_reach_into_loops(
         choices, _ = bk.draw(bk.with_estimators(program, {"b": bk.estimators.Enumeration()}))
         return jnp.sum(choices["b"]) ** 2.0
 
-    np.testing.assert_allclose(jax.value_and_grad(bk.expectation(f), argnums=1)(0, 0.3), [1.44, 6.6])
+    both = jax.jit(jax.value_and_grad(bk.expectation(f), argnums=1))
+    np.testing.assert_allclose(both(0, 0.3), [1.44, 6.6])
 
 
 def test_estimators_of_misspelt_sites():
@@ -496,7 +526,7 @@ def test_parameter_from_a_handler_has_its_gradient(inside):
         with substituted:
             return bk.draw(with_parameter)[0]["z"] + bk.log_density(with_parameter, {"z": 3.0})
 
-    gradient = jax.grad(bk.expectation(f), argnums=1)(0, 1.0)
+    gradient = jax.jit(jax.grad(bk.expectation(f), argnums=1))(0, 1.0)
     assert np.isclose(gradient, 1.0 + (3.0 - 1.0))
 
 

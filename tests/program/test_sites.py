@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpyro import handlers
 from numpyro.contrib.control_flow import scan
 from numpyro.infer.util import log_density as numpyro_log_density
+from scipy import stats
 
 import bayeskit as bk
 from bayeskit.inference.batches import lift_batches
@@ -158,17 +159,18 @@ def check(case, number, outside):
         y[where], by_element[where] = -0.5, -np.inf
     by_event = by_element.sum(tuple(range(by_element.ndim - case.within, by_element.ndim)))
     scale = case.scale * (2.0 if case.plate == "subsampled" else 1.0)
-    prior = float(dist.LogNormal(0.0, 1.0).log_prob(T))
+    prior = stats.lognorm(1.0).logpdf(T)
     expected = prior + scale * by_event.sum()
 
     model, rows = model_of(case), {"rows": jnp.array(ROWS)} if case.plate == "subsampled" else {}
     score = lambda t: bk.log_density(lambda: model(jnp.asarray(y)), {"t": t, **rows})  # noqa: E731
-    density, slope = jax.jit(jax.value_and_grad(score))(T)
+    peer = handlers.substitute(model, data=rows)
+    by_numpyro = lambda t: numpyro_log_density(peer, (y,), {}, {"t": t})[0]  # noqa: E731
+    (density, slope), theirs = jax.jit(lambda t: (jax.value_and_grad(score)(t), 0.0 if outside else by_numpyro(t)))(T)
     np.testing.assert_allclose(density, expected, rtol=1e-10)
     assert np.isfinite(slope)
     if not outside:
-        peer = handlers.substitute(model, data=rows)
-        np.testing.assert_allclose(density, numpyro_log_density(peer, (y,), {}, {"t": T})[0], rtol=1e-10)
+        np.testing.assert_allclose(density, theirs, rtol=1e-10)
 
     def with_nan(nan, y):  # which `bind` refuses in data, but a model may make
         model(jnp.where(nan, jnp.nan, y))
@@ -200,7 +202,7 @@ options = settings(deadline=None, database=None, phases=[Phase.generate], suppre
 
 
 @seed(3)
-@settings(options, max_examples=8)
+@settings(options, max_examples=6)
 @given(cases(), st.integers(0, 99), st.booleans())
 def test_any_nest(case, number, outside):
     check(case, number, outside)
@@ -233,10 +235,11 @@ def masked_exponential(y):
 @pytest.mark.parametrize("rest", [0.5, 7.0, np.inf])
 def test_masked_elements_of_an_event_are_no_part_of_its_sum(rest):
     target = bk.Target(bk.bind(masked_uniform, {"y": [0.5, rest, rest]}))
-    value, slope = jax.value_and_grad(target.log_likelihood)({"t": jnp.log(4.0)})
+    both = jax.jit(lambda target, z: jax.value_and_grad(target.log_likelihood)(z))
+    value, slope = both(target, {"t": np.log(4.0)})
     np.testing.assert_allclose(value, -np.log(4.0))
     np.testing.assert_allclose(slope["t"], -1.0)
-    assert target.log_likelihood({"t": jnp.log(0.4)}) == -np.inf
+    assert both(target, {"t": np.log(0.4)})[0] == -np.inf
 
 
 def test_masked_elements_may_lie_outside_the_support():
@@ -300,10 +303,12 @@ def test_masks_within_the_steps_of_a_scan():
 
     level, y = jnp.array([0.2, -0.4]), jnp.array([[0.5, -1.0, -1.0], [0.1, -1.0, 0.3]])
     target = bk.Target(bk.bind(model, {"y": y}))
-    expected = dist.Exponential(jnp.exp(level)).log_prob(y[:, 0])
-    np.testing.assert_allclose(target.terms({"level": level}).likelihood["y"].value, expected)
-    prior = dist.Normal(jnp.array([0.0, 0.2]), 0.5).log_prob(level).sum()
-    np.testing.assert_allclose(bk.log_density(target.program, {"level": level}), prior + expected.sum())
+    both = jax.jit(lambda z: (target.terms(z).likelihood["y"].value, bk.log_density(target.program, z)))
+    by_event, density = both({"level": level})
+    expected = stats.expon(scale=np.exp(-level)).logpdf(y[:, 0])
+    np.testing.assert_allclose(by_event, expected)
+    prior = stats.norm([0.0, 0.2], 0.5).logpdf(level).sum()
+    np.testing.assert_allclose(density, prior + expected.sum())
 
 
 def test_a_reading():

@@ -6,11 +6,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 
 POINT = jnp.array([0.4, -0.1, 0.2])  # mean and log scale of the guide, mean of the prior
-LOG_EVIDENCE = dist.Normal(0.2, 2**0.5).log_prob(1.2)
+LOG_EVIDENCE = stats.norm(0.2, 2**0.5).logpdf(1.2)
 
 
 def sample(name, distribution, estimator=None, **given):
@@ -29,28 +30,32 @@ def guide(p, estimator=None):
     return lambda: sample("z", dist.Normal(p[0], jnp.exp(p[1])), estimator)
 
 
-@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
+@pytest.mark.parametrize(
+    "estimator", [bk.estimators.Pathwise(), pytest.param(bk.estimators.Score(), marks=pytest.mark.full)], ids=repr
+)
 def test_one_step_against_quadrature(estimate, estimator):
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
     size = 0.1
 
     def truth(p):
-        z = (p[0] + jnp.exp(p[1]) * nodes)[:, None]
+        z = (p[0] + np.exp(p[1]) * nodes)[:, None]
         drift = lambda z: size * ((p[2] - z) + (1.2 - z))  # noqa: E731
-        kernel = lambda z: dist.Normal(z + drift(z), (2 * size) ** 0.5)  # noqa: E731
+        kernel = lambda z, to: -((to - z - drift(z)) ** 2) / (4 * size)  # noqa: E731
         moved = z + drift(z) + (2 * size) ** 0.5 * nodes
-        log_p = dist.Normal(p[2], 1.0).log_prob(moved) + dist.Normal(moved, 1.0).log_prob(1.2)
-        log_w = log_p - dist.Normal(p[0], jnp.exp(p[1])).log_prob(z)
-        log_w += kernel(moved).log_prob(z) - kernel(z).log_prob(moved)
-        return jnp.sum(weights[:, None] * weights * log_w)
+        log_p = -0.5 * ((moved - p[2]) ** 2 + (1.2 - moved) ** 2) - np.log(2 * np.pi)
+        log_q = -0.5 * nodes[:, None] ** 2 - p[1] - 0.5 * np.log(2 * np.pi)
+        log_w = log_p - log_q + kernel(moved, z) - kernel(z, moved)
+        return np.sum(weights[:, None] * weights * log_w)
 
-    value, gradient = jax.jit(jax.value_and_grad(truth))(POINT)
     found = estimate(lambda p: bk.objectives.AnnealedELBO(1, size)(model(p[2]), guide(p, estimator)), POINT, n=20_000)
-    found.check(value, gradient, value_error=0.005, gradient_error=0.05)
+    found.check_against(truth, POINT, value_error=0.005, gradient_error=0.05)
 
 
-@pytest.mark.parametrize(("num", "size"), [(1, 0.4), pytest.param(3, 0.1, marks=pytest.mark.full), (8, 0.05)])
+@pytest.mark.parametrize(
+    ("num", "size"),
+    [pytest.param(1, 0.4, marks=pytest.mark.full), pytest.param(3, 0.1, marks=pytest.mark.full), (8, 0.05)],
+)
 def test_weights_are_unbiased_for_the_evidence(num, size):
     f = bk.expectation(lambda: bk.objectives.AnnealedELBO(num, size)(model(POINT[2]), guide(POINT)))
     log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(1), 20_000))
@@ -64,10 +69,12 @@ def test_the_bound_rises_with_the_temperatures_and_the_particles(estimate):
     """From a guide that is far away; the plain bound is the worst."""
     settings = [(4, 0.1, 1), (64, 0.1, 1), (4, 0.1, 10)]
     found = [
-        estimate(lambda p, s=s: bk.objectives.AnnealedELBO(*s)(model(0.2), guide(p)), [2.0, 0.0], n=4000)
+        estimate(
+            lambda p, s=s: bk.objectives.AnnealedELBO(*s)(model(0.2), guide(p)), [2.0, 0.0], n=1500, gradient=False
+        )
         for s in settings
     ]
-    start = estimate(lambda p: bk.objectives.ELBO()(model(0.2), guide(p)), [2.0, 0.0], n=4000)
+    start = estimate(lambda p: bk.objectives.ELBO()(model(0.2), guide(p)), [2.0, 0.0], n=1500, gradient=False)
     values = [float(e.value[0]) for e in (start, *found[:2])]
     errors = [float(e.value_error[0]) for e in (start, *found[:2])]
     assert np.all(np.diff(values) > 4 * np.hypot(errors[1:], errors[:-1]))
@@ -90,10 +97,10 @@ def test_several_sites_of_several_shapes(estimate):
         sample("c", dist.Normal(p, 0.8))
 
     f = bk.expectation(lambda: bk.objectives.AnnealedELBO(5, 0.1)(sites, lambda: wide(0.4)))
-    log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(2), 20_000))
-    log_evidence = dist.Normal(0.0, 2**0.5).log_prob(jnp.array([1.2, 0.3, 1.2, 0.3, 0.5])).sum()
+    log_w = jax.jit(jax.vmap(f))(jax.random.split(jax.random.key(2), 10_000))
+    log_evidence = stats.norm(0.0, 2**0.5).logpdf([1.2, 0.3, 1.2, 0.3, 0.5]).sum()
     ratio = np.exp(log_w - log_evidence)
-    error = ratio.std() / 20_000**0.5
+    error = ratio.std() / 10_000**0.5
     assert error < 0.02
     assert abs(ratio.mean() - 1) < 4 * error
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 from bayeskit.inference.vi.objectives.csiszar import FUNCTIONS, POWERS, dual_of
@@ -32,8 +33,16 @@ FORMULAS = {  # f(u), with a log and constants of its own type, and the power
 }
 
 
-def f_of(name, u):
-    return FORMULAS[name][0](u, jnp.log, float)
+def f_of(name, u, log=jnp.log):
+    return FORMULAS[name][0](u, log, float)
+
+
+def some(rows, default):
+    """By default the rows of some functions: `test_functions_of_very_uneven_weights` has value and slope of all."""
+    return [
+        pytest.param(*row if isinstance(row, tuple) else [row], marks=() if row in default else pytest.mark.full)
+        for row in rows
+    ]
 
 
 by_function = pytest.mark.parametrize("name", FORMULAS)
@@ -86,7 +95,10 @@ def of(name, num, **settings):
     return bk.objectives.FDivergence(name, num, power=FORMULAS[name][1], **settings)
 
 
-@pytest.mark.parametrize(("name", "dual"), [*((name, False) for name in FORMULAS), ("t_power", True)])
+@pytest.mark.parametrize(
+    ("name", "dual"),
+    some([*((name, False) for name in FORMULAS), ("t_power", True)], [("jensen_shannon", False), ("t_power", True)]),
+)
 def test_f_divergence_of_unnormalised_weights(estimate, name, dual):
     def truth(p):
         log_p, log_q = log_densities(p)
@@ -99,7 +111,7 @@ def test_f_divergence_of_unnormalised_weights(estimate, name, dual):
     found.check(value, gradient, value_error=0.01 * size, gradient_error=0.04 * size)
 
 
-@by_function
+@pytest.mark.parametrize("name", some(FORMULAS, {"kl_forward", "total_variation"}))
 def test_f_divergence_of_two_self_normalised_weights(estimate, name):
     def number(log_p, log_q, log_r):
         del log_r
@@ -112,71 +124,95 @@ def test_f_divergence_of_two_self_normalised_weights(estimate, name):
 
 
 @pytest.mark.parametrize(
-    "estimator", [bk.estimators.Score(), bk.estimators.Enumeration(), bk.estimators.MeasureValued()], ids=repr
+    ("estimator", "self_normalized"),
+    [
+        (bk.estimators.Score(), True),
+        (bk.estimators.Enumeration(), False),
+        *(
+            pytest.param(estimator, self_normalized, marks=pytest.mark.full)
+            for estimator, self_normalized in [
+                (bk.estimators.Score(), False),
+                (bk.estimators.Enumeration(), True),
+                (bk.estimators.MeasureValued(), False),
+                (bk.estimators.MeasureValued(), True),
+            ]
+        ),
+    ],
+    ids=repr,
 )
-@pytest.mark.covering
-@pytest.mark.parametrize("self_normalized", [False, True])
 def test_f_divergence_of_a_coin(estimate, estimator, self_normalized):
     def coin_model():
         z = sample("z", dist.Bernoulli(0.3))
         sample("x", dist.Normal(2.0 * z, 1.0), obs=0.8)
 
-    joint = jnp.array([0.7, 0.3]) * jnp.exp(dist.Normal(jnp.array([0.0, 2.0]), 1.0).log_prob(0.8))
+    joint = np.array([0.7, 0.3]) * stats.norm([0.0, 2.0], 1.0).pdf(0.8)
 
     def truth(q):
-        probabilities = jnp.stack([1 - q, q])
+        probabilities = np.stack([1 - q, q])
         total = 0.0
         for pair in itertools.product((0, 1), repeat=2):
-            u = jnp.stack([joint[i] / probabilities[i] for i in pair])
-            total -= (
-                probabilities[pair[0]]
-                * probabilities[pair[1]]
-                * jnp.mean(f_of("jensen_shannon", u / u.mean() if self_normalized else u))
-            )
+            u = np.stack([joint[i] / probabilities[i] for i in pair])
+            u = u / u.mean() if self_normalized else u
+            total -= probabilities[pair[0]] * probabilities[pair[1]] * np.mean(f_of("jensen_shannon", u, np.log))
         return total
 
-    value, gradient = jax.jit(jax.value_and_grad(truth))(0.4)
     objective = bk.objectives.FDivergence("jensen_shannon", 2, self_normalized=self_normalized)
     found = estimate(lambda q: objective(coin_model, lambda: sample("z", dist.Bernoulli(q), estimator)), 0.4)
     exact = estimator == bk.estimators.Enumeration()
-    found.check(value, gradient, value_error=0.0 if exact else 0.005, gradient_error=0.0 if exact else 0.02)
+    found.check_against(truth, 0.4, value_error=0.0 if exact else 0.005, gradient_error=0.0 if exact else 0.02)
 
 
 def test_f_divergence_of_the_users_own(estimate):
-    """Given as a function of log u, it is that of the name; so is its dual."""
+    """Given as a function of log u, the dual of its divergence is that of the name; so is the divergence itself."""
     own = lambda log_u: jnp.exp(log_u) * log_u - jnp.expm1(log_u)  # noqa: E731
-    for dual in (False, True):
-        pair = (bk.objectives.FDivergence(function, 3, dual=dual) for function in (own, "kl_forward"))
-        first, second = (estimate(lambda p, o=o: o(model(p), guide(p)), POINT, n=20) for o in pair)
-        np.testing.assert_allclose(first.values, second.values, atol=1e-12)
-        np.testing.assert_allclose(first.gradients, second.gradients, atol=1e-12)
+    pair = (bk.objectives.FDivergence(function, 3, dual=True) for function in (own, "kl_forward"))
+    first, second = (estimate(lambda p, o=o: o(model(p), guide(p)), POINT, n=20) for o in pair)
+    np.testing.assert_allclose(first.values, second.values, atol=1e-12)
+    np.testing.assert_allclose(first.gradients, second.gradients, atol=1e-12)
+    plain = [bk.objectives.FDivergence(function, 3).f for function in (own, "kl_forward")]
+    np.testing.assert_allclose(*jax.jit(lambda log_u: [f(log_u) for f in plain])(np.linspace(-4.0, 4.0, 9)), atol=1e-12)
 
 
 EVERY = [(name, *pair) for name, pair in FUNCTIONS.items()]
 EVERY += [("amari_alpha", POWERS["amari_alpha"](a), POWERS["amari_alpha"](1 - a)) for a in (-1.0, 0.0, 0.4, 2.0)]
 EVERY += [("t_power", POWERS["t_power"](t), POWERS["t_power"](1 - t)) for t in (-0.5, 0.3, 2.0)]
-by_every_function = pytest.mark.parametrize(("name", "f", "dual"), EVERY)
+by_every_function = pytest.mark.parametrize("row", range(len(EVERY)), ids=[name for name, *_ in EVERY])
+
+
+@pytest.fixture(scope="module")
+def numbers_of_all():
+    """Of every function: its dual, the dual that is derived from it, the value at one, slopes; in one program."""
+
+    def numbers(f, dual, log_u):
+        slopes = jax.vmap(jax.grad(lambda u: f(jnp.log(u))))(jnp.exp(log_u))
+        return dual(log_u), dual_of(f)(log_u), f(jnp.zeros(())), slopes
+
+    return jax.jit(lambda log_u: [numbers(f, dual, log_u) for _, f, dual in EVERY])(np.linspace(-4.0, 4.0, 41))
 
 
 @by_every_function
-def test_duals_convexity_and_the_value_at_one(name, f, dual):
-    log_u = np.linspace(-4.0, 4.0, 41)
-    np.testing.assert_allclose(jax.jit(dual)(log_u), jax.jit(dual_of(f))(log_u), rtol=1e-9, atol=1e-14)
-    assert f(jnp.zeros(())) == (math.log(2.0) if name == "modified_gan" else 0.0)
-    slopes = jax.jit(jax.vmap(jax.grad(lambda u: f(jnp.log(u)))))(np.exp(log_u))
-    assert jnp.all(jnp.diff(slopes) > -1e-9)
+def test_duals_convexity_and_the_value_at_one(numbers_of_all, row):
+    dual, derived, at_one, slopes = numbers_of_all[row]
+    np.testing.assert_allclose(dual, derived, rtol=1e-9, atol=1e-14)
+    assert at_one == (math.log(2.0) if EVERY[row][0] == "modified_gan" else 0.0)
+    assert np.all(np.diff(slopes) > -1e-9)
+
+
+UNEVEN = np.array([-200.0, 200.0, -1e-4, 1e-4])
+
+
+@pytest.fixture(scope="module")
+def at_uneven_weights():
+    """Value and slope of every function and of its dual, in one program."""
+    objectives = {name: [of(name, 2, dual=dual) for dual in (False, True)] for name in FORMULAS}
+    both = jax.jit(lambda at: jax.tree.map(lambda one: jax.vmap(jax.value_and_grad(one.f))(at), objectives))
+    return both(UNEVEN)
 
 
 @by_function
-def test_functions_of_very_uneven_weights(name):
+def test_functions_of_very_uneven_weights(at_uneven_weights, name):
     """Value and slope of a function and its dual against the formulas in 400 digits."""
-    formula, power = FORMULAS[name]
-    ours = (
-        bk.objectives.FDivergence(name, 2, power=power).f,
-        bk.objectives.FDivergence(name, 2, power=power, dual=True).f,
-    )
-
-    log_u = np.array([-200.0, 200.0, -1e-4, 1e-4])
+    formula, _ = FORMULAS[name]
 
     def exact(of_log, at):
         step = Decimal(10) ** -100
@@ -188,27 +224,43 @@ def test_functions_of_very_uneven_weights(name):
 
     with localcontext() as context:
         context.prec = 400
-        truths = [[exact(g, float(at)) for at in log_u] for g in (f, lambda log: log.exp() * f(-log))]
-    for function, truth in zip(ours, truths, strict=True):
-        found = np.stack(jax.jit(jax.vmap(jax.value_and_grad(function)))(log_u), axis=1)
-        np.testing.assert_allclose(found, np.array(truth, float), rtol=1e-12, atol=4e-15)
+        truths = [[exact(g, float(at)) for at in UNEVEN] for g in (f, lambda log: log.exp() * f(-log))]
+    for found, truth in zip(at_uneven_weights[name], truths, strict=True):
+        np.testing.assert_allclose(np.stack(found, axis=1), np.array(truth, float), rtol=1e-12, atol=4e-15)
+
+
+@pytest.fixture(scope="module")
+def numbers_in_both_precisions():
+    """Of every function and its dual, in one program for each precision."""
+    log_u = np.array([-np.inf, -200.0, -90.0, -1.0, 1.0, 80.0, 200.0])
+
+    def run(log_u):
+        return jax.jit(lambda log_u: [(f(log_u), dual(log_u)) for _, f, dual in EVERY])(log_u)
+
+    with jax.enable_x64(False):
+        single = run(log_u.astype(np.float32))
+    return single, run(log_u)
 
 
 @by_every_function
-def test_functions_in_single_precision(name, f, dual):
+def test_functions_in_single_precision(numbers_in_both_precisions, row):
     """Infinite where the number is too large, and never a difference or product that is not a number."""
-    del name
-    log_u = [-jnp.inf, -200.0, -90.0, -1.0, 1.0, 80.0, 200.0]
-    for function in (f, dual):
-        with jax.enable_x64(False):
-            found = np.asarray(jax.jit(function)(jnp.asarray(log_u, jnp.float32)))
+    for found, exact in zip(*(numbers[row] for numbers in numbers_in_both_precisions), strict=True):
         assert found.dtype == np.float32
         with np.errstate(over="ignore"):
-            truth = np.asarray(jax.jit(function)(jnp.asarray(log_u))).astype(np.float32)
+            truth = np.asarray(exact).astype(np.float32)
         np.testing.assert_allclose(found, truth, rtol=3e-5, atol=2e-7)
 
 
 # ---------------------------------------------------------------- the others
+
+
+def by_estimator(default):
+    """Each objective with one estimator, each estimator with two objectives; the other pairs in the full tier."""
+    estimators = bk.estimators.Pathwise(), bk.estimators.Score()
+    marks = [() if one == default else pytest.mark.full for one in estimators]
+    rows = [pytest.param(one, marks=mark) for one, mark in zip(estimators, marks, strict=True)]
+    return pytest.mark.parametrize("estimator", rows, ids=repr)
 
 
 def normalised(log_w):
@@ -239,7 +291,7 @@ def log_variance(log_p, log_q, log_r):
     return -0.25 * (log_w[0] - log_w[1]) ** 2
 
 
-@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
+@by_estimator(bk.estimators.Score())
 def test_forward_kl(estimate, estimator):
     value, for_model = jax.jit(jax.value_and_grad(lambda p: mean_of_two(forward_kl, p, fixed=True)))(POINT)
     for_guide = jax.jit(jax.grad(lambda p: mean_of_two(forward_kl_of_the_guide, p, fixed=True)))(POINT)
@@ -247,7 +299,7 @@ def test_forward_kl(estimate, estimator):
     found.check(value, [*for_guide[:2], for_model[2]], value_error=0.002, gradient_error=0.01)
 
 
-@pytest.mark.parametrize("num", [100, 10_000])
+@pytest.mark.parametrize("num", [1000, pytest.param(10_000, marks=pytest.mark.full)])
 def test_forward_kl_approaches_the_divergence(estimate, num):
     """The divergence of normals, and its gradient; K times the bias is .02, and at most .25 in the gradient."""
 
@@ -262,7 +314,7 @@ def test_forward_kl_approaches_the_divergence(estimate, num):
     assert np.all(found.gradient_error < 0.14 / num**0.5)
 
 
-@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
+@by_estimator(bk.estimators.Pathwise())
 def test_symmetric_kl(estimate, estimator):
     """The reverse half is the mean of log w; in the forward one the evidence is left out."""
 
@@ -279,7 +331,7 @@ def test_symmetric_kl(estimate, estimator):
     found.check(value, gradient, value_error=0.005, gradient_error=0.02)
 
 
-@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
+@by_estimator(bk.estimators.Score())
 def test_cauchy_schwarz(estimate, estimator):
     value, gradient = jax.jit(jax.value_and_grad(lambda p: mean_of_two(cauchy_schwarz, p, fixed=False)))(POINT)
     found = estimate(lambda p: bk.objectives.CauchySchwarz(2)(model(p), guide(p, estimator)), POINT, n=20_000)
@@ -295,13 +347,13 @@ def test_cauchy_schwarz_approaches_the_divergence(estimate):
         return 2 * log(p[0] - (p[2] + 1.2) / 2, s**2 + t**2) - log(0.0, 2 * s**2) - log(0.0, 2 * t**2)
 
     value, gradient = jax.jit(jax.value_and_grad(truth))(POINT)
-    found = estimate(lambda p: bk.objectives.CauchySchwarz(10_000)(model(p), guide(p)), POINT, n=100)
+    found = estimate(lambda p: bk.objectives.CauchySchwarz(10_000)(model(p), guide(p)), POINT, n=25)
     assert np.all(np.abs(found.value - value) < 4 * found.value_error + 1e-4)
     assert np.all(np.abs(found.gradient - gradient) < 4 * found.gradient_error + 1e-4)
     assert np.all(found.gradient_error < 1e-3)
 
 
-@pytest.mark.parametrize("estimator", [bk.estimators.Pathwise(), bk.estimators.Score()], ids=repr)
+@by_estimator(bk.estimators.Pathwise())
 def test_log_variance(estimate, estimator):
     value, gradient = jax.jit(jax.value_and_grad(lambda p: mean_of_two(log_variance, p, fixed=True)))(POINT)
 
@@ -343,8 +395,15 @@ def test_log_variance_has_the_leave_one_out_gradient(estimate):
     assert np.all(np.abs(shares[0] - shares[1]) < 4 * np.sqrt((shares * (1 - shares)).sum(0) / 4000))
 
 
-EXACT = [of(name, 4) for name in FORMULAS if name not in ("total_variation", "log1p_abs", "modified_gan")]
-EXACT += [bk.objectives.CauchySchwarz(4), bk.objectives.LogVariance(4)]
+# those of tests/conformance/test_objectives.py, which has them by default, and the same rule for each function
+EXACT = [
+    pytest.param(of(name, 4), marks=() if name == "t_power" else pytest.mark.full)
+    for name in FORMULAS
+    if name not in ("total_variation", "log1p_abs", "modified_gan")
+]
+EXACT += [
+    pytest.param(one, marks=pytest.mark.full) for one in (bk.objectives.CauchySchwarz(4), bk.objectives.LogVariance(4))
+]
 
 
 @pytest.mark.parametrize("objective", EXACT, ids=repr)
@@ -357,18 +416,26 @@ def test_no_noise_at_the_posterior(estimate, objective):
     np.testing.assert_allclose(found.gradients, 0.0, atol=1e-12)
 
 
-def test_a_choice_that_the_model_forbids_counts_nothing_forward(estimate):
+@pytest.mark.parametrize(
+    "objective",
+    [
+        bk.objectives.ForwardKL(16),
+        pytest.param(bk.objectives.WakeGuide(16), marks=pytest.mark.full),  # a half of the next
+        bk.objectives.ReweightedWakeSleep(16),
+    ],
+    ids=repr,
+)
+def test_a_choice_that_the_model_forbids_counts_nothing_forward(estimate, objective):
     """Half of the guide's values have no weight: no term of theirs is 0 times infinity."""
 
     def half():
         z = sample("z", dist.HalfNormal(1.0))
         sample("x", dist.Normal(z, 1.0), obs=1.2)
 
-    for objective in (bk.objectives.ForwardKL(16), bk.objectives.WakeGuide(16), bk.objectives.ReweightedWakeSleep(16)):
-        found = estimate(lambda loc, o=objective: o(half, lambda: sample("z", dist.Normal(loc, 1.0))), 0.0, n=200)
-        assert np.isfinite(found.values).all()
-        assert np.isfinite(found.gradients).all()
-        assert found.gradient > 4 * found.gradient_error  # towards the posterior
+    found = estimate(lambda loc: objective(half, lambda: sample("z", dist.Normal(loc, 1.0))), 0.0, n=200)
+    assert np.isfinite(found.values).all()
+    assert np.isfinite(found.gradients).all()
+    assert found.gradient > 4 * found.gradient_error  # towards the posterior
 
 
 def test_a_pathwise_choice_outside_of_the_support_is_not_a_number(estimate):
@@ -379,26 +446,27 @@ def test_a_pathwise_choice_outside_of_the_support_is_not_a_number(estimate):
         sample("x", dist.Normal(z, 1.0), obs=1.2)
 
     def truth(loc):
-        log_q = dist.Normal(loc, 1.0).log_prob(grid)
-        log_p = dist.HalfNormal(1.0).log_prob(jnp.abs(grid)) + dist.Normal(grid, 1.0).log_prob(1.2)
-        roots = jnp.where(grid > 0, jnp.exp(0.5 * (log_p - log_q)), 0.0)
-        return -jnp.sum(jnp.exp(log_q) * (roots - 1) ** 2) * 1e-3
+        log_q = -0.5 * (grid - loc) ** 2 - 0.5 * np.log(2 * np.pi)
+        log_p = stats.halfnorm.logpdf(np.abs(grid)) + stats.norm.logpdf(1.2, grid)
+        roots = np.where(grid > 0, np.exp(0.5 * (log_p - log_q)), 0.0)
+        return -np.sum(np.exp(log_q) * (roots - 1) ** 2) * 1e-3
 
     def f(loc, estimator):
         objective = bk.objectives.FDivergence("squared_hellinger", 1, self_normalized=False)
         return objective(half, lambda: sample("z", dist.Normal(loc, 1.0), estimator))
 
-    grid = jnp.arange(-8, 8, 1e-3) + 5e-4
-    value, gradient = jax.jit(jax.value_and_grad(truth))(0.3)
-    estimate(lambda p: f(p, bk.estimators.Score()), 0.3, n=20_000).check(
-        value, gradient, value_error=0.005, gradient_error=0.01
-    )
+    grid = np.arange(-8, 8, 1e-3) + 5e-4
+    found = estimate(lambda p: f(p, bk.estimators.Score()), 0.3, n=20_000)
+    found.check_against(truth, 0.3, value_error=0.005, gradient_error=0.01)
     pathwise = estimate(lambda p: f(p, bk.estimators.Pathwise()), 0.3, n=1000)
     outside = np.isnan(pathwise.values[:, 0])
     assert abs(outside.mean() - 0.382) < 4 * (0.382 * 0.618 / 1000) ** 0.5  # P(N(.3, 1) < 0)
     np.testing.assert_array_equal(np.isnan(pathwise.gradients[:, 0]), outside)
     pairs = estimate(
-        lambda p: bk.objectives.CauchySchwarz(2)(half, lambda: sample("z", dist.Normal(p, 1.0))), 0.3, n=200
+        lambda p: bk.objectives.CauchySchwarz(2)(half, lambda: sample("z", dist.Normal(p, 1.0))),
+        0.3,
+        n=200,
+        gradient=False,
     )
     assert 0 < np.isnan(pairs.values).sum() < 200
 

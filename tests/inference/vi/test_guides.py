@@ -8,6 +8,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
+from scipy.optimize import minimize
 
 import bayeskit as bk
 from bayeskit.inference.vi.guides.guide import SITE
@@ -35,14 +37,16 @@ TARGET = bk.Target(bk.bind(chained))
 def some_parameters(guide, scale=0.5):
     """Parameters somewhere, not only at the start."""
     guide.ready(TARGET, TARGET.size)
-    parameters = guide.init(jax.random.PRNGKey(0), TARGET, jnp.array([0.3, -0.2, 0.1]))
-    leaves, structure = jax.tree.flatten(parameters)
-    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
-    moved = [leaf + scale * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    parameters = jax.tree.unflatten(structure, moved)
-    if "root" in parameters:
-        parameters["root"] = jnp.tril(parameters["root"]) + jnp.eye(3)
-    return parameters
+
+    @jax.jit
+    def moved():
+        parameters = guide.init(jax.random.PRNGKey(0), TARGET, jnp.array([0.3, -0.2, 0.1]))
+        leaves, structure = jax.tree.flatten(parameters)
+        keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
+        leaves = [leaf + scale * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+        return jax.tree.unflatten(structure, leaves)
+
+    return moved()
 
 
 def draws_of(guide, parameters, count):
@@ -75,13 +79,13 @@ def test_laplace_is_exact_for_a_normal_posterior_of_any_scale():
     x = np.column_stack([np.ones(20), 100 * rng.normal(size=20), 0.01 * rng.normal(size=20)])
     y = x @ [0.3, -0.01, 20.0] + 0.5 * rng.normal(size=20)
     post = infer(regression, {"x": x, "y": y}, guide=bk.guides.Laplace(), num_steps=0)
-    evidence = dist.MultivariateNormal(jnp.zeros(20), 0.25 * np.eye(20) + 4 * x @ x.T).log_prob(y)
+    evidence = stats.multivariate_normal(np.zeros(20), 0.25 * np.eye(20) + 4 * x @ x.T).logpdf(y)
     np.testing.assert_allclose(post["sample_stats/log_weight"], evidence, rtol=1e-6)
     assert "warmup_sample_stats" not in post.children
     assert bk.check(post, quiet=True).ok
 
 
-@pytest.mark.parametrize("x64", [True, False])
+@pytest.mark.parametrize("x64", [pytest.param(True, marks=pytest.mark.full), False])
 def test_laplace_has_the_curvature_at_the_mode(x64):
     """For Gamma(a, b), log x has the density exp(a u - b exp u): its mode is log(a / b), its curvature there a."""
 
@@ -147,12 +151,13 @@ def test_laplace_refuses_a_density_without_a_proper_peak(model, match):
         infer(model, guide=bk.guides.Laplace(), num_steps=0)
 
 
-@pytest.mark.parametrize("model", [centred_funnel, quartic])
+@pytest.mark.parametrize("model", [pytest.param(centred_funnel, marks=pytest.mark.full), quartic])
 def test_a_mode_that_says_little_of_the_mass_is_found_by_the_weights(model):
     """The centred funnel has its mode far from its mass; a quartic peak has no curvature."""
     verdict = bk.check(infer(model, guide=bk.guides.Laplace(), num_steps=0), quiet=True)
     assert not verdict.ok
-    assert "pareto_k" in [finding.name for finding in verdict.findings]
+    (finding,) = [finding for finding in verdict.findings if finding.name == "pareto_k"]
+    assert "NUTS" in finding.advice
 
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
@@ -226,7 +231,11 @@ def test_a_guide_that_does_not_fit_the_model_is_refused(guide, match):
 
 @pytest.mark.parametrize(
     "estimator",
-    [bk.estimators.Score(), bk.estimators.Enumeration(), bk.estimators.MeasureValued()],
+    [
+        pytest.param(bk.estimators.Score(), marks=pytest.mark.full),
+        bk.estimators.Enumeration(),
+        pytest.param(bk.estimators.MeasureValued(), marks=pytest.mark.full),
+    ],
     ids=lambda e: type(e).__name__,
 )
 def test_gradients_of_a_mixture_are_those_of_its_moments(estimator):
@@ -261,7 +270,7 @@ def bimodal():
 
 def test_a_mixture_finds_the_modes_and_their_weights():
     guide = bk.guides.Mixture(bk.guides.MeanField(init_scale=1.0), 4, spread=5.0)
-    post = infer(bimodal, guide=guide, objective=bk.objectives.ELBO(16), init={"x": 0.0}, num_steps=4000)
+    post = infer(bimodal, guide=guide, objective=bk.objectives.ELBO(16), init={"x": 0.0}, num_steps=2000)
     x = post["posterior/x"].values[0]
     assert abs((x > 0).mean() - 0.7) < 4 * np.sqrt(0.21 / 2000) + 0.02
     assert abs(x[x > 0].std() - 0.5) < 0.05
@@ -279,24 +288,30 @@ def banana():
 
 
 def test_a_flow_bends_where_a_normal_cannot():
-    """log Z = 0 bounds both; the flow comes near it."""
-    settings = {"num_steps": 2000, "learning_rate": 0.01, "objective": bk.objectives.ELBO(8)}
-    normal = infer(banana, guide=bk.guides.FullRank(), **settings)
-    bent = infer(banana, guide=bk.guides.Flow(), **settings)
-    bounds = [float(post["sample_stats/log_weight"].mean()) for post in (normal, bent)]
-    assert bounds[0] < -0.4
-    assert -0.2 < bounds[1] < 0.02
-    assert not bk.check(normal, quiet=True).ok
+    """log Z = 0 bounds both; the flow comes near it.
+
+    The bound of N(m, S) has E (y - x²)² = var(y) + var(x²) - 2 cov(y, x²) + (m_y - m_x² - s_x²)² in closed form.
+    """
+
+    def loss(p):  # of means, log deviations, and y = m_y + b (x - m_x) + noise
+        (mx, my, b), (sx, noise) = p[:3], np.exp(p[3:])
+        square = noise**2 + sx**2 * (b - 2 * mx) ** 2 + 2 * sx**4 + (my - mx**2 - sx**2) ** 2
+        return (
+            np.log(2 * np.pi) + np.log(0.5) + 0.5 * (mx**2 + sx**2) + 2 * square - np.log(2 * np.pi * np.e) - sum(p[3:])
+        )
+
+    assert -minimize(loss, np.zeros(5)).fun < -0.4
+    post = infer(banana, guide=bk.guides.Flow(), num_steps=2000, learning_rate=0.01, objective=bk.objectives.ELBO(8))
+    assert -0.2 < float(post["sample_stats/log_weight"].mean()) < 0.02
 
 
 def test_a_flow_starts_as_a_narrow_normal_around_the_start():
-    guide = bk.guides.Flow(init_scale=0.1)
-    guide.ready(TARGET, 3)
-    start = jnp.array([0.3, -0.2, 0.1])
-    values, log_q = draws_of(guide, guide.init(jax.random.PRNGKey(0), TARGET, start), 2000)
-    normal = dist.Normal(start, 0.1).to_event(1)
+    guide, start = bk.guides.Flow(), np.array([0.3, -0.2])  # of the default scale, 0.1
+    guide.ready(TARGET, 2)
+    init = jax.jit(lambda start: guide.init(jax.random.PRNGKey(0), TARGET, start))
+    values, log_q = draws_of(guide, init(start), 2000)
     assert np.all(np.abs(values.mean(0) - start) < 0.05)
-    assert abs((log_q - normal.log_prob(values)).mean()) < 0.5
+    assert abs((log_q - stats.norm(start, 0.1).logpdf(values).sum(1)).mean()) < 0.5
 
 
 def test_a_flow_without_flowjax_says_what_to_install(monkeypatch):
@@ -305,9 +320,23 @@ def test_a_flow_without_flowjax_says_what_to_install(monkeypatch):
         bk.guides.Flow()
 
 
-def test_guides_in_single_precision():
+def test_flows_in_single_precision():
+    """The draw, the bound and its gradient, of which a fit is made."""
     guide = bk.guides.Flow("coupling", num_layers=2, width=8)
+
+    def bound(parameters, target, key):
+        model, flow = guide.programs(parameters, target)
+        return bk.expectation(lambda: (bk.objectives.ELBO(2)(model, flow), bk.draw(flow)[0][SITE]))(key)
+
     with jax.enable_x64(False):
-        post = infer(banana, guide=guide, num_steps=50, chain_method="vectorized")
-    assert post["posterior/x"].dtype == np.float32
-    assert np.isfinite(post["posterior/x"]).all()
+        target = bk.Target(bk.bind(banana))
+        guide.ready(target, target.size)
+
+        @jax.jit
+        def both(key):
+            parameters = guide.init(key, target, jnp.zeros(2))
+            return jax.value_and_grad(bound, has_aux=True)(parameters, target, key)
+
+        numbers = jax.tree.leaves(both(jax.random.PRNGKey(0)))
+    assert {number.dtype for number in numbers} == {np.dtype(np.float32)}
+    assert all(np.isfinite(number).all() for number in numbers)

@@ -39,14 +39,16 @@ def mean_of(f, num=NUM):
     return float(values.mean()), float(values.std() / num**0.5)
 
 
-@pytest.mark.parametrize(("num", "truth"), [(1, -1.41894), (5, -1.6833), (50, -1.7567)])
+@pytest.mark.parametrize(
+    ("num", "truth"), [(1, -1.41894), (5, -1.6833), pytest.param(50, -1.7567, marks=pytest.mark.full)]
+)
 def test_drawn_density_is_an_upper_bound(num, truth):
     found, error = mean_of(lambda: bk.draw(hidden(num))[1])
     assert error < 0.006
     assert abs(found - truth) < 4 * error + 5e-5  # the truths are given to four decimals
 
 
-@pytest.mark.parametrize("num", [2, 5])
+@pytest.mark.parametrize("num", [2, pytest.param(5, marks=pytest.mark.full)])
 def test_reciprocal_is_unbiased_where_drawn_and_density_where_given(num):
     def drawn():
         choices, log_q = bk.draw(hidden(num))
@@ -86,13 +88,14 @@ def test_exact_marginal_of_a_discrete_choice():
     weights = [0.2, 0.5, 0.3]
     twice = [0.49, 0.42, 0.09]
     truth = sum(weights[c] * twice[b] * stats.norm.pdf(1.3, c + b) for c in range(3) for b in range(3))
-    assert jnp.isclose(jax.jit(bk.expectation(lambda: bk.log_density(x, {"x": 1.3})))(0), np.log(truth), rtol=1e-12)
 
-    def same():
+    def given_and_drawn():
         choices, log_q = bk.draw(x)
-        return log_q - bk.log_density(x, choices)
+        return bk.log_density(x, {"x": 1.3}), log_q - bk.log_density(x, choices)
 
-    assert jax.jit(bk.expectation(same))(1) == 0.0
+    given, difference = jax.jit(bk.expectation(given_and_drawn))(1)
+    assert np.isclose(given, np.log(truth), rtol=1e-12)
+    assert difference == 0.0
 
 
 def posterior_model():
@@ -113,7 +116,7 @@ def test_elbo_with_a_resampled_guide_is_the_importance_weighted_bound():
     assert abs(resampled - weighted) < 4 * (first**2 + second**2) ** 0.5
 
 
-@pytest.mark.parametrize("num", [1, 4])
+@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.full), 4])
 def test_normalised_density_is_unbiased_in_both_directions(num):
     """For one particle the normalised program is its proposal; for more, integrals over a grid tell."""
     guide = bk.normalize(posterior_model, bk.integrators.SIR(num, wide))
@@ -158,11 +161,12 @@ def test_nested_marginal():
         return jnp.exp(X.log_prob(choices["x"]) - log_q.value)
 
     for f in (drawn, lambda: jnp.exp(bk.log_density(nested, {"x": 0.7}).value - X.log_prob(0.7))):
-        found, error = mean_of(f)
+        found, error = mean_of(f, 8000)
         assert error < 0.02
         assert abs(found - 1.0) < 4 * error
 
 
+@pytest.mark.full  # by default test_bounds.py has it in closed form
 def test_gradient_of_the_hierarchical_bound():
     """Against central differences of the same estimate with the same keys: all choices are pathwise."""
 
@@ -181,8 +185,8 @@ def test_gradient_of_the_hierarchical_bound():
     gradient = jax.jit(jax.vmap(jax.grad(estimate, argnums=1), (0, None)))(keys, 0.8)
     step = 1e-6
     at = jax.jit(jax.vmap(estimate, (0, None)))
-    difference = (at(keys, 0.8 + step) - at(keys, 0.8 - step)) / (2 * step)
-    assert jnp.allclose(gradient, difference, rtol=1e-5, atol=1e-6)
+    difference = (np.asarray(at(keys, 0.8 + step)) - at(keys, 0.8 - step)) / (2 * step)
+    np.testing.assert_allclose(gradient, difference, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -226,74 +230,64 @@ def scaled(a):
 
 
 def log_evidence(a):
-    grid = jnp.linspace(-6.0, 8.0, 4001)
-    y = jnp.array([0.5, 1.0, 2.0]) * a
-    height = dist.Normal(0.0, 1.0).log_prob(grid) + dist.Normal(0.0, jnp.exp(grid)[:, None]).log_prob(y).sum(1)
-    return jax.nn.logsumexp(height) + jnp.log(grid[1] - grid[0])
+    """In NumPy, for complex numbers too."""
+    grid = np.linspace(-6.0, 8.0, 4001)
+    y = np.array([0.5, 1.0, 2.0]) * a
+    height = -0.5 * grid**2 - 3 * grid - 0.5 * np.exp(-2 * grid) * np.sum(y**2) - 2 * np.log(2 * np.pi)
+    return np.log(np.sum(np.exp(height)) * (grid[1] - grid[0]))
 
 
 def test_laplace_of_a_normal_program_is_exact():
     hidden = bk.marginal(joint, ["x"], bk.integrators.LaplaceProposal())
-    given = bk.expectation(lambda: bk.log_density(hidden, {"x": jnp.array(0.7)}).value)
-    values = jax.jit(jax.vmap(given))(jax.random.split(jax.random.key(0), 20))
-    assert jnp.allclose(values, X.log_prob(0.7), atol=1e-10)
 
-    def error():
+    def given_and_drawn():
         choices, log_q = bk.draw(hidden)
-        return log_q.value - X.log_prob(choices["x"])
+        return bk.log_density(hidden, {"x": jnp.array(0.7)}).value, log_q.value - X.log_prob(choices["x"])
 
-    assert abs(jax.jit(bk.expectation(error))(1)) < 1e-10
+    values, errors = jax.jit(jax.vmap(bk.expectation(given_and_drawn)))(jax.random.split(jax.random.key(0), 20))
+    np.testing.assert_allclose(values, stats.norm(0.0, 2**0.5).logpdf(0.7), atol=1e-10)
+    np.testing.assert_allclose(errors, 0.0, atol=1e-10)
+
+
+def laplace_bound(a, num=1):
+    return bk.objectives.ELBO()(lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.integrators.LaplaceProposal(num)))
 
 
 def test_normalised_by_laplace_the_bound_rises_to_the_evidence():
-    """Value and gradient, through the mode and the curvature."""
-    keys = jax.random.split(jax.random.key(0), 4000)
-    truth, slope = jax.jit(jax.value_and_grad(log_evidence))(1.0)
+    found, error = mean_of(lambda: laplace_bound(1.0, 20), 4000)
+    assert found < log_evidence(1.0) + 4 * error
+    assert log_evidence(1.0) - found < 0.02
 
-    def bound(a, num):
-        return bk.objectives.ELBO()(
-            lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.integrators.LaplaceProposal(num))
-        )
 
-    means = []
-    for num in (1, 20):
-        both = jax.value_and_grad(bk.expectation(lambda a, num=num: bound(a, num)), argnums=1)
-        values, gradients = jax.jit(jax.vmap(both, (0, None)))(keys, 1.0)
-        means.append((values.mean(), values.std() / 4000**0.5, gradients.mean()))
-    (low, low_error, _), (high, high_error, high_slope) = means
-    assert low + 4 * low_error < truth
-    assert low < high < truth + 4 * high_error
-    assert truth - high < 0.02
-    assert abs(high_slope - slope) < 0.005
+@pytest.mark.full  # by default that of one particle, below
+def test_gradient_of_a_laplace_bound_of_many_is_that_of_the_evidence():
+    """Through the mode and the curvature."""
+    gradient = jax.grad(bk.expectation(lambda a: laplace_bound(a, 20)), argnums=1)
+    gradients = jax.jit(jax.vmap(gradient, (0, None)))(jax.random.split(jax.random.key(0), 4000), 1.0)
+    assert abs(gradients.mean() - log_evidence(1.0 + 1e-30j).imag / 1e-30) < 0.005
 
 
 def test_gradient_of_a_laplace_bound_is_that_of_its_mean():
     """K = 1: the bound is E[h(v)] + entropy for v normal at the mode, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
 
-    def log_joint(v, a):
-        y = jnp.array([0.5, 1.0, 2.0]) * a
-        return dist.Normal(0.0, 1.0).log_prob(v) + dist.Normal(0.0, jnp.exp(v)).log_prob(y).sum()
-
     def by_quadrature(a):
-        newton = lambda v, _: (v - jax.grad(log_joint)(v, a) / jax.hessian(log_joint)(v, a), None)  # noqa: E731
-        v, _ = jax.lax.scan(newton, 0.0, length=30)
-        scale = (-jax.hessian(log_joint)(v, a)) ** -0.5
-        heights = jax.vmap(lambda x: log_joint(v + scale * x, a))(nodes)
-        return jnp.sum(weights * heights) / jnp.sum(weights) + jnp.log(scale) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+        squares = 5.25 * a**2
+        log_joint = lambda v: -0.5 * v**2 - 3 * v - 0.5 * np.exp(-2 * v) * squares - 2 * np.log(2 * np.pi)  # noqa: E731
+        v = 0.0 * a
+        for _ in range(30):  # Newton's steps
+            v = v - (-v - 3 + np.exp(-2 * v) * squares) / (-1 - 2 * np.exp(-2 * v) * squares)
+        scale = (1 + 2 * np.exp(-2 * v) * squares) ** -0.5
+        heights = log_joint(v + scale * nodes)
+        return np.sum(weights * heights) / np.sum(weights) + np.log(scale) + 0.5 * np.log(2 * np.pi * np.e)
 
-    both = jax.value_and_grad(
-        bk.expectation(
-            lambda a: bk.objectives.ELBO()(
-                lambda: scaled(a), bk.normalize(lambda: scaled(a), bk.integrators.LaplaceProposal())
-            )
-        ),
-        argnums=1,
-    )
+    both = jax.value_and_grad(bk.expectation(laplace_bound), argnums=1)
     values, gradients = jax.jit(jax.vmap(both, (0, None)))(jax.random.split(jax.random.key(3), 4000), 1.0)
-    for found, truth in zip((values, gradients), jax.jit(jax.value_and_grad(by_quadrature))(1.0), strict=True):
+    moved = by_quadrature(1.0 + 1e-30j)
+    for found, truth in ((values, moved.real), (gradients, moved.imag / 1e-30)):
         error = found.std() / 4000**0.5
         assert abs(found.mean() - truth) < 4 * error < 0.06
+    assert values.mean() + 4 * values.std() / 4000**0.5 < log_evidence(1.0)
 
 
 def test_laplace_needs_continuous_sites_with_a_known_density():

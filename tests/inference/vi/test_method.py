@@ -41,14 +41,26 @@ def fit(model, **settings):
     return bk.infer(model, None, method, key=3, progress=False)
 
 
+@pytest.fixture(scope="module")
+def narrow():
+    """Independent normals, which is the default."""
+    with jax.enable_x64(True):
+        return fit(gaussian, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000, num_draws=4000)
+
+
+@pytest.fixture(scope="module")
+def mean_field_of_line():
+    with jax.enable_x64(True):
+        return fit_line(bk.guides.MeanField())
+
+
 def moments(post):
     draws = post["posterior/z"].values[0]
     return draws.mean(0), np.cov(draws.T)
 
 
-@pytest.mark.parametrize(
-    "guide", [bk.guides.FullRank(), pytest.param(bk.guides.LowRank(rank=2), marks=pytest.mark.full)]
-)
+@pytest.mark.full  # by default as test_fits.py, and tests/conformance/test_guides.py for every guide
+@pytest.mark.parametrize("guide", [bk.guides.FullRank(), bk.guides.LowRank(rank=2)])
 def test_guide_that_holds_the_posterior_finds_it(guide):
     post = fit(gaussian, guide=guide, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
     mean, covariance = moments(post)
@@ -60,14 +72,12 @@ def test_guide_that_holds_the_posterior_finds_it(guide):
     assert bk.check(post, quiet=True).ok
 
 
-def test_mean_field_has_the_variances_of_theory():
+def test_mean_field_has_the_variances_of_theory(narrow):
     """The best independent normal has variances 1 / (inverse covariance)_ii: Bishop (2006), section 10.1.2."""
-    mean, covariance = moments(
-        fit(gaussian, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
-    )
+    mean, covariance = moments(narrow)
     truth = 1.0 / np.diag(np.linalg.inv(COVARIANCE))
-    assert np.all(np.abs(mean - MEAN) < 4 * np.sqrt(truth / 2000) + 0.01)
-    assert np.all(np.abs(np.diag(covariance) - truth) < 4 * truth * np.sqrt(2 / 2000) + 0.01)
+    assert np.all(np.abs(mean - MEAN) < 4 * np.sqrt(truth / 4000) + 0.01)
+    assert np.all(np.abs(np.diag(covariance) - truth) < 4 * truth * np.sqrt(2 / 4000) + 0.01)
 
 
 def test_prodigy_needs_no_learning_rate():
@@ -75,12 +85,12 @@ def test_prodigy_needs_no_learning_rate():
     assert np.all(np.abs(mean - MEAN) < 0.2)
 
 
-def test_importance_weighted_objective_is_wider_than_the_elbo():
-    _, narrow = moments(fit(gaussian))
+def test_importance_weighted_objective_is_wider_than_the_elbo(narrow):
     _, wide = moments(fit(gaussian, objective=bk.objectives.ImportanceWeightedELBO(16)))
-    assert np.trace(wide) > np.trace(narrow)
+    assert np.trace(wide) > np.trace(moments(narrow)[1])
 
 
+@pytest.mark.full  # by default test_guides.py has such a guide, and so has test_stopping.py
 def test_a_guide_far_from_the_posterior_is_called_so():
     verdict = bk.check(fit(funnel), quiet=True)
     assert not verdict.ok
@@ -89,9 +99,9 @@ def test_a_guide_far_from_the_posterior_is_called_so():
     assert "NUTS" in finding.advice
 
 
-def test_too_narrow_a_guide_is_found_by_its_weights():
+def test_too_narrow_a_guide_is_found_by_its_weights(narrow):
     """Independent normals are too narrow by sqrt(1 - 0.9² / 2) = 0.77 in both coordinates; k-hat alone is content."""
-    verdict = bk.check(fit(gaussian, num_draws=4000), quiet=True)
+    verdict = bk.check(narrow, quiet=True)
     names = {measure.name: measure.value for measure in verdict.measures}
     assert names["max Pareto k"] < 0.7
     assert [finding.name for finding in verdict.findings] == ["guide_moments"]
@@ -111,8 +121,7 @@ def test_steps_that_are_not_finite_are_counted_and_found():
     assert "skipped_steps" in [finding.name for finding in verdict.findings]
 
 
-def test_nuts_starts_from_different_draws_of_a_fit():
-    post = fit(gaussian, num_draws=100)
+def test_nuts_starts_from_different_draws_of_a_fit(narrow):
     method = bk.NUTS(num_chains=4, num_warmup=0, num_draws=1, adaptation="diagonal")
     starts = []
     real = bk.NUTS.init
@@ -123,8 +132,8 @@ def test_nuts_starts_from_different_draws_of_a_fit():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bk.NUTS, "init", init)
-        bk.infer(gaussian, None, method, key=0, init=post, progress=False)
-    draws = post["posterior/z"].values[0]
+        bk.infer(gaussian, None, method, key=0, init=narrow, progress=False)
+    draws = narrow["posterior/z"].values[0]
     assert len(np.unique(starts[0], axis=0)) == 4
     for start in starts[0]:
         assert np.isclose(draws, start).all(axis=1).any()
@@ -209,10 +218,14 @@ def fit_line(guide, **settings):
     return bk.infer(line, {"x": X, "y": Y}, method, key=0, progress=False)
 
 
-@pytest.mark.parametrize("make", [lambda: by_hand, lambda: AutoNormal(line, init_loc_fn=init_to_median)])
-def test_hand_written_and_numpyro_guides_find_what_mean_field_finds(make):
+@pytest.mark.parametrize(
+    "make",
+    [lambda: by_hand, pytest.param(lambda: AutoNormal(line, init_loc_fn=init_to_median), marks=pytest.mark.full)],
+    ids=["by hand", "AutoNormal"],
+)
+def test_hand_written_and_numpyro_guides_find_what_mean_field_finds(mean_field_of_line, make):
     """All three are independent normals of slope and log noise, so they have one optimum."""
-    ours, theirs = (fit_line(guide)["posterior"] for guide in (bk.guides.MeanField(), make()))
+    ours, theirs = mean_field_of_line["posterior"], fit_line(make())["posterior"]
     for site in ("slope", "noise"):
         a, b = np.log(ours[site].values) if site == "noise" else ours[site].values, theirs[site].values
         b = np.log(b) if site == "noise" else b
@@ -220,7 +233,8 @@ def test_hand_written_and_numpyro_guides_find_what_mean_field_finds(make):
         assert abs(a.std() / b.std() - 1) < 4 * 2000**-0.5 + 0.02
 
 
-def test_sticking_the_landing_with_a_hand_written_guide():
+@pytest.mark.parametrize("landing", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_sticking_the_landing_with_a_hand_written_guide(landing):
     """Its parameters are known, so it can be detached: the gradient is zero where the guide is the posterior."""
 
     def model():
@@ -231,10 +245,9 @@ def test_sticking_the_landing_with_a_hand_written_guide():
         scale = numpyro.param("scale", 0.5**0.5, constraint=dist.constraints.positive)
         numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.6), scale))
 
-    post = fit(model, guide=exact, objective=bk.objectives.ELBO(2, sticking_the_landing=True), num_steps=50)
-    assert post["warmup_sample_stats/gradient_norm"][0, 0] < 1e-10  # Adam walks off on rounding errors thereafter
-    plain = fit(model, guide=exact, objective=bk.objectives.ELBO(2), num_steps=50)
-    assert plain["warmup_sample_stats/gradient_norm"][0, 0] > 0.1
+    post = fit(model, guide=exact, objective=bk.objectives.ELBO(2, sticking_the_landing=landing), num_steps=50)
+    norm = post["warmup_sample_stats/gradient_norm"][0, 0]  # of the first step: Adam walks off on rounding errors
+    assert norm < 1e-10 if landing else norm > 0.1
 
 
 def test_numpyro_guide_over_an_inner_vector():
@@ -283,7 +296,15 @@ def stop_after(chunks, patch):
     patch.setattr(ProgressBar, "update", stop)
 
 
-@pytest.mark.parametrize("setting", [{"guide": own_guide}, {"objective": own_objective}], ids=["guide", "objective"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"guide": own_guide, "objective": own_objective},
+        pytest.param({"guide": own_guide}, marks=pytest.mark.full),
+        pytest.param({"objective": own_objective}, marks=pytest.mark.full),
+    ],
+    ids=["both", "guide", "objective"],
+)
 def test_a_fit_with_code_of_ones_own_is_resumed_with_its_method(setting, tmp_path, monkeypatch):
     method = bk.VI(num_steps=100, num_draws=100, **setting)
     data, path = {"y": np.array([1.0, 2.0])}, tmp_path / "run.zarr"
@@ -292,17 +313,21 @@ def test_a_fit_with_code_of_ones_own_is_resumed_with_its_method(setting, tmp_pat
         stop_after(13, patch)
         with pytest.raises(bk.errors.Interrupted, match=r"bayeskit.resume\(model, data, '.*', method=method\)"):
             bk.infer(one_mean, data, method, key=0, store=path, progress=False)
-    (name,) = setting
+    name = next(iter(setting))
     with pytest.raises(
         bk.errors.MethodError, match=rf"needs its method again.*function of the {name} is .*own_{name}.*method=\.\.\."
     ):
         bk.resume(one_mean, data, path, progress=False)
     with pytest.raises(bk.errors.MethodError, match=r"is not that of the run.*num_draws was 100 and is 50"):
         bk.resume(one_mean, data, path, method=bk.VI(num_steps=100, num_draws=50, **setting), progress=False)
+    if "objective" in setting:
+        record = json.loads(whole.attrs["method_settings"])["objective"]
+        assert record["function"]["object"].endswith("own_objective")
     resumed = bk.resume(one_mean, data, path, method=method, progress=False)
     np.testing.assert_array_equal(resumed["posterior/mu"], whole["posterior/mu"])
 
 
+@pytest.mark.full  # by default as the test above, and "custom" in tests/conformance/test_objectives.py
 def test_an_objective_that_is_a_function_fits_as_its_like():
     data = {"y": np.array([1.0, 2.0])}
     ours, theirs = (

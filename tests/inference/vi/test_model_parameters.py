@@ -1,5 +1,8 @@
 """`numpyro.param` in the model: fitted with the guide, by the same bound."""
 
+import dataclasses
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -9,7 +12,7 @@ from scipy import stats
 
 import bayeskit as bk
 
-Y = 3.0 + 1.5 * np.random.default_rng(0).normal(size=30)
+Y = 3.0 + 1.5 * np.random.default_rng(0).normal(size=12)
 POSITIVE = dist.constraints.positive
 
 
@@ -23,18 +26,17 @@ def model(y):
         numpyro.sample("y", dist.Normal(z, 0.5), obs=y)
 
 
+METHOD = bk.VI(
+    guide=bk.guides.FullRank(),
+    objective=bk.objectives.ELBO(8, sticking_the_landing=True),
+    num_steps=2000,
+    num_chains=2,
+    num_draws=500,
+)
+
+
 def fit(**settings):
-    method = bk.VI(
-        **{
-            "guide": bk.guides.FullRank(),
-            "objective": bk.objectives.ELBO(8, sticking_the_landing=True),
-            "num_steps": 4000,
-            "num_chains": 2,
-            "num_draws": 500,
-            **settings,
-        }
-    )
-    return bk.infer(model, {"y": Y}, method, key=0, progress=False)
+    return bk.infer(model, {"y": Y}, dataclasses.replace(METHOD, **settings), key=0, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_a_pytree_of_parameters():
 
     x = np.random.default_rng(1).normal(size=(50, 2))
     y = x @ [1.0, -2.0] + 0.5
-    method = bk.VI(num_steps=4000, objective=bk.objectives.ELBO(8, sticking_the_landing=True))
+    method = bk.VI(num_steps=2000, objective=bk.objectives.ELBO(8, sticking_the_landing=True))
     tree = bk.infer(network, {"x": x, "y": y + 0.1 * x[:, 0] ** 2}, method, key=0, progress=False)
     design = np.column_stack([x, np.ones(50)])
     least = np.linalg.lstsq(design, y + 0.1 * x[:, 0] ** 2, rcond=None)[0]
@@ -97,23 +99,19 @@ def test_a_pytree_of_parameters():
 
 
 def test_resumed_run_is_the_uninterrupted_one(post, tmp_path, monkeypatch):
-    import itertools
-
     stream = bk.VI.stream
 
     def stopping(self, state, target, num_steps, num_chunks):
         yield from itertools.islice(stream(self, state, target, num_steps, num_chunks), 2)
         raise KeyboardInterrupt
 
-    method = bk.VI(guide=bk.guides.FullRank(), num_steps=200, num_draws=100)
-    whole = bk.infer(model, {"y": Y}, method, key=1, progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(bk.VI, "stream", stopping)
         with pytest.raises(bk.errors.Interrupted):
-            bk.infer(model, {"y": Y}, method, key=1, progress=False, store=tmp_path / "run.zarr")
+            bk.infer(model, {"y": Y}, METHOD, key=0, progress=False, store=tmp_path / "run.zarr")
     again = bk.resume(model, {"y": Y}, tmp_path / "run.zarr", progress=False)
-    assert again["model_parameters"].to_dataset().identical(whole["model_parameters"].to_dataset())
-    assert again["posterior"].to_dataset().identical(whole["posterior"].to_dataset())
+    assert again["model_parameters"].to_dataset().identical(post["model_parameters"].to_dataset())
+    assert again["posterior"].to_dataset().identical(post["posterior"].to_dataset())
 
 
 @pytest.mark.parametrize(

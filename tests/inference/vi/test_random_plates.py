@@ -144,7 +144,7 @@ options = settings(
 
 
 @seed(7)
-@settings(options, max_examples=4)
+@settings(options, max_examples=2)
 @given(programs, st.booleans(), st.sampled_from([1, 3]))
 def test_plates_against_their_sum(program, together, particles):
     check(program, together, particles)
@@ -188,7 +188,9 @@ def test_elements_of_a_plate_are_enumerated_at_once():
         jax.eval_shape(bk.expectation(lambda theta: f(theta, True)), 0, 0.3)
 
 
-@pytest.mark.parametrize("estimator", ["score", "measure_valued", "enumeration"])
+@pytest.mark.parametrize(
+    "estimator", ["score", *(pytest.param(one, marks=pytest.mark.full) for one in ("measure_valued", "enumeration"))]
+)
 def test_the_variance_of_a_plate_is_that_of_its_elements(estimator):
     """For independent elements with costs of their own, the variance of the gradient is the sum of theirs."""
     one = gradients((Node((), estimator, "apart", "apart", 1.0, 0.0, 0),))

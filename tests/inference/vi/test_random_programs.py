@@ -249,7 +249,7 @@ def run(part, number):
     seed(part)(settings(max_examples=number, **SETTINGS)(given(programs())(check)))()
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [pytest.param(0, marks=pytest.mark.full), 1])
 def test_random_programs(part):
     run(part, 2)
 

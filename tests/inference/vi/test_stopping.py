@@ -76,12 +76,12 @@ def gaussian():
     numpyro.factor("nothing", 0.0)
 
 
-@pytest.mark.parametrize("how", ["threads", "vectorized"])
+@pytest.mark.parametrize("how", [pytest.param("threads", marks=pytest.mark.full), "vectorized"])
 def test_a_fit_stops_and_is_right(how):
     method = bk.VI(
         guide=bk.guides.FullRank(),
         objective=LANDING,
-        num_steps=10_000,
+        num_steps=4000,
         tolerance=0.02,
         num_chains=2,
         num_draws=1000,
@@ -90,8 +90,8 @@ def test_a_fit_stops_and_is_right(how):
     post = bk.infer(gaussian, None, method, key=0, progress=False)
     loss = post["warmup_sample_stats/loss"].values
     taken = np.isfinite(loss).sum(axis=1)
-    assert np.all((taken >= 1000) & (taken < 5000))
-    assert np.all(taken % 250 == 0)
+    assert np.all((taken >= 400) & (taken < 2000))
+    assert np.all(taken % 100 == 0)
     for chain in range(2):  # NaN after the last step, and only there
         assert np.isfinite(loss[chain, : taken[chain]]).all()
     assert post["sample_stats/converged"].values.all()

@@ -6,6 +6,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
 
@@ -13,7 +14,13 @@ POINT = jnp.array([0.5, -0.25, 0.1])  # mean and log scale of the guide, mean of
 GRID = jnp.linspace(-6.0, 7.0, 521)
 STEP = GRID[1] - GRID[0]
 by_estimator = pytest.mark.parametrize(
-    "estimator", [bk.estimators.Pathwise(), bk.estimators.Score(), bk.estimators.MeasureValued()], ids=repr
+    "estimator",
+    [  # the draws are held fixed, so that nothing of an estimator may be left: a score would show at once
+        pytest.param(bk.estimators.Pathwise(), marks=pytest.mark.full),
+        bk.estimators.Score(),
+        pytest.param(bk.estimators.MeasureValued(), marks=pytest.mark.full),
+    ],
+    ids=repr,
 )
 
 
@@ -97,7 +104,7 @@ def test_guide_with_an_estimated_density():
     )
     error = np.hypot(bounds.std(), plain.std()) / 5000**0.5
     assert abs(bounds.mean() - plain.mean()) < 4 * error
-    assert bounds.mean() < dist.Normal(0.1, 2**0.5).log_prob(1.2)
+    assert bounds.mean() < stats.norm(0.1, 2**0.5).logpdf(1.2)
     assert np.isfinite(gradients).all()
     assert abs(gradients.mean()) > 4 * gradients.std() / 5000**0.5
 
@@ -113,26 +120,23 @@ def generative(mean, estimator=None):
     return run
 
 
-@pytest.mark.covering
 @by_estimator
-@pytest.mark.parametrize("num", [1, 4])
+@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.full), 4])
 def test_sleep_of_normals(estimate, estimator, num):
     """E log N(z; a x + b, s) with z ~ N(m, 1), x ~ N(z, 1): only a, b and s have a gradient."""
 
     def truth(p):
-        a, b, log_s, mean = p[0], p[1], p[2], jax.lax.stop_gradient(p[3])
+        a, b, log_s, mean = p[0], p[1], p[2], 0.5
         gap = (1 - a) ** 2 * (1 + mean**2) - 2 * (1 - a) * b * mean + b**2 + a**2
-        return -0.5 * jnp.log(2 * jnp.pi) - log_s - gap / (2 * jnp.exp(2 * log_s))
+        return -0.5 * np.log(2 * np.pi) - log_s - gap / (2 * np.exp(2 * log_s))
 
     def f(p):
         given = lambda data: lambda: sample("z", dist.Normal(p[0] * data["x"] + p[1], jnp.exp(p[2])))  # noqa: E731
         return bk.objectives.Sleep(["x"], num)(generative(p[3], estimator), given)
 
-    point = jnp.array([0.4, 0.2, -0.3, 0.5])
-    value, gradient = jax.jit(jax.value_and_grad(truth))(point)
-    assert gradient[3] == 0.0
+    point = np.array([0.4, 0.2, -0.3, 0.5])
     found = estimate(f, point, n=20_000)
-    found.check(value, gradient, value_error=0.01, gradient_error=0.03)
+    found.check_against(truth, point, value_error=0.01, gradient_error=0.03)
 
 
 def test_sleep_with_several_data(estimate):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
@@ -14,16 +17,18 @@ DISCRETE = {
     "enumeration": bk.estimators.Enumeration(),
     "measure_valued": bk.estimators.MeasureValued(),
 }
-by_every_estimator = pytest.mark.parametrize("estimator", DISCRETE.values(), ids=DISCRETE)
 EACH = {name: DISCRETE[name] for name in ("score", "enumeration", "measure_valued")}
 by_estimator = pytest.mark.parametrize("estimator", EACH.values(), ids=EACH)
 
 
-def by_enumeration_and(random: str) -> pytest.MarkDecorator:
-    """Exactly, and with one estimator that is random; the other in the full tier, the random programs mix them all."""
+def by_default(*names: str, among: dict[str, Any] = EACH) -> pytest.MarkDecorator:
+    """With these estimators by default; with the others in the full tier.
+
+    Each of them meets branches, loops and particles in some test by default, and the random programs mix them all.
+    """
     rows = [
-        pytest.param(estimator, marks=() if name in ("enumeration", random) else pytest.mark.full, id=name)
-        for name, estimator in EACH.items()
+        pytest.param(estimator, marks=() if name in names else pytest.mark.full, id=name)
+        for name, estimator in among.items()
     ]
     return pytest.mark.parametrize("estimator", rows)
 
@@ -41,8 +46,18 @@ def is_exact(estimator):
     return estimator == bk.estimators.Enumeration()
 
 
+def keys_for(estimator):
+    """Where every value is summed over, all keys have one number."""
+    return 2 if is_exact(estimator) else 4000
+
+
 def squared(p, estimator):
     return (2 * one(dist.Bernoulli(p), estimator) + 1) ** 2.0
+
+
+def sigmoid(x):
+    """In NumPy, for complex numbers too."""
+    return 1 / (1 + np.exp(-x))
 
 
 def weighed(cases):

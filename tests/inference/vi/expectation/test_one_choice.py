@@ -10,7 +10,7 @@ import pytest
 
 import bayeskit as bk
 
-from .programs import DISCRETE, by_estimator, by_every_estimator, is_exact, one, sample, squared
+from .programs import DISCRETE, by_default, by_estimator, is_exact, one, sample, squared
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,8 @@ def test_bernoulli_gradients_take_exactly_their_two_values(estimate, estimator, 
     found.check(3.4, 8.0, value_error=0.0 if is_exact(estimator) else 0.06, gradient_error=1.1 * deviation / 4000**0.5)
 
 
-@pytest.mark.covering
-@by_every_estimator
-@pytest.mark.parametrize("num", [1, 3])
+@by_default("score", "enumeration", among=DISCRETE)
+@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_average_has_the_same_expectation(estimate, estimator, num):
     found = estimate(lambda p: bk.average(num, lambda: squared(p, estimator)), 0.3)
     found.check(3.4, 8.0, value_error=0.0 if is_exact(estimator) else 0.06, gradient_error=0.25)

@@ -6,19 +6,17 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
 
-from .programs import by_enumeration_and, by_estimator, is_exact, one, sample, weighed
+from .programs import by_default, by_estimator, is_exact, keys_for, one, sample, sigmoid, weighed
 
 
-@by_enumeration_and("score")
+@by_default("enumeration")
 def test_branch_in_a_scan(estimate, estimator):
-    def step(c, p, choose):
-        return jax.nn.sigmoid(p + c) if choose else jax.nn.sigmoid(p - c)
-
     def f(p):
         total = []
 
@@ -26,8 +24,8 @@ def test_branch_in_a_scan(estimate, estimator):
             def body(c, _):
                 b = bk.cond(
                     c < 0.5,
-                    lambda: 1.0 * sample("b", dist.Bernoulli(step(c, p, True)), estimator),
-                    lambda: 2.0 * sample("d", dist.Bernoulli(step(c, p, False)), estimator),
+                    lambda: 1.0 * sample("b", dist.Bernoulli(jax.nn.sigmoid(p + c)), estimator),
+                    lambda: 2.0 * sample("d", dist.Bernoulli(jax.nn.sigmoid(p - c)), estimator),
                 )
                 return c + b, None
 
@@ -41,17 +39,16 @@ def test_branch_in_a_scan(estimate, estimator):
         for coins in itertools.product((0, 1), repeat=3):
             weight, c = 1.0, 0.0
             for b in coins:
-                q = step(c, p, c < 0.5)
+                q = sigmoid(p + c if c < 0.5 else p - c)
                 weight, c = weight * (q if b else 1 - q), c + (b if c < 0.5 else 2 * b)
-            cases.append((weight, c**2 + jnp.log(weight)))
+            cases.append((weight, c**2 + np.log(weight)))
         return weighed(cases)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
-    found = estimate(f, 0.3)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.1)
+    found = estimate(f, 0.3, n=keys_for(estimator))
+    found.check_against(truth, 0.3, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.1)
 
 
-@by_enumeration_and("score")
+@by_default("score")
 def test_scan_in_a_branch(estimate, estimator):
     def f(p):
         total = []
@@ -73,17 +70,16 @@ def test_scan_in_a_branch(estimate, estimator):
     def truth(p):
         cases = []
         for b, c in itertools.product((0, 1), repeat=2):
-            first, second = jax.nn.sigmoid(p), jax.nn.sigmoid(p + b)
+            first, second = sigmoid(p), sigmoid(p + b)
             weight = p * (first if b else 1 - first) * (second if c else 1 - second)
-            cases.append((weight, (b + c) ** 2 + jnp.log(weight)))
+            cases.append((weight, (b + c) ** 2 + np.log(weight)))
         for d in (0, 1):
             weight = (1 - p) * (p if d else 1 - p)
-            cases.append((weight, (3 * d) ** 2 + jnp.log(weight)))
+            cases.append((weight, (3 * d) ** 2 + np.log(weight)))
         return weighed(cases)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
-    found = estimate(f, 0.3)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.2)
+    found = estimate(f, 0.3, n=keys_for(estimator))
+    found.check_against(truth, 0.3, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.2)
 
 
 @pytest.mark.covering
@@ -114,18 +110,17 @@ def test_scan_in_a_scan(estimate, estimator, inside):
             for first, second in (coins[:2], coins[2:]):
                 d = 0.0
                 for b in (first, second):
-                    q = jax.nn.sigmoid(p + 0.5 * d - 0.3 * c)
+                    q = sigmoid(p + 0.5 * d - 0.3 * c)
                     weight, d = weight * (q if b else 1 - q), d + b
                 c = c + d
             cases.append((weight, c**2))
         return weighed(cases)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
-    found = estimate(f, 0.3)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.15)
+    found = estimate(f, 0.3, n=keys_for(estimator))
+    found.check_against(truth, 0.3, value_error=0.0 if is_exact(estimator) else 0.08, gradient_error=0.15)
 
 
-@by_enumeration_and("score")
+@by_default("score")
 def test_particles_in_a_scan(estimate, estimator):
     def f(p):
         def body(c, _):
@@ -139,19 +134,18 @@ def test_particles_in_a_scan(estimate, estimator):
         for coins in itertools.product((0, 1), repeat=4):
             weight, c = 1.0, 0.0
             for pair in (coins[:2], coins[2:]):
-                q = jax.nn.sigmoid(p + c)
+                q = sigmoid(p + c)
                 for b in pair:
                     weight = weight * (q if b else 1 - q)
                 c = c + sum(pair) / 2
             cases.append((weight, c**2))
         return weighed(cases)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
-    found = estimate(f, 0.3)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.03, gradient_error=0.06)
+    found = estimate(f, 0.3, n=keys_for(estimator))
+    found.check_against(truth, 0.3, value_error=0.0 if is_exact(estimator) else 0.03, gradient_error=0.06)
 
 
-@by_enumeration_and("measure_valued")
+@by_default("measure_valued")
 def test_a_scan_in_a_particle(estimate, estimator):
     def f(p):
         def particle():
@@ -165,10 +159,9 @@ def test_a_scan_in_a_particle(estimate, estimator):
     def truth(p):
         cases = []
         for b, c in itertools.product((0, 1), repeat=2):
-            first, second = jax.nn.sigmoid(p), jax.nn.sigmoid(p + b)
+            first, second = sigmoid(p), sigmoid(p + b)
             cases.append(((first if b else 1 - first) * (second if c else 1 - second), (b + c) ** 2))
         return weighed(cases)
 
-    value, gradient = jax.value_and_grad(truth)(0.3)
-    found = estimate(f, 0.3)
-    found.check(value, gradient, value_error=0.0 if is_exact(estimator) else 0.025, gradient_error=0.03)
+    found = estimate(f, 0.3, n=keys_for(estimator))
+    found.check_against(truth, 0.3, value_error=0.0 if is_exact(estimator) else 0.025, gradient_error=0.03)

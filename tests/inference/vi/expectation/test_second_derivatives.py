@@ -26,7 +26,7 @@ def second_derivative(f, at, n=4000):
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (bk.estimators.Score(), bk.estimators.Score()),
+        pytest.param(bk.estimators.Score(), bk.estimators.Score(), marks=pytest.mark.full),
         (bk.estimators.Score(0.4), bk.estimators.Score(0.3)),
         (bk.estimators.Enumeration(), bk.estimators.Score()),
         (bk.estimators.Enumeration(),) * 2,
