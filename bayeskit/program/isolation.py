@@ -27,10 +27,10 @@ class Wall(Messenger):
 
 
 class NoStraySites(Messenger):
-    """Refuse sites outside programs, where a choice has no estimator and an observation is in no density."""
+    """Refuse sites outside all programs: a choice there has no key, and an observation is in no density."""
 
     def process_message(self, msg: dict[str, Any]) -> None:  # noqa: D102
-        if msg["type"] == "sample":
+        if msg["type"] == "sample" and not surroundings():
             raise ModelError(
                 f"numpyro.sample({msg['name']!r}, ...) stands in an objective, and in no program. Write it into a "
                 "function of its own, and call choices, log_q = bayeskit.draw(function) or "
