@@ -29,7 +29,7 @@ NEW = np.linspace(-5, 5, 21)[:, None]
 
 def fitted(prior=PRIOR, inducing=40, key=0, **settings):
     classifier = nngp.SparseClassifier(KERNEL, prior, inducing=inducing)
-    return classifier.fit(X, LABELS, key=key, progress=False, **{"num_steps": 1500, **settings})
+    return classifier.fit(X, LABELS, key=key, progress=False, **{"num_steps": 800, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def fit():
 
 def chains(prior):
     model = nngp.classification_model(KERNEL, prior, X, num_classes=3)
-    method = bk.HMC(num_chains=2, num_warmup=200, num_draws=300)
+    method = bk.HMC(num_chains=2, num_warmup=200, num_draws=200)
     return model, bk.infer(model, model.data(LABELS), method, key=0, progress=False)
 
 
@@ -124,7 +124,7 @@ def test_what_a_fit_says(fit):
     np.testing.assert_array_equal(fit.predict(NEW), probabilities.argmax(axis=1))
     labels = np.arange(21) % 3
     assert fit.log_loss(NEW, labels) == pytest.approx(-np.log(probabilities[np.arange(21), labels]).mean())
-    assert fit.bounds.shape == (1500,)
+    assert fit.bounds.shape == (800,)
     assert bk.check(fit.tree, quiet=True).ok
 
 
