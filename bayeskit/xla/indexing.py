@@ -21,7 +21,7 @@ from jax.extend import core
 from jax.lax import GatherScatterMode
 
 from bayeskit._typing import Array
-from bayeskit.xla.jaxprs import CALLS, INDEXING, equations, inner_program, needed_for
+from bayeskit.xla.jaxprs import CALLS, INDEXING, equations, inner_program, needed_for, scan_sizes
 
 __all__ = ["Range", "Use", "indexes", "ranges"]
 
@@ -259,7 +259,7 @@ def _settled(body: Callable[[list[Flags]], list[_Value]], start: Sequence[_Value
 
 def _scan(equation: Any, values: list[_Value], data: bool, rest: bool) -> tuple[list[_Value], list[_Report]]:
     settings, last = equation.params, list[Any]()
-    constants, carried = settings["num_consts"], settings["num_carry"]
+    constants, carried = scan_sizes(equation)
     body, start, slices = settings["jaxpr"], values[constants : constants + carried], values[constants + carried :]
 
     def step(flags: list[Flags], carry: Any, xs: Any) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "look",
     "needed_for",
     "read",
+    "scan_sizes",
 ]
 
 
@@ -230,9 +231,18 @@ def _through(equation: Any, facts: list[T], reading: Reading[T]) -> list[T]:
     return _results(jaxpr, facts, inside)
 
 
+def scan_sizes(equation: Any) -> tuple[int, int]:
+    """How many constants a scan has, and how many values it carries; its other arguments are rows."""
+    parameters = equation.params
+    if "num_consts" in parameters:
+        return parameters["num_consts"], parameters["num_carry"]
+    constants, carried, _ = map(len, parameters["ft_in"].unpack())  # JAX from 0.12 on
+    return constants, carried
+
+
 def _scan(equation: Any, facts: list[T], reading: Reading[T]) -> list[T]:
     jaxpr = equation.params["jaxpr"].jaxpr
-    constants, carries = equation.params["num_consts"], equation.params["num_carry"]
+    constants, carries = scan_sizes(equation)
     fixed, carry = facts[:constants], list(facts[constants : constants + carries])
     each = [reading.step_of(fact) for fact in facts[constants + carries :]]
     while True:

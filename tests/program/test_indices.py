@@ -15,6 +15,8 @@ from bayeskit.errors import DataError, ModelError
 from bayeskit.storage import make_tree
 from bayeskit.target import Target, index_check
 
+pytestmark = pytest.mark.smoke
+
 Y = np.array([0.1, 0.4, -0.3, 0.9])
 
 

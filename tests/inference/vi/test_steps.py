@@ -11,6 +11,8 @@ import pytest
 
 import bayeskit as bk
 
+pytestmark = pytest.mark.smoke
+
 
 def normal(mean, estimator=None):
     infer = {} if estimator is None else {"estimator": estimator}

@@ -153,9 +153,12 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
 
     closed, (result, records) = jax.make_jaxpr(traced, return_shape=True)()
     given = {address: choice for address, choice in choices.items() if not choice.estimator.passes_values}
+    # its constants become arguments as well: from version 0.12 on, a ``Jaxpr`` has constants only with their values
+    consts, constants = list(closed.consts), list(closed.jaxpr.constvars)
     jaxpr = _with_blanks_as_arguments(closed.jaxpr, given)
+    whole = _program(closed.jaxpr, constants, closed.jaxpr.outvars, closed.jaxpr.eqns)
     numbers = dict(enumerate(given))
-    inputs: list[Labels] = []
+    inputs: list[Labels] = [{}] * len(constants)
     for number, choice in enumerate(given.values()):
         axes = {axis: axis for axis, length in enumerate(shape_of(choice)) if length > 1}
         inputs += [{}, {number: axes}]
@@ -180,14 +183,14 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
     def parameters(address: str) -> list[Array]:
         alone = math.prod(shape_of(choices[address])) == 1
         laws = [gradient_estimator(c).law(atoms[a].own, is_own=alone and a == address) for a, c in choices.items()]
-        reached = reach(jaxpr, [*outs, *jax.tree.leaves(laws)])
-        return [const for variable, const in zip(jaxpr.constvars, closed.consts, strict=True) if variable in reached]
+        reached = reach(jaxpr, constants, [*outs, *jax.tree.leaves(laws)])
+        return [const for variable, const in zip(constants, consts, strict=True) if variable in reached]
 
-    fixed = jax.lax.stop_gradient(closed.consts)
+    fixed = jax.lax.stop_gradient(consts)
     return Decomposition(
-        execute=_executor(jaxpr, closed.consts, found, parts, given, records),
+        execute=_executor(jaxpr, consts, found, parts, given, records),
         execute_detached=_executor(jaxpr, fixed, found, parts, given, records),
-        plain=lambda: jax.tree.unflatten(tree, _evaluate(closed.jaxpr, closed.consts, outs)()),
+        plain=lambda: jax.tree.unflatten(tree, _evaluate(whole, consts, outs)()),
         tree=tree,
         leaves=parts,
         shapes=[shape.shape for shape in results],
@@ -203,7 +206,7 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
 
 
 def _with_blanks_as_arguments(jaxpr: Any, given: Mapping[str, Choice]) -> Any:
-    """The program as a function of mask and values of every choice."""
+    """The program as a function of its constants, and of mask and values of every choice."""
     marked = {label_of(equation): equation for equation in jaxpr.eqns}
     blanks = [marked[f"{which} {address}"] for address in given for which in ("mask", "value")]
     arguments = [equation.outvars[0] for equation in blanks]
@@ -211,22 +214,22 @@ def _with_blanks_as_arguments(jaxpr: Any, given: Mapping[str, Choice]) -> Any:
     if shapes != [shape_of(choice) for choice in given.values()]:
         raise AssertionError(f"blanks of the shapes {shapes} for {given}")
     left = [equation for equation in jaxpr.eqns if equation not in blanks]
-    return _program(jaxpr, arguments, jaxpr.outvars, left)
+    return _program(jaxpr, [*jaxpr.constvars, *arguments], jaxpr.outvars, left)
 
 
 def _program(jaxpr: Any, arguments: list[Any], results: list[Any], equations: list[Any]) -> Any:
     info = core.DebugInfo("trace", "objective", None, None)
-    return core.Jaxpr(jaxpr.constvars, arguments, results, equations, jaxpr.effects, info)
+    return core.Jaxpr([], arguments, results, equations, jaxpr.effects, info)
 
 
 def _evaluate(jaxpr: Any, consts: Any, wanted: list[Any]) -> Callable[..., list[Array]]:
-    """Values of atoms of a program, as a function of its arguments."""
+    """Values of atoms of a program, as a function of its arguments after its constants."""
     asked = [atom for atom in wanted if not isinstance(atom, core.Literal)]
     equations = needed_for(jaxpr, asked)
-    run = core.jaxpr_as_fun(core.ClosedJaxpr(_program(jaxpr, jaxpr.invars, asked, equations), consts))
+    run = core.jaxpr_as_fun(core.ClosedJaxpr(_program(jaxpr, jaxpr.invars, asked, equations), []))
 
     def values(*arguments: Array) -> list[Array]:
-        answers = iter(run(*arguments))
+        answers = iter(run(*consts, *arguments))
         return [jnp.asarray(atom.val) if isinstance(atom, core.Literal) else next(answers) for atom in wanted]
 
     return values

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax.extend import core
 
 from bayeskit.xla.jaxprs import Reading, look, read
 
@@ -15,13 +14,13 @@ __all__ = ["reach"]
 Variables = frozenset[Any]
 
 
-def reach(jaxpr: Any, atoms: Sequence[Any]) -> Variables:
-    """The constants of a program that atoms of it depend on by more than a `stop_gradient` or a whole number."""
-    info = core.DebugInfo("reach", "objective", None, None)
-    free = core.Jaxpr([], [*jaxpr.constvars, *jaxpr.invars], jaxpr.outvars, jaxpr.eqns, jaxpr.effects, info)
-    facts = [frozenset({v}) if _is_real(v) else frozenset() for v in jaxpr.constvars]
+def reach(jaxpr: Any, constants: Sequence[Any], atoms: Sequence[Any]) -> Variables:
+    """The constants, the first arguments of a program, that atoms of it depend on by more than a `stop_gradient` or a
+    whole number.
+    """
+    facts = [frozenset({v}) if _is_real(v) else frozenset() for v in constants]
     reading = _Reach()
-    known = read(free, [*facts, *[frozenset()] * len(jaxpr.invars)], reading)
+    known = read(jaxpr, [*facts, *[frozenset()] * (len(jaxpr.invars) - len(facts))], reading)
     return reading.join([look(known, atom, reading) for atom in atoms])
 
 

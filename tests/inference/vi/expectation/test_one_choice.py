@@ -12,6 +12,8 @@ import bayeskit as bk
 
 from .programs import DISCRETE, by_default, by_estimator, is_exact, one, sample, squared
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.mark.parametrize(
     ("estimator", "gradients"),
