@@ -42,10 +42,11 @@ class IndexCheck:
             self._uses, self._ranges = ranges(traced, from_data)
 
     def of_data(self, values: Values) -> None:
-        """Check the indices that the data alone decide; the values are not used.
+        """Check the indices that the data, and constants of the model, decide; the values are not used.
 
         Raises:
             DataError: naming the argument, the number, where it stands and what is allowed there.
+            ModelError: a constant, such as a value of a discrete site, is out of range.
         """
         self._check(values, lambda use: not use.from_rest, "")
 
@@ -86,7 +87,7 @@ class IndexCheck:
                     raise DataError(_message(_name(path), array, bad, line))
         index = bad.lowest if bad.lowest < 0 else bad.highest
         cause = f"an index that is made of latent values is {index} at {place}" if place else f"the index {index}"
-        raise (ModelError if place else DataError)(
+        raise (DataError if use.from_data and not place else ModelError)(
             f"model {self._program.name!r}: {cause}, where an axis has {bad.size} elements{line}; JAX would take the "
             "nearest element in silence, without a gradient"
         )

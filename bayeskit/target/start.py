@@ -18,7 +18,7 @@ from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
 from bayeskit.program.indices import IndexCheck
 from bayeskit.program.sites import innermost, site_term
-from bayeskit.target.density import run_trace
+from bayeskit.target.density import observations, run_trace
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -29,13 +29,15 @@ STRATEGIES = ("uniform", "prior")
 
 
 def index_check(target: Target) -> Callable[[Values], None]:
-    """Check the indices that the data decide, and give a function that checks the others at starting points.
+    """Check the indices that the data decide, and those made of discrete latent sites, which take all of their values;
+    and give a function that checks the others at starting points.
 
     Raises:
         DataError: data that index past the end of an array.
+        ModelError: so does a constant or a discrete site.
     """
-    anywhere = {s.name: jnp.zeros(s.unconstrained_shape) for s in target.structure.of_kind("latent")}
-    check = IndexCheck(target.program, lambda program, values: run_trace(program, values, seeded=True), anywhere)
+    anywhere = target.structure.zeros()
+    check = IndexCheck(target.program, lambda p, values: observations(p, target.structure, values), anywhere)
     check.of_data(anywhere)
 
     def at(positions: Values) -> None:

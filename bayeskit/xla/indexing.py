@@ -2,7 +2,7 @@
 
 JAX does not refuse an index out of range: it takes the nearest element, drops the update, and lets no gradient pass.
 A negative index counts from the end, as in NumPy; for indices made of data that is as wrong, so they are looked at as
-they were before that. `uses` finds all places where something indexes, `ranges` evaluates what they index with: the
+they were just before that. `ranges` finds all places where something indexes, and evaluates what they index with: the
 program is run again with everything left out that no index depends on.
 """
 
@@ -28,6 +28,10 @@ __all__ = ["Range", "Use", "indexes", "ranges"]
 QUICKLY = {"xla_backend_optimization_level": "0"}
 """Options of a program that runs once."""
 INFO = core.DebugInfo("trace", "one operation", None, None)
+_ON_THE_WAY = frozenset(
+    ["broadcast_in_dim", "concatenate", "convert_element_type", "reshape", "squeeze", "stack", "transpose"]
+)
+"""Operations between where an index is counted from the end and where it is used."""
 LOWEST, HIGHEST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
 
 
@@ -88,13 +92,15 @@ def ranges(program: Any, from_data: Sequence[bool]) -> tuple[list[Use], Callable
 
 @dataclass(frozen=True)
 class _Value:
-    """A value, and what is known of it: whether data, or something else, decides it; the number it was before it was
-    counted from the end (`root`); whether it says that `root` is negative (`sign`), or is `root` and a size (`moved`).
+    """A value, and what is known of it: whether data, or something else, decides it; the index it was before it was
+    counted from the end (`uncounted`); the value of which it is another type (`root`), of which it says that it is
+    negative (`sign`), or to which it has added a size (`moved`).
     """
 
     value: Any
     data: bool = False
     rest: bool = False
+    uncounted: Any = None
     root: Any = None
     sign: Any = None
     moved: Any = None
@@ -102,6 +108,11 @@ class _Value:
     @property
     def origin(self) -> Any:
         return self if self.root is None else self.root
+
+    @property
+    def index(self) -> Any:
+        """As an index that is not counted from the end."""
+        return self.value if self.uncounted is None else self.uncounted
 
 
 _Report = tuple[Use, Range]
@@ -134,17 +145,19 @@ def _through(equation: Any, values: list[_Value]) -> tuple[list[_Value], list[_R
         # a function that JAX has traced before remembers the line of that time, or none
         line = _line(equation)
         return results, [(use._replace(where=line or use.where), reached) for use, reached in found]
-    if name == "select_n" and len(values) == 3 and _counts_from_the_end(values):
-        return [values[1]], []
     results = _execute(equation, [v.value for v in values])
     facts: dict[str, Any] = {}
-    if name == "convert_element_type" and jnp.issubdtype(jnp.result_type(results[0]), jnp.integer):
+    if name == "select_n" and len(values) == 3 and _counts_from_the_end(values):
+        facts = {"uncounted": values[1].value}
+    elif name == "convert_element_type" and jnp.issubdtype(jnp.result_type(results[0]), jnp.integer):
         facts = {"root": values[0].origin, "moved": values[0].moved}
     elif name == "lt" and _is_zero(equation.invars[1]):
         facts = {"sign": values[0].origin}
     elif name == "add" and isinstance(equation.invars[1], core.Literal):
         facts = {"moved": values[0].origin}
-    reports = [_report(equation, values)] if name in INDEXING else []
+    if name in _ON_THE_WAY and any(v.uncounted is not None for v in values):
+        facts["uncounted"] = _execute(equation, [v.index for v in values])[0]
+    reports = [_report(equation, values)] if name in INDEXING and _is_written(equation) else []
     return [_Value(result, data, rest, **facts) for result in results], [r for r in reports if r is not None]
 
 
@@ -183,16 +196,16 @@ def _report(equation: Any, values: list[_Value]) -> _Report | None:
         window = equation.params["slice_sizes"] if first == 1 else equation.invars[1].aval.shape
         starts = values[first : first + len(shape)]
         axes, used = tuple(range(len(shape))), starts
-        indices = jnp.stack([jnp.asarray(s.value) for s in starts]) if starts else jnp.zeros(0, int)
+        indices = jnp.stack([jnp.asarray(s.index) for s in starts]) if starts else jnp.zeros(0, int)
     else:
-        if equation.params["mode"] == GatherScatterMode.CLIP:
+        if equation.params["mode"] == GatherScatterMode.CLIP or _is_filled(equation):
             return None  # what was asked for
         numbers = equation.params["dimension_numbers"]
         if name == "gather":
             axes, window = numbers.start_index_map, equation.params["slice_sizes"]
         else:
             axes, window = numbers.scatter_dims_to_operand_dims, _window(equation, numbers)
-        used, indices = [values[1]], values[1].value
+        used, indices = [values[1]], values[1].index
     if not axes or 0 in np.shape(indices):
         return None
     sizes = tuple(shape[axis] - window[axis] + 1 for axis in axes)
@@ -202,12 +215,49 @@ def _report(equation: Any, values: list[_Value]) -> _Report | None:
     return use, reached
 
 
+def _is_filled(equation: Any) -> bool:
+    """Whether what is out of range becomes a number of the user's choice, and neither NaN nor what types default to."""
+    fill = equation.params.get("fill_value")
+    return fill is not None and fill == fill and fill not in (LOWEST, np.iinfo(np.int64).min)
+
+
 def _window(equation: Any, numbers: Any) -> list[int]:
     """The shape of what one index of a scatter reaches."""
     updates, rank = equation.invars[2].aval.shape, len(equation.invars[0].aval.shape)
     alone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
     sizes = iter([updates[axis] for axis in numbers.update_window_dims])
     return [1 if axis in alone else next(sizes) for axis in range(rank)]
+
+
+def _is_written(equation: Any) -> bool:
+    """Whether somebody wrote that it indexes, and called no function of JAX that does so for reasons of its own: some
+    of those, such as `jnp.tril_indices`, count on what is out of range being dropped.
+    """
+    traceback, entry = equation.source_info.traceback, ""
+    for frame in traceback.frames if traceback is not None else ():
+        if not frame.file_name.startswith(_JAX):
+            break
+        entry = frame.function_name
+    return entry in _ENTRIES or entry.startswith(("_IndexUpdateRef.", "segment_"))
+
+
+_JAX = str(Path(jax.__file__).parent)
+_ENTRIES = frozenset(
+    {
+        "_forward_operator_to_aval.<locals>.op",
+        "_take",
+        "take",
+        "take_along_axis",
+        "dynamic_slice",
+        "dynamic_slice_in_dim",
+        "dynamic_index_in_dim",
+        "dynamic_update_slice",
+        "dynamic_update_slice_in_dim",
+        "dynamic_update_index_in_dim",
+    }
+)
+"""Functions of JAX that people call to index, the first of them for `array[index]`. A name that is missing here is an
+index that is not looked at, which the tests would see."""
 
 
 def _line(equation: Any) -> str:

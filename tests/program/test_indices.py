@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from jax.scipy.ndimage import map_coordinates
 from numpyro.contrib.control_flow import scan
 
 import bayeskit as bk
@@ -101,13 +102,49 @@ def test_what_is_meant_is_let_pass():
     ends = levels(lambda level, group: level[-1] + level[np.array([-1, 0, 1, -3])] + 0.0 * group)
     look(ends, [7, 8, 9, 9])
     look(levels(lambda level, group: jnp.take(level, group, mode="clip")), [0, 1, 2, 9])
+    look(levels(lambda level, group: jnp.take(level, group, mode="wrap")), [0, 1, 2, -4])
+    look(levels(lambda level, group: level.at[group].get(mode="fill", fill_value=0.0)), [0, 1, 2, 9])
+    look(levels(lambda level, group: level[jnp.where(group < 0, group + 3, group)]), [0, 1, 2, -3])
+    look(levels(lambda level, group: level[2 * jnp.where(group < 0, group + 2, group)]), [0, 1, 1, -2])
     look(levels(in_a_branch), [1, 7, 8, 9])
+
+
+def test_functions_that_drop_what_is_out_of_range_are_let_pass():
+    """They index past the end by themselves: `tril_indices`, as in the transform to Cholesky factors, among them."""
+
+    def model(group, y):
+        factor = numpyro.sample("factor", dist.LKJCholesky(3))
+        with numpyro.plate("row", 4):
+            level = numpyro.sample("level", dist.Normal(0.0, 1.0))
+            counts = jnp.bincount(group, length=2)[0] + jnp.nonzero(group > 0, size=4)[0]
+            image = map_coordinates(jnp.eye(3), [10.0 * level, level], order=1, mode="constant")
+            numpyro.sample("y", dist.Normal(level + counts + image + factor[2, 0], 1.0), obs=y)
+
+    at = look(model, [0, 1, 5, 9])
+    at({"factor": jnp.zeros((1, 3)), "level": jnp.ones((1, 4))})
 
 
 def test_constants_of_the_model_are_checked():
     outside = np.array([0, 1, 2, 3])
-    with pytest.raises(DataError, match="the index 3, where an axis has 3 elements"):
+    with pytest.raises(ModelError, match="the index 3, where an axis has 3 elements"):
         look(levels(lambda level, group: level[outside]), [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("categories", [3, 4])
+def test_all_values_of_a_discrete_site_are_looked_at(categories):
+    def model(y):
+        with numpyro.plate("level", 3):
+            levels = numpyro.sample("levels", dist.Normal(0.0, 1.0))
+        with numpyro.plate("row", 4):
+            kind = numpyro.sample("kind", dist.Categorical(jnp.ones(categories) / categories))
+            numpyro.sample("y", dist.Normal(levels[kind], 1.0), obs=y)
+
+    target = Target(bk.bind(model, {"y": Y}))
+    if categories == 3:
+        index_check(target)({"levels": jnp.zeros((1, 3))})
+        return
+    with pytest.raises(ModelError, match="the index 3, where an axis has 3 elements"):
+        index_check(target)
 
 
 def test_indices_of_latent_values_are_checked_where_chains_start():
