@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(items):
     """Of a product of parameters marked `covering`, rows that have every value of each; the others are `full`."""
     products: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("covering") and not item.get_closest_marker("slow"):
+        if item.get_closest_marker("covering") and not any(map(item.get_closest_marker, ("slow", "full"))):
             products.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for rows in products.values():
         values = {row: {(name, id(value)) for name, value in row.callspec.params.items()} for row in rows}

@@ -134,7 +134,7 @@ def _inline(name: str, value: object) -> object:
 def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -> None:
     """Refuse to replace a result unless the same model made it from the same data."""
     from bayeskit.program import bind
-    from bayeskit.storage import load
+    from bayeskit.storage import load, site_values
 
     if not Path(plan.out).exists():
         return
@@ -143,21 +143,14 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
         program = bind(file.model, arguments)
     except BayeskitError:
         return  # both are told of where they are used
-    kept = {**_group(post, "observed_data"), **_group(post, "constant_data")}
+    kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.data.items() if name in kept}
-    name = f"{getattr(file.model, '__module__', '')}.{program.name}"
-    if post.attrs.get("model") == name and all(np.array_equal(kept[n], v) for n, v in now.items()):
+    if post.attrs.get("model") == program.origin and all(np.array_equal(kept[n], v) for n, v in now.items()):
         return
     raise StorageError(
         f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "
         f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
     )
-
-
-def _group(post: xr.DataTree, group: str) -> dict[str, np.ndarray]:
-    from bayeskit.storage import site_values
-
-    return site_values(post, group) if group in post.children else {}
 
 
 def _check_output(plan: Plan, resume: bool) -> None:

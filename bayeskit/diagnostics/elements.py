@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 
-ROUNDING = 32
+ROUNDING = 16
 """Spacings of numbers over which rounding may spread a constant: the diagonal of a correlation matrix is a sum of as
 many squares as it has rows."""
 

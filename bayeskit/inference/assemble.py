@@ -91,7 +91,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "method": type(method).__name__,
         "method_settings": json.dumps(method.settings()),
         "key": json.dumps(np.asarray(key).tolist()),
-        "model": f"{getattr(target.program.model, '__module__', '')}.{target.program.name}",
+        "model": target.program.origin,
         "num_chains": method.num_chains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,

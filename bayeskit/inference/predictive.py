@@ -95,29 +95,33 @@ def predict(
     check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
     check.of_data(first)
     check.at(first, "the first draw")
-    anew = _new_inputs(program, post, observed)
-    by_default = list(known) if post is None or anew else list(dict.fromkeys([*observed, *drawn]))
-    if anew:
-        by_default = [n for n in by_default if n not in given]
+    new = _new_inputs(program, post, observed)
+    everything = post is None or new is not None
+    by_default = [n for n in known if n not in given] if everything else list(dict.fromkeys([*observed, *drawn]))
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
-    tree = _tree(post, known, values, observed, dims, coords, "predictions" if anew else "posterior_predictive")
-    if not anew:
+    tree = _tree(post, known, values, observed, dims, coords, "posterior_predictive" if new is None else "predictions")
+    if not new:
         return tree
     from bayeskit.storage import add_group
 
-    return add_group(tree, "predictions_constant_data", anew)
+    return add_group(tree, "predictions_constant_data", new)
 
 
-def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray]:
-    """All inputs of a prediction, if one of them is not what the model was fitted to; otherwise nothing."""
-    if post is None or "constant_data" not in post.children:
-        return {}
+def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray] | None:
+    """All inputs of a prediction, if one of them is not what the model was fitted to; otherwise `None`.
+
+    An argument that is `None` is an observation still to come, and so is one with the name of an observed site.
+    """
+    if post is None or "model" not in post.attrs:  # a tree that no run has made need not hold its inputs
+        return None
     from bayeskit.storage import site_values
 
-    fitted = site_values(post, "constant_data")
-    now = constants(program, site_values(post, "observed_data") if "observed_data" in post.children else {})
-    changed = [n for n in fitted if n in now and not np.array_equal(fitted[n], now[n])]
-    return {n: v for n, v in now.items() if n not in observed} if changed else {}
+    fitted = site_values(post, "constant_data", optional=True)
+    now = constants(program, site_values(post, "observed_data", optional=True))
+    to_come = {*observed, *_left_out(program)}
+    fitted, now = ({n: v for n, v in inputs.items() if n not in to_come} for inputs in (fitted, now))
+    same = fitted.keys() == now.keys() and all(np.array_equal(fitted[n], now[n]) for n in now)
+    return None if same else now
 
 
 def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _posterior(post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws:
                     f"site {name!r} has shape {known[name].shape} under these data, but {value.shape[2:]} in the fit"
                 )
             out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
-    observed = set(site_values(post, "observed_data")) if "observed_data" in post.children else set()
+    observed = set(site_values(post, "observed_data", optional=True))
     anew = observed | {n for n in sampled if known[n].kind in ("observed", "discrete")}
     lacking = [n for n in known if n in sampled and n not in out and n not in anew]
     if lacking:

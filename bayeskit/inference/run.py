@@ -23,6 +23,7 @@ from bayeskit.inference.method import Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
+from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start, index_check
 
@@ -98,16 +99,8 @@ def infer(
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     labels(target.structure, dims, coords)
-    if log_likelihood and target.structure.subsampled:
-        raise ModelError(
-            f"log_likelihood=True: plate {target.structure.subsampled[0]!r} subsamples its data, so not all rows are "
-            "seen at once; leave it out"
-        )
-    if log_likelihood and model_parameters(target):
-        raise ModelError(
-            f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
-            "known before the fit; leave it out"
-        )
+    if log_likelihood:
+        _check_pointwise(target)
     raw = np.asarray(raw_key(key))
     check_indices = index_check(target)
     run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
@@ -238,10 +231,24 @@ def fingerprint(target: Target) -> str:
 
 def _target(model: Model | Program | Target, data: Data | None, method: Method) -> Target:
     if isinstance(model, Target):
-        if data:
+        if named(data):
             raise DataError("the model is a Target with its data already bound; pass None as data")
         return model
     return Target(method.lift(bind(model, data)))
+
+
+def _check_pointwise(target: Target) -> None:
+    """Refuse models whose likelihood by observation is not known while they are fitted."""
+    if target.structure.subsampled:
+        raise ModelError(
+            f"log_likelihood=True: plate {target.structure.subsampled[0]!r} subsamples its data, so not all rows are "
+            "seen at once; leave it out"
+        )
+    if model_parameters(target):
+        raise ModelError(
+            f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
+            "known before the fit; leave it out"
+        )
 
 
 def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:

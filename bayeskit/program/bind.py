@@ -53,6 +53,11 @@ class Program(eqx.Module):
         return str(getattr(self.model, "__name__", type(self.model).__name__))
 
     @property
+    def origin(self) -> str:
+        """Module and name of the function, for records."""
+        return f"{getattr(self.model, '__module__', '')}.{self.name}"
+
+    @property
     def data(self) -> dict[str, object]:
         """All arguments, arrays and static ones, by name."""
         return {**{name: value for name, value in self.settings if not isinstance(value, _Rest)}, **self.arrays}
@@ -99,14 +104,14 @@ def bind(model: Model, data: Data | None = None) -> Program:
         ((2,), (('J', 2),))
     """
     if isinstance(model, Program):
-        if data:
+        if named(data):
             raise DataError(
                 "the model is a Program with its data already bound; bind new data to `program.model` instead"
             )
         return model
     if not callable(model):
         raise ModelError(f"the model must be a NumPyro function, got {type(model).__name__}")
-    given = _named(data)
+    given = named(data)
     _check_names(model, given)
     arrays: dict[str, Any] = {}
     settings: dict[str, Static] = {}
@@ -121,7 +126,7 @@ def bind(model: Model, data: Data | None = None) -> Program:
     return Program(model, arrays, tuple(sorted(settings.items())))
 
 
-def _named(data: object) -> dict[str, object]:
+def named(data: object) -> dict[str, object]:
     """Data by name: a mapping, the columns of a table (pandas, polars), or the attributes of a namespace."""
     if data is None:
         return {}

@@ -97,12 +97,13 @@ def add_group(
     return xr.DataTree.from_dict(datasets)
 
 
-def site_values(post: xr.DataTree, group: str = "posterior") -> dict[str, np.ndarray]:
+def site_values(post: xr.DataTree, group: str = "posterior", *, optional: bool = False) -> dict[str, np.ndarray]:
     """The arrays of a group under the names that the model gave its sites.
 
     Args:
         post: a tree made by `make_tree`.
         group: which group.
+        optional: nothing, and no error, if there is no such group.
 
     Returns:
         Arrays by site name, with the leading axes ``(chain, draw)`` where the group has them.
@@ -116,6 +117,8 @@ def site_values(post: xr.DataTree, group: str = "posterior") -> dict[str, np.nda
         >>> list(post["posterior"].data_vars), list(site_values(post))
         (['scope.mu'], ['scope/mu'])
     """
+    if optional and group not in post.children:
+        return {}
     if group not in post.children:
         raise StorageError(f"the result has no group {group!r}; it has {', '.join(post.children) or 'no group'}")
     dataset = post[group].to_dataset()

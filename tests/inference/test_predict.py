@@ -137,6 +137,26 @@ def test_counts_and_booleans_keep_their_types():
     assert set(np.unique(out["b"].values)) == {0, 1}
 
 
+def test_what_counts_as_a_new_input():
+    def model(y=None, scale=1.0, shift=None):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        shift = 0.0 if shift is None else shift
+        with numpyro.plate("row", 3):
+            numpyro.sample("log_y", dist.Normal(mu + shift, scale), obs=None if y is None else jnp.log(y))
+
+    data, tiny = {"y": np.array([1.0, 2.0, 0.5])}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=10)
+    post = bk.infer(model, data, tiny, key=0, progress=False)
+    for given, group in (
+        (data, "posterior_predictive"),
+        ({}, "posterior_predictive"),
+        ({**data, "scale": 2.0}, "predictions"),
+        ({"shift": np.ones(3)}, "predictions"),
+        ({"y": data["y"][::-1].copy()}, "predictions"),
+    ):
+        out = bk.predict(model, given, post, key=0)
+        assert set(out.children) - set(post.children) - {"predictions_constant_data"} == {group}, given
+
+
 def test_fit_of_infer_with_coordinates(tmp_path):
     method = bk.NUTS(num_chains=2, num_warmup=100, num_draws=50, chain_method="vectorized")
     coords = {"row": [f"r{i}" for i in range(6)]}

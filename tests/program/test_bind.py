@@ -95,11 +95,17 @@ def test_an_integer_that_does_not_fit_is_an_error():
         bk.bind(model, {"x": np.array([2**31], np.uint32)})
 
 
-@pytest.mark.parametrize(
-    "table",
-    [pd.DataFrame({"x": [1.0, 2.0], "y": [3, 4]}), SimpleNamespace(x=[1.0, 2.0], y=[3, 4])],
-    ids=["pandas", "namespace"],
-)
+TABLES = [pd.DataFrame({"x": [1.0, 2.0], "y": [3, 4]}), SimpleNamespace(x=[1.0, 2.0], y=[3, 4])]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=["pandas", "namespace"])
+def test_a_program_and_a_target_take_no_table(table):
+    bound = bk.bind(model, {"x": [1.0]})
+    with pytest.raises(DataError, match="already bound"):
+        bk.bind(bound, table)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=["pandas", "namespace"])
 def test_columns_of_a_table_are_arguments(table):
     program = bk.bind(model, table)
     np.testing.assert_array_equal(program.arrays["x"], [1.0, 2.0])

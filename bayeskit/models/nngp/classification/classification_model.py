@@ -17,7 +17,7 @@ from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
 from bayeskit.models.nngp.classification.inducing import InducingPoints, at_points, inputs
 from bayeskit.models.nngp.classification.labels import class_labels
-from bayeskit.models.nngp.classification.scale import model_scale
+from bayeskit.models.nngp.classification.scale import ModelScale, model_scale
 from bayeskit.models.nngp.classification.softmax import expected_softmax
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class ClassificationModel:
 
     Attributes:
         points: the inputs, with the Cholesky factor of the kernel.
-        scale_prior: the law of the scale.
+        scale: the scale, with its law or as a number.
         num_classes: how many classes.
     """
 
     points: InducingPoints
-    scale_prior: dist.Distribution | float
+    scale: ModelScale
     num_classes: int
 
     @property
@@ -50,7 +50,7 @@ class ClassificationModel:
         The factor $L$ is an argument, not a constant of the compiled program: with large constants the CPU compiler of
         JAX 0.10 can abort the process.
         """
-        scale = model_scale(self.scale_prior).sample_site()
+        scale = self.scale.sample_site()
         white = numpyro.sample("whitened", dist.Normal(0.0, 1.0).expand([len(factor), self.num_classes]).to_event(2))
         f = numpyro.deterministic("f", jnp.sqrt(scale) * (factor @ white))
         with numpyro.plate("row", len(factor)):
@@ -81,7 +81,7 @@ class ClassificationModel:
         white = np.asarray(post["posterior/whitened"], np.float64)
         if white.shape[2:] != (len(self.points.factor), self.num_classes):
             raise DataError(f"post has draws of shape {white.shape[2:]} at 'whitened', so is of another model")
-        scale = model_scale(self.scale_prior).of_draws(post, white.shape[:2])
+        scale = self.scale.of_draws(post, white.shape[:2])
         sigma = np.sqrt(scale.reshape(-1))[:, None, None]
         mean = sigma * np.einsum("im,smc->sic", weights, white.reshape(-1, *white.shape[2:]))
         variance = np.broadcast_to(sigma**2 * left[:, None], mean.shape)
@@ -121,6 +121,6 @@ def classification_model(
         >>> bool(model.predict_proba(post, np.array([1.5]))[0, 1] > 0.5)
         True
     """
-    model_scale(scale_prior)  # so that an impossible law raises here
+    scale = model_scale(scale_prior)
     require(is_whole(num_classes) and num_classes >= 2, "num_classes", num_classes, "an integer of at least 2")
-    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), scale_prior, num_classes)
+    return ClassificationModel(at_points(kernel, inputs(x, "x"), "x"), scale, num_classes)
