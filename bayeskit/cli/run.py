@@ -133,6 +133,7 @@ def _inline(name: str, value: object) -> object:
 
 def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -> None:
     """Refuse to replace a result unless the same model made it from the same data."""
+    from bayeskit.inference.assemble import same_inputs
     from bayeskit.program import bind
     from bayeskit.storage import load, site_values
 
@@ -145,7 +146,7 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
         return  # both are told of where they are used
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.data.items() if name in kept}
-    if post.attrs.get("model") == program.origin and all(np.array_equal(kept[n], v) for n, v in now.items()):
+    if post.attrs.get("model") == program.origin and same_inputs({n: kept[n] for n in now}, now):
         return
     raise StorageError(
         f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "

@@ -78,6 +78,18 @@ def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str,
     return {n: v for n, v in values.items() if not (n in observed and np.array_equal(v, observed[n]))}
 
 
+def same_inputs(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sets of inputs have the same names, and the same numbers in the lower of their precisions."""
+    return first.keys() == second.keys() and all(_same(first[name], second[name]) for name in first)
+
+
+def _same(first: np.ndarray, second: np.ndarray) -> bool:
+    if first.dtype.kind == second.dtype.kind == "f":
+        lower = min(first.dtype, second.dtype, key=lambda dtype: dtype.itemsize)
+        first, second = first.astype(lower), second.astype(lower)
+    return np.array_equal(first, second)
+
+
 def _is_constant(name: str, value: object) -> bool:
     return isinstance(value, bool | int | float | str | jax.Array) and not is_parameter(name) and not is_rows(name)
 

@@ -15,7 +15,7 @@ from numpyro import handlers
 from bayeskit._keys import raw_key
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
-from bayeskit.inference.assemble import Coords, Dims, constants
+from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
 from bayeskit.program import Program, bind
 from bayeskit.program.indices import IndexCheck
 from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
@@ -120,8 +120,7 @@ def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str])
     now = constants(program, site_values(post, "observed_data", optional=True))
     to_come = {*observed, *_left_out(program)}
     fitted, now = ({n: v for n, v in inputs.items() if n not in to_come} for inputs in (fitted, now))
-    same = fitted.keys() == now.keys() and all(np.array_equal(fitted[n], now[n]) for n in now)
-    return None if same else now
+    return None if same_inputs(fitted, now) else now
 
 
 def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:

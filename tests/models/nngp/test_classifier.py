@@ -78,6 +78,15 @@ def test_fewer_inducing_points_lower_the_bound_a_little(fit):
     np.testing.assert_allclose(given.predict_proba(NEW), sparse.predict_proba(NEW), atol=1e-8)
 
 
+def test_a_model_with_a_known_scale():
+    """Its density is that of the model with a law of the scale, given that scale."""
+    known, random = (nngp.classification_model(KERNEL, law, X, num_classes=3) for law in (2.0, PRIOR))
+    white = np.random.default_rng(2).normal(size=(40, 3))
+    given = bk.log_density(bk.bind(known, known.data(LABELS)), {"whitened": white})
+    joint = bk.log_density(bk.bind(random, random.data(LABELS)), {"whitened": white, "scale": 2.0})
+    np.testing.assert_allclose(joint - given, PRIOR.log_prob(2.0), rtol=1e-10)
+
+
 @pytest.mark.slow
 def test_a_narrow_law_of_the_scale_is_a_number():
     number = fitted(1.0)

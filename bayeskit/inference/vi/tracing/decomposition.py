@@ -157,16 +157,12 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
     consts, constants = list(closed.consts), list(closed.jaxpr.constvars)
     jaxpr = _with_blanks_as_arguments(closed.jaxpr, given)
     whole = _program(closed.jaxpr, constants, closed.jaxpr.outvars, closed.jaxpr.eqns)
-    numbers = dict(enumerate(given))
-    inputs: list[Labels] = [{}] * len(constants)
-    for number, choice in enumerate(given.values()):
-        axes = {axis: axis for axis, length in enumerate(shape_of(choice)) if length > 1}
-        inputs += [{}, {number: axes}]
-    labels = dependence(jaxpr, inputs)
+    labels = _labels(jaxpr, len(constants), given)
+    addresses = list(given)
 
     def named(atom: Any) -> ByAddress:
         found = {} if isinstance(atom, core.Literal) else labels.get(atom, {})
-        return {numbers[number]: label for number, label in found.items()}
+        return {addresses[number]: label for number, label in found.items()}
 
     results, tree = jax.tree.flatten(result)
     outs = jaxpr.outvars[: len(results)]
@@ -203,6 +199,15 @@ def trace(run: Callable[[], Outcome]) -> Decomposition:
         jumps=jumps(jaxpr, outs),
         parameters=parameters,
     )
+
+
+def _labels(jaxpr: Any, num_constants: int, given: Mapping[str, Choice]) -> dict[Any, Labels]:
+    """On which elements of which choices, by number, each variable of a program depends."""
+    inputs: list[Labels] = [{}] * num_constants
+    for number, choice in enumerate(given.values()):
+        axes = {axis: axis for axis, length in enumerate(shape_of(choice)) if length > 1}
+        inputs += [{}, {number: axes}]
+    return dependence(jaxpr, inputs)
 
 
 def _with_blanks_as_arguments(jaxpr: Any, given: Mapping[str, Choice]) -> Any:
