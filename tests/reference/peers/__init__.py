@@ -1,0 +1,1 @@
+"""The models of NumPyro's gallery of examples, written anew from their published mathematics, on small data."""
