@@ -12,7 +12,8 @@ from bayeskit.storage.formats import FORMATS, Value
 def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
     """The data of a model from a file; the suffix says how it is written.
 
-    JSON, CSV and TSV, NPZ, NetCDF: the list, with what each holds, is ``bayeskit.storage.formats.FORMATS``.
+    JSON, CSV and TSV, NPZ, NetCDF, Parquet and Feather: the list, with what each holds, is
+    ``bayeskit.storage.formats.FORMATS``.
 
     Whole numbers become int64 and others float64. A CSV column in which every cell is a number, or every cell ``TRUE``
     or ``FALSE``, becomes an array of them, with NaN for empty cells and ``NA`` (a model given NaN will refuse it and
@@ -30,7 +31,7 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
 
     Raises:
         DataError: the file is missing, empty, of an unknown kind, damaged, or not what its suffix says; with the
-            path and the line, column or name.
+            path and the line, column or name. Parquet or Feather without pyarrow (the extra ``arrow``).
 
     Example:
         >>> import pathlib, tempfile

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 import math
+import sys
 import warnings
+from importlib.util import find_spec
 
 import jax
 import numpy as np
@@ -15,6 +19,7 @@ from bayeskit.errors import DataError
 from bayeskit.program import bind
 from bayeskit.storage import read_data
 
+needs_arrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 NaN = np.nan
 
 
@@ -390,3 +395,110 @@ def test_a_result_is_no_data_file(tmp_path):
     )
     with pytest.raises(DataError, match="no variables in its root group"):
         read_data(tmp_path / "post.nc")
+
+
+def write_arrow(folder, suffix, columns, names=None):
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    table = pa.table(columns) if names is None else pa.Table.from_arrays(columns, names=names)
+    path = folder / f"d{suffix}"
+    {".parquet": parquet.write_table, ".feather": feather.write_feather}[suffix](table, path)
+    return path
+
+
+@needs_arrow
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_arrow(tmp_path, suffix):
+    import pyarrow as pa
+
+    columns = {
+        "x": pa.array([0.5, None, 1.5]),
+        "n": pa.array([1, None, 2**53], pa.int64()),
+        "age": pa.array([25, 40, 255], pa.uint8()),
+        "b": [True, False, True],
+        "c": [True, None, False],
+        "s": ["a", None, "bé"],
+        "county": pa.array(["u", "v", "u"]).dictionary_encode(),
+        "level": pa.array([10, 20, 10]).dictionary_encode(),
+        "price": [decimal.Decimal("1.50"), None, decimal.Decimal("-2.25")],
+        "nothing": pa.nulls(3),
+    }
+    same(
+        read_data(write_arrow(tmp_path, suffix, columns)),
+        {
+            "x": np.array([0.5, NaN, 1.5]),
+            "n": np.array([1, NaN, 2.0**53]),
+            "age": np.array([25, 40, 255], np.uint8),
+            "b": np.array([True, False, True]),
+            "c": np.array([1.0, NaN, 0.0]),
+            "s": np.array(["a", "", "bé"]),
+            "county": np.array(["u", "v", "u"]),
+            "level": np.array([10, 20, 10]),
+            "price": np.array([1.5, NaN, -2.25]),
+            "nothing": np.full(3, NaN),
+        },
+    )
+
+
+@needs_arrow
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [datetime.datetime(2020, 1, 1)],
+            ": 'a' holds timestamp[us]; data are numbers, booleans or strings; write times as numbers, such as days "
+            "since the first",
+        ),
+        (
+            [datetime.timedelta(1)],
+            ": 'a' holds duration[us]; data are numbers, booleans or strings; write times as numbers, such as days "
+            "since the first",
+        ),
+        ([b"x"], ": 'a' holds binary; data are numbers, booleans or strings"),
+        (
+            [2**53 + 1, None],
+            ": 'a' has nulls, so its whole numbers become floats, and some are too large for that",
+        ),
+        ([], " has columns but no rows"),
+    ],
+)
+def test_what_arrow_holds_and_a_model_cannot_take(tmp_path, values, message):
+    path = write_arrow(tmp_path, ".parquet", {"a": values})
+    with pytest.raises(DataError) as caught:
+        read_data(path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+@needs_arrow
+def test_names_in_arrow(tmp_path):
+    for names, message in ((["a", "a"], "the column 'a' appears twice"), (["a", ""], "column 2 has no name")):
+        path = write_arrow(tmp_path, ".parquet", [[1], [2]], names)
+        with pytest.raises(DataError) as caught:
+            read_data(path)
+        assert str(caught.value) == f"{path}: {message}"
+    # what folders are called is no column
+    (tmp_path / "year=2020").mkdir()
+    same(read_data(write_arrow(tmp_path / "year=2020", ".parquet", {"x": [1]})), {"x": np.array([1])})
+
+
+@needs_arrow
+def test_an_index_without_a_name_in_arrow(tmp_path):
+    path = write_arrow(tmp_path, ".parquet", {"x": [1, 2], "__index_level_0__": ["Mazda RX4", "Datsun 710"]})
+    with pytest.warns(UserWarning, match="the index has no name") as caught:
+        same(read_data(path), {"x": np.array([1, 2])})
+    (warning,) = caught
+    assert str(warning.message) == (
+        f"{path}: the index has no name, so it is taken for the names of the rows ('Mazda RX4', ...) and left out; "
+        "give it a name to have it read"
+    )
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".parquet", "Parquet"), (".feather", "Feather")])
+def test_the_extra_for_arrow_is_named(tmp_path, monkeypatch, suffix, kind):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    path = write(tmp_path, f"d{suffix}", "PAR1")
+    with pytest.raises(DataError) as caught:
+        read_data(path)
+    assert str(caught.value) == f'{path}: {kind} files need pyarrow: pip install "bayeskit[arrow]"'
