@@ -315,9 +315,17 @@ def _as_array(path: str, value: object) -> Array:
 
 
 def _not_numbers(path: str, array: np.ndarray) -> str:
-    if array.dtype.kind in "US" or (array.size and isinstance(array.flat[0], str)):
-        return f"data {path} holds strings; encode them as integers, e.g. with numpy.unique(..., return_inverse=True)"
-    return f"data {path} of dtype {array.dtype} is not an array of numbers (ragged lists or None become objects)"
+    from bayeskit.storage.formats.cells import first_odd, mostly_numbers
+
+    if array.dtype.kind not in "US" and not any(isinstance(item, str) for item in array.flat):
+        return f"data {path} of dtype {array.dtype} is not an array of numbers (ragged lists or None become objects)"
+    cells = [str(item) for item in array.flat]
+    if (odd := first_odd(cells)) is not None:
+        where = [int(i) for i in np.unravel_index(odd, array.shape)]
+        return f"data {path} holds strings, most of them numbers, but {cells[odd]!r} at {where} is not a number"
+    if mostly_numbers(cells):
+        return f"data {path} holds numbers as strings, the first {cells[0]!r}; pass numbers"
+    return f"data {path} holds strings; encode them as integers, e.g. with numpy.unique(..., return_inverse=True)"
 
 
 def _fit_precision(path: str, array: np.ndarray) -> Array:

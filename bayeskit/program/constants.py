@@ -49,8 +49,8 @@ def settle(program: Program, trace: Callable[[Program], Found]) -> tuple[Program
             continue
         constant = fewer
     warnings.warn(
-        f"model {program.name!r} reads {', '.join(map(repr, constant))} as a Python value (a size, a condition, a NumPy "
-        "array), so it is a constant of the compiled program, which is made anew for other values",
+        f"model {program.name!r} reads {', '.join(map(repr, constant))} as a Python value (a size, a condition, a "
+        "NumPy array), so it is a constant of the compiled program, which is made anew for other values",
         stacklevel=2,
     )
     return program.with_constants(constant), found

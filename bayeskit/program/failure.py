@@ -96,6 +96,7 @@ def _masked_events(found: dict[str, Any]) -> str:
     """Of an observation with `obs_mask`, whose shape must be that of its events."""
     name, fn, mask = (found[part] for part in ("name", "fn", "obs_mask"))
     return (
-        f". Site {name!r} has obs_mask of shape {np.shape(mask)}, and events of shape {tuple(fn.event_shape)}: an entry "
-        "of the mask is for a whole event; to leave out parts of one, write the distribution of the parts that are there"
+        f". Site {name!r} has obs_mask of shape {np.shape(mask)}, and events of shape {tuple(fn.event_shape)}: an "
+        "entry of the mask is for a whole event; to leave out parts of one, write the distribution of the parts that "
+        "are there"
     )

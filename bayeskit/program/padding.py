@@ -35,8 +35,8 @@ def check_nan(program: Program) -> None:
         if _is_padding(program):
             return
         raise DataError(
-            f"data {place_of(path)} holds {missing.sum()} NaN, the first at {np.argwhere(missing)[0].tolist()}, which the "
-            "model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution), or use "
+            f"data {place_of(path)} holds {missing.sum()} NaN, the first at {np.argwhere(missing)[0].tolist()}, which "
+            "the model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution), or use "
             "`obs_mask` to have NumPyro impute them"
         )
 

@@ -135,8 +135,8 @@ class Watch(Last):
                 )
             if msg["kwargs"].get("rng_key") is not None and not msg["is_observed"]:
                 raise ModelError(
-                    f"site {name!r} is given a key by the model (rng_key=, or handlers.seed inside it); leave that out, "
-                    "keys come from key="
+                    f"site {name!r} is given a key by the model (rng_key=, or handlers.seed inside it); leave that "
+                    "out, keys come from key="
                 )
         if kind == "param":
             raise ModelError(
@@ -259,8 +259,8 @@ def _read(site: Site) -> SiteFacts | None:
     if site["is_observed"]:
         if not (hasattr(site["value"], "shape") or isinstance(site["value"], bool | int | float | complex)):
             raise ModelError(
-                f"observed site {site['name']!r}: obs is a {type(site['value']).__name__}, not an array; containers, and "
-                "tuples of whole numbers, reach the model as they are"
+                f"observed site {site['name']!r}: obs is a {type(site['value']).__name__}, not an array; containers, "
+                "and tuples of whole numbers, reach the model as they are"
             )
         facts = dataclasses.replace(facts_of(site, "observed"), guarded=not is_everywhere(support))
         check_observation(site, facts.shape)
