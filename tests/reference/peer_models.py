@@ -8,11 +8,10 @@ from .peers import annotation, capture_recapture, counts, funnel, hidden_markov,
 from .peers.row import (
     A_FACTOR,
     BINOMIAL,
-    IN_SCAN,
+    HIDDEN_REASON,
     ONE_EVENT,
-    SCANNED,
-    SIZES,
     STATIC,
+    TWO_SHARED,
     PeerModel,
     along_a_scan,
     continuous,
@@ -71,7 +70,7 @@ PEER_MODELS = (
         ("admitted",),
         "row",
         target_accept=0.95,
-        faults={**SIZES, **BINOMIAL},
+        faults=BINOMIAL,
     ),
     PeerModel(
         "proportion_test",
@@ -89,7 +88,7 @@ PEER_MODELS = (
         ("deaths",),
         "cell",
         target_accept=0.95,
-        faults={**SIZES, **BINOMIAL},
+        faults=BINOMIAL,
     ),
     PeerModel(
         "annotation: multinomial",
@@ -100,7 +99,7 @@ PEER_MODELS = (
         init={"said": MOSTLY_RIGHT},
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: Dawid-Skene",
@@ -111,7 +110,7 @@ PEER_MODELS = (
         init={"said": np.tile(MOSTLY_RIGHT, (4, 1, 1))},
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: MACE",
@@ -121,7 +120,7 @@ PEER_MODELS = (
         ("annotation",),
         refusal=in_other_plates("true_class", "guesses"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: hierarchical Dawid-Skene",
@@ -131,7 +130,7 @@ PEER_MODELS = (
         ("annotation",),
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: item difficulty",
@@ -141,7 +140,7 @@ PEER_MODELS = (
         ("annotation",),
         refusal=continuous("log_odds_decentered"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: logistic random effects",
@@ -151,7 +150,7 @@ PEER_MODELS = (
         ("annotation",),
         refusal=continuous("shift_decentered"),
         not_predicted=shared("true_class"),
-        faults=SIZES,
+        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "capture_recapture: 1",
@@ -160,7 +159,6 @@ PEER_MODELS = (
         "whether an animal lives is summed out along a scan",
         ("captured",),
         refusal=along_a_scan("alive"),
-        faults=SCANNED,
     ),
     PeerModel(
         "capture_recapture: 2",
@@ -170,7 +168,6 @@ PEER_MODELS = (
         ("captured",),
         refusal=along_a_scan("alive"),
         stand_in=capture_recapture.by_interval_before,
-        faults={**IN_SCAN, **SCANNED},
     ),
     PeerModel(
         "capture_recapture: 3",
@@ -180,7 +177,6 @@ PEER_MODELS = (
         ("captured",),
         target_accept=0.95,
         refusal=along_a_scan("alive"),
-        faults={**IN_SCAN, **SCANNED},
     ),
     PeerModel(
         "capture_recapture: 4",
@@ -189,7 +185,6 @@ PEER_MODELS = (
         "with a group effect",
         ("captured",),
         refusal=along_a_scan("alive"),
-        faults=SCANNED,
     ),
     PeerModel(
         "capture_recapture: 5",
@@ -198,7 +193,6 @@ PEER_MODELS = (
         "with effects of group and time",
         ("captured",),
         refusal=along_a_scan("alive"),
-        faults=SCANNED,
     ),
     PeerModel(
         "horseshoe: normal",
@@ -276,7 +270,6 @@ PEER_MODELS = (
         init={"sounding": TWO_STATES},
         refusal=along_a_scan("state"),
         not_predicted=shared("state"),
-        faults=SCANNED,
     ),
     PeerModel(
         "hmm_enum: 2",
@@ -287,7 +280,6 @@ PEER_MODELS = (
         init={"sounding": np.stack([TWO_STATES, TWO_STATES], axis=1)},
         refusal=along_a_scan("state"),
         not_predicted=shared("state"),
-        faults=SCANNED,
     ),
     PeerModel(
         "hmm_enum: 3",
@@ -297,7 +289,7 @@ PEER_MODELS = (
         ("notes",),
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
-        faults=SCANNED,
+        faults=TWO_SHARED,
     ),
     PeerModel(
         "hmm_enum: 4",
@@ -307,7 +299,7 @@ PEER_MODELS = (
         ("notes",),
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
-        faults=SCANNED,
+        faults=TWO_SHARED,
     ),
     PeerModel(
         "gp",

@@ -2,7 +2,8 @@
 
 The true class of each item is a discrete latent site, which is summed out. Dawid and Skene (1979), "Maximum likelihood
 estimation of observer error-rates using the EM algorithm"; Hovy et al. (2013), "Learning whom to trust with MACE";
-Paun et al. (2018), "Comparing Bayesian models of annotation".
+Paun et al. (2018), "Comparing Bayesian models of annotation". The priors hold annotators for more often right than not,
+or classes could be relabelled.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ def _true_class(num_items: int, shares: ArrayLike) -> tuple[numpyro.plate, Array
         return items, numpyro.sample("true_class", dist.Categorical(shares), infer={"enumerate": "parallel"})
 
 
+def _mostly_right(num_classes: int) -> ArrayLike:
+    """Log odds of what is said, by class, against the last class: two for the truth against any other."""
+    return 2.0 * (jnp.eye(num_classes)[:, :-1] - (jnp.arange(num_classes) == num_classes - 1)[:, None])
+
+
 def multinomial(annotations: ArrayLike) -> None:
     """All annotators alike: what is said of an item depends on its class alone."""
     num_classes = int(np.max(annotations)) + 1
     num_items, num_columns = annotations.shape
     with numpyro.plate("class", num_classes):
-        said = numpyro.sample("said", dist.Dirichlet(jnp.ones(num_classes)))
+        said = numpyro.sample("said", dist.Dirichlet(1.0 + 4.0 * jnp.eye(num_classes)))
     shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(num_classes)))
     items, true_class = _true_class(num_items, shares)
     with items, numpyro.plate("column", num_columns):
@@ -41,7 +47,7 @@ def dawid_skene(annotator: ArrayLike, annotations: ArrayLike) -> None:
     num_classes = int(np.max(annotations)) + 1
     num_items, num_columns = annotations.shape
     with numpyro.plate("annotator", num_annotators, dim=-2), numpyro.plate("class", num_classes):
-        said = numpyro.sample("said", dist.Dirichlet(jnp.ones(num_classes)))
+        said = numpyro.sample("said", dist.Dirichlet(1.0 + 4.0 * jnp.eye(num_classes)))
     shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(num_classes)))
     items, true_class = _true_class(num_items, shares)
     with items, numpyro.plate("column", num_columns):
@@ -70,7 +76,7 @@ def hierarchical_dawid_skene(annotator: ArrayLike, annotations: ArrayLike) -> No
     num_classes = int(np.max(annotations)) + 1
     num_items, num_columns = annotations.shape
     with numpyro.plate("class", num_classes):
-        usual = numpyro.sample("usual", dist.Normal(0.0, 1.0).expand([num_classes - 1]).to_event(1))
+        usual = numpyro.sample("usual", dist.Normal(_mostly_right(num_classes), 1.0).to_event(1))
         spread = numpyro.sample("spread", dist.HalfNormal(1.0).expand([num_classes - 1]).to_event(1))
     annotators, classes = numpyro.plate("annotator", num_annotators, dim=-2), numpyro.plate("class", num_classes)
     with annotators, classes, handlers.reparam(config={"log_odds": LocScaleReparam(0.0)}):
@@ -87,7 +93,7 @@ def item_difficulty(annotations: ArrayLike) -> None:
     num_classes = int(np.max(annotations)) + 1
     num_items, num_columns = annotations.shape
     with numpyro.plate("class", num_classes):
-        usual = numpyro.sample("usual", dist.Normal(0.0, 1.0).expand([num_classes - 1]).to_event(1))
+        usual = numpyro.sample("usual", dist.Normal(_mostly_right(num_classes), 1.0).to_event(1))
         spread = numpyro.sample("spread", dist.HalfNormal(1.0).expand([num_classes - 1]).to_event(1))
     shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(num_classes)))
     items, true_class = _true_class(num_items, shares)
@@ -105,7 +111,7 @@ def logistic_random_effects(annotator: ArrayLike, annotations: ArrayLike) -> Non
     num_classes = int(np.max(annotations)) + 1
     num_items, num_columns = annotations.shape
     with numpyro.plate("class", num_classes):
-        usual = numpyro.sample("usual", dist.Normal(0.0, 1.0).expand([num_classes - 1]).to_event(1))
+        usual = numpyro.sample("usual", dist.Normal(_mostly_right(num_classes), 1.0).to_event(1))
         spread = numpyro.sample("spread", dist.HalfNormal(1.0).expand([num_classes - 1]).to_event(1))
         hardness = numpyro.sample("hardness", dist.HalfNormal(1.0).expand([num_classes - 1]).to_event(1))
     annotators, classes = numpyro.plate("annotator", num_annotators, dim=-2), numpyro.plate("class", num_classes)

@@ -84,12 +84,7 @@ ONE_EVENT = (
 
 # ---- what does not work yet ------------------------------------------------------------------------------------------
 
-SIZES = {"density": "a model cannot take sizes from the values of its arguments"}
-STATIC = {"density": "a number that the model needs as a number arrives traced"}
-BINOMIAL = {
-    "predict": "NumPyro's sampler of the binomial distribution reads a table beyond its end, and ignores what it read"
-}
-SCANNED = {
-    "infer": "observed_data of a scan with summed-out states: the first step is missing, and there are extra axes"
-}
-IN_SCAN = {"density": "NumPyro's scan mislays the time axis of a factor, here a Jacobian, beside summed-out states"}
+BINOMIAL = {"predict": "NumPyro's sampler of the binomial reads a table beyond its end, and does not use what it read"}
+TWO_SHARED = {"predict": "of two discrete sites in the same plates, each is taken for an observation of the other's"}
+HIDDEN_REASON = {"predict": "what is refused once Python values are constants is reported as the failure to trace them"}
+STATIC = {"density": "a Python number that a model needs as such arrives as an array"}
