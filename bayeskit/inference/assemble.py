@@ -23,6 +23,7 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayeskit.inference.discrete import Discrete
     from bayeskit.inference.method import Method
 
 Dims = Mapping[str, Sequence[str | None]]
@@ -131,12 +132,15 @@ def assemble(
     coords: Coords | None,
     warmup_stats: Mapping[str, np.ndarray] | None = None,
     learned: Mapping[str, np.ndarray] | None = None,
+    discrete: Discrete | None = None,
 ) -> xr.DataTree:
     """The DataTree of a run."""
     from bayeskit.storage import add_group, make_tree
 
     names, labelled = labels(target.structure, dims, coords)
-    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "deterministic")}
+    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "discrete", "deterministic")}
+    if discrete is not None:
+        names, labelled = {**names, **discrete.dims(names)}, {**labelled, **discrete.coords()}
     tree = make_tree(
         {"posterior": values}, dims={n: names[n] for n in values}, coords=labelled, attrs=attrs, site_kinds=kinds
     )

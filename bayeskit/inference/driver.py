@@ -8,12 +8,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._progress import ProgressBar
+from bayeskit._typing import Array
 from bayeskit.errors import SamplingError
+from bayeskit.inference.discrete import Discrete
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.storage import RunStore
@@ -86,6 +90,20 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
+class Also(NamedTuple):
+    """What is computed from the draws while a run is under way.
+
+    Attributes:
+        pointwise: log likelihoods, or `None`.
+        discrete: discrete sites, or `None`.
+        key: raw, for the latter.
+    """
+
+    pointwise: Pointwise | None
+    discrete: Discrete | None
+    key: Array
+
+
 class Run:
     """A run under way: the method's state, how far it is, and what it has brought.
 
@@ -94,13 +112,11 @@ class Run:
         target: the target.
         keep: names of the sites to keep, ``None`` for all.
         thin: keep every ``thin``-th draw.
-        pointwise: evaluates log likelihoods, or ``None``.
+        also: what is computed from the draws.
     """
 
-    def __init__(
-        self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, pointwise: Pointwise | None
-    ):
-        self.method, self.target, self.keep, self.thin, self.pointwise = method, target, keep, thin, pointwise
+    def __init__(self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, also: Also):
+        self.method, self.target, self.keep, self.thin, self.also = method, target, keep, thin, also
         self.state: object = None
         self.done = 0
         self.total = method.warmup_steps + method.num_draws
@@ -147,14 +163,29 @@ class Run:
         if wanted.size == 0:
             return {}
         index = slice(wanted[0], wanted[-1] + 1, self.thin)
-        values = {n: np.asarray(v)[:, index] for n, v in draws.values.items() if self.keep is None or n in self.keep}
+        values = {n: np.asarray(v)[:, index] for n, v in draws.values.items() if self._keeps(n)}
+        if self.also.discrete is not None:
+            positions = draws.positions[:, index]
+            found = self.also.discrete(positions, self._keys(positions.shape[1]))
+            # a guide that draws a discrete site by itself has said what it is
+            values |= {n: v for n, v in found.items() if self._keeps(n) and n not in values}
         stats = {n: np.asarray(v)[:, index] for n, v in draws.stats.items()}
         if "diverging" in stats:
             self.divergences += int(stats["diverging"].sum())
         groups = {"posterior": values, "sample_stats": stats}
-        if self.pointwise is not None:
-            groups["log_likelihood"] = self.pointwise(draws.positions[:, index])
+        if self.also.pointwise is not None:
+            groups["log_likelihood"] = self.also.pointwise(draws.positions[:, index])
         return groups
+
+    def _keeps(self, name: str) -> bool:
+        return self.keep is None or name in self.keep
+
+    def _keys(self, length: int) -> Array:
+        """A key for each of the next draws of every chain; the same ones, however the run is cut into chunks."""
+        numbers = jnp.arange(self.collected.filled, self.collected.filled + length)
+        chains = jnp.arange(self.method.num_chains)
+        fold = jax.vmap(jax.random.fold_in, (None, 0))
+        return jax.vmap(fold, (0, None))(fold(self.also.key, chains), numbers)
 
     def _check_alive(self, draws: Draws) -> None:
         lp = np.asarray(draws.stats["lp"])
