@@ -151,7 +151,7 @@ def assemble(
     if learned:
         tree = add_group(tree, "model_parameters", learned, dims=dict.fromkeys(learned, ("fit",)))
     if log_likelihood is not None:
-        batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
+        batch = {n: batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)
     observed = observed_values(target)
     if observed:
@@ -161,7 +161,7 @@ def assemble(
     return tree
 
 
-def _batch_dims(
+def batch_dims(
     structure: Structure, name: str, names: Mapping[str, Sequence[str | None]], shape: tuple[int, ...]
 ) -> Sequence[str | None]:
     """Dimensions of a site's log likelihood: those of its batch, or none where a mask has dropped elements."""

@@ -19,13 +19,13 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
 from bayeskit.inference.discrete import Discrete
+from bayeskit.inference.likelihoods import positions_of
 from bayeskit.program import Program, bind
 from bayeskit.program.constants import settle
 from bayeskit.program.failure import named_failures
 from bayeskit.program.indices import IndexCheck
 from bayeskit.target import Target
 from bayeskit.target.sites import SiteFacts, Watch, facts_of
-from bayeskit.target.start import pull_back
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -276,14 +276,9 @@ def _discrete(program: Program, given: Values, raw: np.ndarray) -> Values:
     parts = []
     for start in range(0, total, BATCH):
         index = np.minimum(np.arange(start, start + BATCH), total - 1)
-        positions = _positions(target, {n: v[index] for n, v in latent.items()})
+        positions = positions_of(target, {n: v[index] for n, v in latent.items()})
         parts.append({n: v[0, : total - start] for n, v in sample(positions[None], keys[index][None]).items()})
     return {n: jnp.concatenate([part[n] for part in parts]) for n in wanted}
-
-
-@safe_jit
-def _positions(target: Target, latent: Values) -> Array:
-    return jax.vmap(lambda values: target.ravel(pull_back(target.program, {}, values)[0]))(latent)
 
 
 def _is_local(name: str, known: dict[str, SiteFacts], observed: set[str]) -> bool:

@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -28,12 +28,12 @@ from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
-from bayeskit.target import Target, find_start, index_check
+from bayeskit.target import Target, find_start, find_start_by, index_check
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    Init: TypeAlias = str | Mapping[str, object] | xr.DataTree | None
+    Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
 def infer(
@@ -61,7 +61,9 @@ def infer(
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
         init: where chains start. ``None`` or ``"uniform"``: uniform on (-2, 2) in unconstrained space; ``"prior"``:
             draws of the prior; a mapping from site to value, in the model's coordinates, with or without a leading
-            chain axis (other sites uniform); or an earlier fit, whose last draws are taken.
+            chain axis (other sites uniform); a strategy of NumPyro's, such as
+            ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
+            taken.
         store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
             :func:`resume`.
         keep: names of the sites to keep; all by default.
@@ -306,6 +308,8 @@ def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
         return find_start(target, key, num_chains, strategy=init or "uniform")
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
+    if callable(init):
+        return find_start_by(init, target, key, num_chains)
     from bayeskit.storage import site_values
 
     try:

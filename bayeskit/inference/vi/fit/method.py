@@ -273,8 +273,8 @@ class VI(ChainMethod):
         lp = over_all_rows(target, lambda target: target.log_density(target.unravel(position)))
         stats = {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
         # discrete sites that the guide draws are no part of the position, where they are summed out
-        drawn = [site.name for site in target.structure.of_kind("discrete") if site.name in choices]
-        stats |= {CHOICE + name: jnp.asarray(choices[name], int) for name in drawn}
+        own = [site.name for site in target.structure.of_kind("discrete") if site.name in choices]
+        stats |= {CHOICE + name: jnp.asarray(choices[name], int) for name in own}
         if self.tolerance is not None:
             stats["converged"] = fit.windows.stopped
         return position, stats
