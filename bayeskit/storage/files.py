@@ -1,4 +1,4 @@
-"""Results on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly as written."""
+"""Results, and what was fitted, on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayeskit._keepable import KEPT
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
 
@@ -22,22 +24,26 @@ _ZARR_MARKS = (".zgroup", "zarr.json")
 _ORDER = "bayeskit_group_order"
 
 
-def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a result to a zarr folder (``posterior.zarr``, or any name without suffix) or a NetCDF file (``.nc``).
+def save(thing: object, path: str | os.PathLike[str]) -> Path:
+    """Write a result, or what was fitted, to a zarr folder (``.zarr``, or no suffix) or a NetCDF file (``.nc``).
+
+    A result is the DataTree of a run. What was fitted is a Schrödinger bridge, an infinitely wide network, a scale
+    mixture, a classifier, and what :func:`bayeskit.storage.keepable` names. Nothing is pickled: a file holds the
+    numbers, and names of classes and functions of bayeskit, NumPyro, tinygp and JAX.
 
     The content is written beside `path` under a temporary name and renamed when it is complete, so that `path` never
-    holds half a result, and an older result stays until then.
+    holds half of it, and what was there stays until then.
 
     Args:
-        post: the tree that `bayeskit.infer` returned.
+        thing: the tree that `bayeskit.infer` returned, or what was fitted.
         path: where to; the suffix chooses the format. An older result there is replaced.
 
     Returns:
         The path.
 
     Raises:
-        StorageError: unknown suffix, no such folder, something there that is not a result, or a value that the format
-            cannot hold.
+        StorageError: unknown suffix, no such folder, something there that is not a result, or a value that cannot be
+            written, such as a function of your own; with the field that holds it.
 
     Example:
         >>> import tempfile, numpy as np
@@ -49,7 +55,11 @@ def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     check_replaceable(path)
-    content = _with_order(post)
+    if not isinstance(thing, xr.DataTree):
+        from bayeskit.storage.fitted import as_tree
+
+        thing = as_tree(thing, path)
+    content = _with_order(thing)
     if _is_netcdf(path):
         replace_file(path, lambda temporary: _write_netcdf(content, temporary, path))
     else:
@@ -57,17 +67,33 @@ def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a result into memory.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read into memory what `save` has written; the file says itself what it holds.
 
     Args:
-        path: a zarr folder or a NetCDF file, written by `save` or by ArviZ.
+        path: a zarr folder or a NetCDF file, written by `save` or, if it is a result, by ArviZ.
 
     Returns:
-        The tree, identical to the one that was saved.
+        The tree, identical to the one that was saved; or what was fitted, an object of the same class whose
+        predictions are equal to the last bit. Its arrays have the dtypes that they had. Where they are of 64 bits and
+        JAX is set to 32, they are kept by classes that compute in float64 by themselves (scale mixtures, and what they
+        become given data) and refused for all others, as JAX would cut them.
 
     Raises:
-        StorageError: nothing there, not a result, or truncated or damaged (`save` leaves checksums).
+        StorageError: nothing there; neither a result nor what was fitted; truncated or damaged (`save` leaves
+            checksums); another version of the format; a class or function that is not known here, or not the same; or
+            numbers that JAX would cut.
+
+    Example:
+        >>> import tempfile, numpy as np, jax.numpy as jnp
+        >>> import bayeskit as bk
+        >>> from bayeskit.models import nngp
+        >>> network = nngp.fully_connected(2, 1.4, 0.3, nngp.Activation(jnp.tanh))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = bk.load(bk.save(network, f"{folder}/network.zarr"))
+        >>> x = np.eye(3)
+        >>> type(again).__name__, bool((again.nngp(x) == network.nngp(x)).all())
+        ('Network', True)
     """
     path = Path(path)
     if not path.exists():
@@ -82,7 +108,12 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             if handle.read(8) != b"\x89HDF\r\n\x1a\n":
                 raise StorageError(f"{path} is neither a zarr folder nor a NetCDF 4 file, or its beginning is lost")
         engine = "h5netcdf"
-    return _without_order(_read(path, engine), path)
+    tree = _without_order(_read(path, engine), path)
+    if KEPT not in tree.attrs:
+        return tree
+    from bayeskit.storage.fitted import made_again
+
+    return made_again(tree, path)
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:
