@@ -1,4 +1,4 @@
-"""Results, and what was fitted, on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly."""
+"""Trees on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly as written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayeskit._keepable import KEPT
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
 
@@ -24,42 +22,15 @@ _ZARR_MARKS = (".zgroup", "zarr.json")
 _ORDER = "bayeskit_group_order"
 
 
-def save(thing: object, path: str | os.PathLike[str]) -> Path:
-    """Write a result, or what was fitted, to a zarr folder (``.zarr``, or no suffix) or a NetCDF file (``.nc``).
-
-    A result is the DataTree of a run. What was fitted is a Schrödinger bridge, an infinitely wide network, a scale
-    mixture, a classifier, and what :func:`bayeskit.storage.keepable` names. Nothing is pickled: a file holds the
-    numbers, and names of classes and functions of bayeskit, NumPyro, tinygp and JAX.
-
-    The content is written beside `path` under a temporary name and renamed when it is complete, so that `path` never
-    holds half of it, and what was there stays until then.
-
-    Args:
-        thing: the tree that `bayeskit.infer` returned, or what was fitted.
-        path: where to; the suffix chooses the format. An older result there is replaced.
-
-    Returns:
-        The path.
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a tree under its final name, complete or not at all; what `bayeskit.storage.save` is for results.
 
     Raises:
-        StorageError: unknown suffix, no such folder, something there that is not a result, or a value that cannot be
-            written, such as a function of your own; with the field that holds it.
-
-    Example:
-        >>> import tempfile, numpy as np
-        >>> from bayeskit.storage import load, make_tree
-        >>> post = make_tree({"posterior": {"mu": np.ones((2, 5))}}, attrs={"method": "NUTS"})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     load(save(post, f"{folder}/posterior.zarr")).identical(post)
-        True
+        StorageError: as `check_replaceable`, or a value that the format cannot hold.
     """
     path = Path(path)
     check_replaceable(path)
-    if not isinstance(thing, xr.DataTree):
-        from bayeskit.storage.fitted import as_tree
-
-        thing = as_tree(thing, path)
-    content = _with_order(thing)
+    content = _with_order(tree)
     if _is_netcdf(path):
         replace_file(path, lambda temporary: _write_netcdf(content, temporary, path))
     else:
@@ -67,37 +38,12 @@ def save(thing: object, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Read into memory what `save` has written; the file says itself what it holds.
-
-    Args:
-        path: a zarr folder or a NetCDF file, written by `save` or, if it is a result, by ArviZ.
-
-    Returns:
-        The tree, identical to the one that was saved; or what was fitted, an object of the same class whose
-        predictions are equal to the last bit. Its arrays have the dtypes that they had. Where they are of 64 bits and
-        JAX is set to 32, they are kept by classes that compute in float64 by themselves (scale mixtures, and what they
-        become given data) and refused for all others, as JAX would cut them.
+def read_tree(path: Path) -> xr.DataTree:
+    """Read a tree into memory, identical to the one that was written.
 
     Raises:
-        StorageError: nothing there; neither a result nor what was fitted; truncated or damaged (`save` leaves
-            checksums); another version of the format; a class or function that is not known here, or not the same; or
-            numbers that JAX would cut.
-
-    Example:
-        >>> import tempfile, numpy as np, jax.numpy as jnp
-        >>> import bayeskit as bk
-        >>> from bayeskit.models import nngp
-        >>> network = nngp.fully_connected(2, 1.4, 0.3, nngp.Activation(jnp.tanh))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     again = bk.load(bk.save(network, f"{folder}/network.zarr"))
-        >>> x = np.eye(3)
-        >>> type(again).__name__, bool((again.nngp(x) == network.nngp(x)).all())
-        ('Network', True)
+        StorageError: nothing that holds a tree, or truncated or damaged.
     """
-    path = Path(path)
-    if not path.exists():
-        raise StorageError(f"there is no result at {path}")
     if path.is_dir():
         if not any((path / mark).is_file() for mark in _ZARR_MARKS):
             raise StorageError(f"{path} is a folder but not a zarr store")
@@ -108,16 +54,11 @@ def load(path: str | os.PathLike[str]) -> Any:
             if handle.read(8) != b"\x89HDF\r\n\x1a\n":
                 raise StorageError(f"{path} is neither a zarr folder nor a NetCDF 4 file, or its beginning is lost")
         engine = "h5netcdf"
-    tree = _without_order(_read(path, engine), path)
-    if KEPT not in tree.attrs:
-        return tree
-    from bayeskit.storage.fitted import made_again
-
-    return made_again(tree, path)
+    return _without_order(_read(path, engine), path)
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Raise unless `save` may write to `path`: a known suffix, an existing folder, nothing foreign in the way.
+    """Raise unless `write_tree` may write to `path`: a known suffix, an existing folder, nothing foreign in the way.
 
     Args:
         path: where a result is to go.
@@ -256,7 +197,7 @@ def _checksum(file: Path) -> list[int]:
 
 
 def _verify_manifest(path: Path) -> None:
-    """Compare the files with the checksums that `save` noted: a missing chunk would read as zeros."""
+    """Compare the files with the checksums that `write_tree` noted: a missing chunk would read as zeros."""
     manifest = path / MANIFEST
     if not manifest.is_file():
         return  # written by ArviZ or xarray
