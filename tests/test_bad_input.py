@@ -179,7 +179,7 @@ CASES = {
     "strings": (lambda p: run(normal, {"y": ["a", "b"]}), DATA, "'y'.*strings"),
     "objects": (lambda p: run(normal, {"y": [1.0, None]}), DATA, "'y'.*dtype object"),
     "dates": (lambda p: run(normal, {"y": np.array(["2020-01-01"], "M8[D]")}), DATA, "'y'.*datetime"),
-    "a mapping as array": (lambda p: run(normal, {"y": {"a": 1.0}}), DATA, "'y'"),
+    "a mapping as array": (lambda p: run(normal, {"y": {"a": 1.0}}), MODEL, "'y': obs is a dict, not an array"),
     "a set as array": (lambda p: run(normal, {"y": {1.0, 2.0}}), DATA, "'y'"),
     "complex nan": (lambda p: run(normal, {"y": np.array([1j, np.nan])}), DATA, "'y'.*NaN"),
     "scalar nan": (lambda p: run(pair, {"x": [1.0], "y": float("nan")}), DATA, "'y'.*NaN"),

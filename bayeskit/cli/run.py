@@ -149,7 +149,7 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
     if KEPT in post.attrs:
         raise StorageError(f"{plan.out} holds a {post.attrs['kind']}; name another with --out, or add --overwrite")
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
-    now = {name: np.asarray(value) for name, value in program.data.items() if name in kept}
+    now = {name: np.asarray(value) for name, value in program.inputs.items() if name in kept}
     if post.attrs.get("model") == program.origin and same_inputs({n: kept[n] for n in now}, now):
         return
     raise StorageError(

@@ -17,7 +17,7 @@ from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Structure, Target
-from bayeskit.target.density import observations
+from bayeskit.target.density import run_trace
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def labels(
 
 @safe_jit
 def _observed(target: Target) -> Values:
-    sites = observations(target.program, target.structure, target.structure.zeros())
-    return {name: jnp.asarray(site["value"]) for name, site in sites.items()}
+    sites = run_trace(target.program, target.structure.zeros(), seeded=True)
+    return {site.name: jnp.asarray(sites[site.name]["value"]) for site in target.structure.of_kind("observed")}
 
 
 def observed_values(target: Target) -> dict[str, np.ndarray]:
@@ -74,8 +74,8 @@ def observed_values(target: Target) -> dict[str, np.ndarray]:
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The data that are not themselves an observation: covariates, indices, sizes."""
-    values = {n: np.asarray(v) for n, v in program.data.items() if _is_constant(n, v)}
-    return {n: v for n, v in values.items() if not (n in observed and np.array_equal(v, observed[n]))}
+    values = {n: np.asarray(v) for n, v in program.inputs.items() if _is_constant(n, v)}
+    return {n: v for n, v in values.items() if not (n in observed and _equal(v, observed[n]))}
 
 
 def same_inputs(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
@@ -87,11 +87,20 @@ def _same(first: np.ndarray, second: np.ndarray) -> bool:
     if first.dtype.kind == second.dtype.kind == "f":
         lower = min(first.dtype, second.dtype, key=lambda dtype: dtype.itemsize)
         first, second = first.astype(lower), second.astype(lower)
-    return np.array_equal(first, second)
+    return _equal(first, second)
+
+
+def _equal(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays hold the same; NaN, which stands for what a mask takes out, is the same as NaN."""
+    return np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f")
 
 
 def _is_constant(name: str, value: object) -> bool:
-    return isinstance(value, bool | int | float | str | jax.Array) and not is_parameter(name) and not is_rows(name)
+    return (
+        isinstance(value, bool | int | float | str | jax.Array | np.ndarray)
+        and not is_parameter(name)
+        and not is_rows(name)
+    )
 
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:

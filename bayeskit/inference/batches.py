@@ -56,7 +56,7 @@ def lift_batches(program: Program) -> Program:
     """The program with its batches among its data, at the first rows; itself where no plate subsamples."""
     found: dict[str, tuple[int, int]] = {}
     try:
-        jax.eval_shape(lambda: found.update(subsampling(trace_at_zero(program))))
+        jax.eval_shape(lambda p: found.update(subsampling(trace_at_zero(p))), program)
     except Exception:  # whatever is wrong with the model is reported when its target is made
         return program
     if not found:

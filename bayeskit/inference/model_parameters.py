@@ -17,6 +17,7 @@ from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Model, Values
 from bayeskit.program import Program
+from bayeskit.program.constants import settle
 from bayeskit.target import Target
 from bayeskit.target.sites import trace_at_zero
 
@@ -77,8 +78,13 @@ class _Give(Messenger):
 def lift_parameters(program: Program) -> Program:
     """The program with its parameters among its data, at their first values; itself where it has none."""
     found: list[str] = []
+
+    def trace(program: Program) -> None:
+        found.clear()
+        jax.eval_shape(lambda p: found.extend(n for n, s in trace_at_zero(p).items() if s["type"] == "param"), program)
+
     try:
-        jax.eval_shape(lambda: found.extend(n for n, s in trace_at_zero(program).items() if s["type"] == "param"))
+        program, _ = settle(program, trace)
     except Exception:  # whatever is wrong with the model is reported when its target is made
         return program
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,10 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
 from bayeskit.program import Program, bind
+from bayeskit.program.constants import settle
+from bayeskit.program.failure import named_failures
 from bayeskit.program.indices import IndexCheck
-from bayeskit.target.sites import SiteFacts, Watch, facts_of, failure
+from bayeskit.target.sites import SiteFacts, Watch, facts_of
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -81,18 +83,15 @@ def predict(
         raise MethodError(f"num_draws must be an integer of at least 1, got {num_draws!r}")
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
-    program = bind(model, data)
     raw = np.asarray(raw_key(key))
-    known = _learn(program)
-    given, lead = _posterior(post, known, num_draws)
+    program, traced = settle(bind(model, data), lambda program: _trace(program, post, num_draws))
+    known, given, lead, first, check = traced
     observed = [n for n, site in known.items() if site.kind == "observed"]
     drawn = [n for n, site in known.items() if site.kind != "deterministic" and n not in given]
     for what, names in (("sites", sites), ("dims", dims)):
         for name in names or ():
             if name not in known:
                 raise ModelError(f"{what}: {name!r} is not a site of the model, which has {', '.join(known)}")
-    first = {n: jnp.asarray(v[0]) for n, v in given.items()}
-    check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
     check.of_data(first)
     check.at(first, "the first draw")
     new = _new_inputs(program, post, observed)
@@ -105,6 +104,33 @@ def predict(
     from bayeskit.storage import add_group
 
     return add_group(tree, "predictions_constant_data", new)
+
+
+class _Traced(NamedTuple):
+    """What is known of a prediction before it is made.
+
+    Attributes:
+        known: the sites of the model.
+        given: the draws of those that are not drawn anew, all in a row.
+        lead: chains and draws of these.
+        first: the first draw of each.
+        check: compares indices with sizes.
+    """
+
+    known: dict[str, SiteFacts]
+    given: Values
+    lead: tuple[int, int]
+    first: Values
+    check: IndexCheck
+
+
+def _trace(program: Program, post: xr.DataTree | None, num_draws: int) -> _Traced:
+    """Trace the model with the data as they are, and with the data traced."""
+    known = _learn(program)
+    given, lead = _posterior(post, known, num_draws)
+    first = {n: jnp.asarray(v[0]) for n, v in given.items()}
+    check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
+    return _Traced(known, given, lead, first, check)
 
 
 def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray] | None:
@@ -163,12 +189,8 @@ def _learn(program: Program) -> dict[str, SiteFacts]:
                 else:
                     known[name] = facts_of(site, "discrete" if site["fn"].support.is_discrete else "latent")
 
-    try:
+    with named_failures(program, watch):
         jax.eval_shape(run)
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(failure(program, watch[0].last, error)) from error
     return known
 
 

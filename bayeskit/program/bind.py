@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import inspect
 from argparse import Namespace
-from collections.abc import Hashable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
+from numpyro import handlers
+from numpyro.primitives import Messenger
 
 from bayeskit._spelling import did_you_mean
-from bayeskit._typing import Array, Data, Model
+from bayeskit._typing import Data, Model
 from bayeskit.errors import DataError, ModelError
-
-NARROW = tuple(map(np.dtype, ("int8", "uint8", "int16", "uint16")))
-"""Integers that wrap around within the range of ordinary data. Keys are wider, and stay as they are."""
-Static = int | bool | str | None | Hashable
+from bayeskit.program.arguments import Static, as_constant, columns, inputs, join, split
+from bayeskit.program.padding import check_nan
 
 
 class Program(eqx.Module):
@@ -41,11 +38,7 @@ class Program(eqx.Module):
 
     def __call__(self) -> object:
         """Run the function on its arguments."""
-        given = dict(self.settings)
-        for name, value in self.arrays.items():
-            rest = given.get(name)
-            given[name] = eqx.combine(value, rest.tree) if isinstance(rest, _Rest) else value
-        return self.model(**given)
+        return self.model(**self.data)
 
     @property
     def name(self) -> str:
@@ -58,25 +51,25 @@ class Program(eqx.Module):
         return f"{getattr(self.model, '__module__', '')}.{self.name}"
 
     @property
-    def data(self) -> dict[str, object]:
-        """All arguments, arrays and static ones, by name."""
-        return {**{name: value for name, value in self.settings if not isinstance(value, _Rest)}, **self.arrays}
+    def data(self) -> dict[str, Any]:
+        """All arguments by name, as the function gets them."""
+        return {name: join(arrays, static) for name, arrays, static in self._parts()}
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The numbers and strings among the arguments by name, those inside containers as ``name.key``."""
+        return {k: v for name, arrays, static in self._parts() for k, v in inputs(name, arrays, static).items()}
 
-@dataclasses.dataclass(frozen=True)
-class _Rest:
-    """The leaves of a parameter that are not arrays; hashable, so that they can be static."""
+    def with_constants(self, names: Iterable[str]) -> Program:
+        """The program with these arguments static, as NumPy arrays."""
+        fixed = {name: as_constant(arrays, static) for name, arrays, static in self._parts() if name in set(names)}
+        kept = {name: value for name, value in self.arrays.items() if name not in fixed}
+        return Program(self.model, kept, tuple(sorted({**dict(self.settings), **fixed}.items())))
 
-    tree: Any
-
-    def __hash__(self) -> int:
-        leaves, structure = jax.tree.flatten(self.tree)
-        return hash((structure, tuple(leaves)))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Rest):
-            return NotImplemented
-        return bool(jax.tree.flatten(self.tree)[::-1] == jax.tree.flatten(other.tree)[::-1])
+    def _parts(self) -> Iterator[tuple[str, Any, Static]]:
+        static = dict(self.settings)
+        for name in dict.fromkeys([*static, *self.arrays]):
+            yield name, self.arrays.get(name), static.get(name)
 
 
 def bind(model: Model, data: Data | None = None) -> Program:
@@ -111,19 +104,33 @@ def bind(model: Model, data: Data | None = None) -> Program:
         return model
     if not callable(model):
         raise ModelError(f"the model must be a NumPyro function, got {type(model).__name__}")
-    given = named(data)
+    model, given = _without_seed(model), named(data)
     _check_names(model, given)
     arrays: dict[str, Any] = {}
     settings: dict[str, Static] = {}
     for name, value in given.items():
-        if isinstance(value, Mapping | eqx.Module):
-            arrays[name], rest = eqx.partition(jax.tree.map(_as_parameter, value), eqx.is_array)
-            settings[name] = _Rest(rest)
-        elif _is_static(value):
-            settings[name] = value.item() if isinstance(value, np.generic) else value
-        else:
-            arrays[name] = _as_array(name, value)
-    return Program(model, arrays, tuple(sorted(settings.items())))
+        traced, static = split(name, value)
+        if traced is not None:
+            arrays[name] = traced
+        if traced is None or static is not None:
+            settings[name] = static
+    program = Program(model, arrays, tuple(sorted(settings.items())))
+    check_nan(program)
+    return program
+
+
+def _without_seed(model: Model) -> Model:
+    """The model without `handlers.seed` around it: keys are the business of whoever runs it."""
+    if isinstance(model, handlers.seed) and model.fn is not None:
+        return _without_seed(model.fn)
+    if not isinstance(model, Messenger) or model.fn is None:
+        return model
+    inner = _without_seed(model.fn)
+    if inner is model.fn:
+        return model
+    outer = copy.copy(model)
+    outer.fn = inner
+    return outer
 
 
 def named(data: object) -> dict[str, object]:
@@ -132,25 +139,11 @@ def named(data: object) -> dict[str, object]:
         return {}
     if isinstance(data, Mapping):
         return dict(data)
-    if hasattr(data, "columns") and hasattr(data, "__getitem__"):
-        return {name: data[name] for name in data.columns}
+    if (names := columns(data)) is not None:
+        return {name: data[name] for name in names}  # type: ignore[index]
     if isinstance(data, Namespace | SimpleNamespace):
         return dict(vars(data))
     raise DataError(f"data must map argument names to values, or be a table of columns, got {type(data).__name__}")
-
-
-def _as_parameter(leaf: object) -> object:
-    if isinstance(leaf, np.ndarray | jax.Array) and leaf.dtype in NARROW:
-        return jnp.asarray(leaf, int)
-    return jnp.asarray(leaf) if isinstance(leaf, float | np.ndarray) else leaf
-
-
-def _is_static(value: object) -> bool:
-    return (
-        value is None
-        or isinstance(value, bool | int | str | np.bool_ | np.integer)
-        or (callable(value) and not hasattr(value, "__array__"))
-    )
 
 
 def _check_names(model: Model, given: Mapping[str, object]) -> None:
@@ -180,52 +173,3 @@ def _check_names(model: Model, given: Mapping[str, object]) -> None:
 
 def _listing(names: list[str]) -> str:
     return ", ".join(repr(n) for n in names) or "nothing"
-
-
-def _as_array(name: str, value: object) -> Array:
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(
-            f"data {name!r} holds masked values, which an array would turn into numbers; pass the observed rows"
-        )
-    if isinstance(value, jax.core.Tracer):
-        return jnp.asarray(value, int if value.dtype in NARROW else None)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"data {name!r} is not a rectangular array: {error}") from None
-    if array.dtype.kind in "OUSMm":
-        raise DataError(_not_numbers(name, array))
-    if array.size == 0:
-        raise DataError(f"data {name!r} is empty (shape {array.shape})")
-    if array.dtype.kind in "fc" and np.isnan(array).any():
-        count, where = int(np.isnan(array).sum()), tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
-        raise DataError(
-            f"data {name!r} holds {count} NaN, the first at {list(where)}; drop those rows, or pass a finite "
-            "placeholder with `obs_mask` to have NumPyro impute them"
-        )
-    return _fit_precision(name, array)
-
-
-def _not_numbers(name: str, array: np.ndarray) -> str:
-    if array.dtype.kind in "US" or (array.size and isinstance(array.flat[0], str)):
-        return f"data {name!r} holds strings; encode them as integers, e.g. with numpy.unique(..., return_inverse=True)"
-    return f"data {name!r} of dtype {array.dtype} is not an array of numbers (ragged lists or None become objects)"
-
-
-def _fit_precision(name: str, array: np.ndarray) -> Array:
-    """Convert to JAX's current precision, and raise where a number would wrap around or become infinite."""
-    dtype = jax.dtypes.canonicalize_dtype(np.int64 if array.dtype.kind in "iu" else array.dtype)
-    if dtype == array.dtype:
-        return jnp.asarray(array)
-    if array.dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if int(array.max()) > limits.max or int(array.min()) < limits.min:
-            cure = "enable 64-bit numbers in JAX (jax_enable_x64)" if dtype.itemsize < 8 else "pass them as floats"
-            raise DataError(f"data {name!r} holds integers that do not fit {dtype}; {cure}")
-    with np.errstate(over="ignore"):
-        narrow = array.astype(dtype)
-    if array.dtype.kind == "f" and (np.isfinite(array) & ~np.isfinite(narrow)).any():
-        raise DataError(
-            f"data {name!r} holds numbers that overflow {dtype}; rescale them, or enable 64-bit numbers in JAX"
-        )
-    return jnp.asarray(narrow)

@@ -10,7 +10,9 @@ import numpy as np
 
 from bayeskit._typing import Values
 from bayeskit.errors import DataError, ModelError
+from bayeskit.program.arguments import place_of
 from bayeskit.program.bind import Program
+from bayeskit.program.failure import named_failures
 from bayeskit.xla.indexing import Range, Use, indexes, ranges
 
 __all__ = ["IndexCheck"]
@@ -36,7 +38,8 @@ class IndexCheck:
             run(Program(program.model, arrays, program.settings), values)
 
         self._uses: list[Use] = []
-        traced = jax.make_jaxpr(execute)(program.arrays, values)
+        with named_failures(program, []):
+            traced = jax.make_jaxpr(execute)(program.arrays, values)
         if indexes(traced.jaxpr):
             from_data = [True] * len(jax.tree.leaves(program.arrays)) + [False] * len(jax.tree.leaves(values))
             self._uses, self._ranges = ranges(traced, from_data)
@@ -83,14 +86,21 @@ class IndexCheck:
             leaves = jax.tree_util.tree_leaves_with_path(self._program.arrays)
             for which, (path, leaf) in enumerate(leaves):
                 array = np.asarray(leaf)
-                if array.dtype.kind in "iuf" and self._cures(which, array, bad, values):
-                    raise DataError(_message(_name(path), array, bad, line))
+                if array.dtype.kind in "iuf" and not np.isnan(array).any() and self._cures(which, array, bad, values):
+                    raise DataError(_message(place_of(path), array, bad, line))
         index = bad.lowest if bad.lowest < 0 else bad.highest
         cause = f"an index that is made of latent values is {index} at {place}" if place else f"the index {index}"
+        cause += "" if place else self._among_constants(index)
         raise (DataError if use.from_data and not place else ModelError)(
             f"model {self._program.name!r}: {cause}, where an axis has {bad.size} elements{line}; JAX would take the "
             "nearest element in silence, without a gradient"
         )
+
+    def _among_constants(self, index: int) -> str:
+        """The arguments read as Python values that hold a number."""
+        constants = {n: np.asarray(v) for n, v in self._program.inputs.items() if isinstance(v, np.ndarray)}
+        names = [n for n, v in constants.items() if v.dtype.kind in "iu" and (v == index).any()]
+        return f" (which {', '.join(map(repr, names))} holds)" if names else ""
 
     def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Values) -> bool:
         """Whether the fault goes if the extreme numbers of an array do."""
@@ -141,9 +151,3 @@ def _message(name: str, array: np.ndarray, bad: _Bad, line: str) -> str:
         f"data {name} holds {number}{at}{others}, and indexes an axis of {bad.size} elements{line}: it may hold "
         f"{first} to {last}{advice}"
     )
-
-
-def _name(path: Any) -> str:
-    """`'group'`, and for a number inside a mapping `'groups'['county']`."""
-    first, *rest = path
-    return repr(first.key) + jax.tree_util.keystr(tuple(rest))

@@ -12,11 +12,16 @@ from bayeskit.storage.formats import FORMATS, Value
 def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
     """The data of a model from a file; the suffix says how it is written.
 
-    JSON, CSV and TSV, NPZ, NetCDF: the list, with what each holds, is ``bayeskit.storage.formats.FORMATS``.
+    JSON, CSV and TSV, NPZ, NetCDF, Parquet and Feather: the list, with what each holds, is
+    ``bayeskit.storage.formats.FORMATS``.
 
-    Whole numbers become int64 and others float64. A CSV column in which every cell is a number becomes numeric, with
-    NaN for empty cells and ``NA`` (a model given NaN will refuse it and say so); other columns stay strings. Arrays
-    without dimensions become Python scalars.
+    Whole numbers become int64 and others float64. A CSV column in which every cell is a number, or every cell ``TRUE``
+    or ``FALSE``, becomes an array of them, with NaN for empty cells and ``NA`` (a model given NaN will refuse it and
+    say so); other columns stay strings. Arrays without dimensions become Python scalars. A scalar of JSON that is a
+    whole number, such as ``3.0``, is an int, so that it can be a size.
+
+    It warns of what it has to guess: a cell that is not a number in a column of numbers, which stays strings then;
+    row names without a header, which are left out; text that is not UTF-8.
 
     Args:
         path: the file.
@@ -26,7 +31,7 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
 
     Raises:
         DataError: the file is missing, empty, of an unknown kind, damaged, or not what its suffix says; with the
-            path and the line, column or name.
+            path and the line, column or name. Parquet or Feather without pyarrow (the extra ``arrow``).
 
     Example:
         >>> import pathlib, tempfile
@@ -50,7 +55,7 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}") from error
+        raise DataError(f"{path} is not text in UTF-8, save it as that: {error}") from error
     if not values:
         raise DataError(f"{path} holds no variables")
     return values

@@ -18,6 +18,7 @@ from numpyro.primitives import Messenger
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
+from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.runnable import name_of_program
 from bayeskit.program.sites import Term, read, site_term
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, place
@@ -84,10 +85,13 @@ def total(terms: dict[str, Term]) -> Array:
 
 def observations(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
     """The observed sites of one trace; discrete latent sites take all of their values at once, in extra lanes."""
-    if structure.of_kind("discrete"):
-        sites = _enumerated_trace(program, structure, values)
-    else:
-        sites = run_trace(program, values, seeded=True)
+    watch: list[Last] = []
+    enumerated = bool(structure.of_kind("discrete"))
+    with named_failures(program, watch, enumerated=enumerated):
+        if enumerated:
+            sites = _enumerated_trace(program, structure, values, watch)
+        else:
+            sites = run_trace(program, values, seeded=True)
     return {site.name: sites[site.name] for site in structure.of_kind("observed")}
 
 
@@ -123,18 +127,25 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------
 
 
-def _enumerated(program: Callable[..., object], structure: Structure, values: Values) -> Any:
+def _enumerated(
+    program: Callable[..., object], structure: Structure, values: Values, watch: list[Last] | None = None
+) -> Any:
     from numpyro.contrib.funsor import config_enumerate, enum
 
-    model = enum(config_enumerate(program), first_available_dim=-1 - structure.max_plate_nesting)
+    last = Last(program)
+    if watch is not None:
+        watch.append(last)
+    model = enum(config_enumerate(last), first_available_dim=-1 - structure.max_plate_nesting)
     return handlers.substitute(model, substitute_fn=partial(place, values))
 
 
-def _enumerated_trace(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
+def _enumerated_trace(
+    program: Program, structure: Structure, values: Values, watch: list[Last] | None = None
+) -> dict[str, Site]:
     from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
 
     with plate_to_enum_plate(), handlers.seed(rng_seed=jax.random.PRNGKey(0)):  # a key for the rows of plates
-        return handlers.trace(_enumerated(program, structure, values)).get_trace()
+        return handlers.trace(_enumerated(program, structure, values, watch)).get_trace()
 
 
 def _has_lanes(shape: tuple[int, ...], structure: Structure) -> bool:
@@ -151,7 +162,8 @@ class _Guard(Messenger):
         self._moving = moving
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        if msg["type"] == "sample" and msg["name"] in self._moving:
+        # the first steps of an enumerated scan are taken apart, and their sites marked
+        if msg["type"] == "sample" and msg["name"].replace("_PREV_", "") in self._moving:
             msg["fn"] = Unit(site_term(msg, guarded=True).value)
             msg["value"] = msg["fn"].sample(None)
 

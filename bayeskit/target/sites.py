@@ -12,11 +12,11 @@ import numpyro
 from jax.extend.core import get_opaque_trace_state
 from numpyro import handlers
 from numpyro.distributions import Delta, biject_to
-from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
+from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.shapes import check_observation
 from bayeskit.program.sites import describe, innermost, is_everywhere
 
@@ -113,12 +113,11 @@ class Structure:
         raise KeyError(name)
 
 
-class Watch(Messenger):
+class Watch(Last):
     """Remembers the last site reached, and refuses what would give a wrong density in silence."""
 
     def __init__(self, fn: Any = None):
         super().__init__(fn)
-        self.last: str | None = None
         self.state = get_opaque_trace_state()
         self.scans = False
 
@@ -135,7 +134,10 @@ class Watch(Messenger):
                     "it; use numpyro.contrib.control_flow or a plate"
                 )
             if msg["kwargs"].get("rng_key") is not None and not msg["is_observed"]:
-                raise ModelError(f"site {name!r} is given an rng_key of its own; let bayeskit seed it")
+                raise ModelError(
+                    f"site {name!r} is given a key by the model (rng_key=, or handlers.seed inside it); leave that "
+                    "out, keys come from key="
+                )
         if kind == "param":
             raise ModelError(
                 f"site {name!r} is a numpyro.param, which sampling cannot fit; give it a prior with numpyro.sample"
@@ -144,8 +146,7 @@ class Watch(Messenger):
             raise ModelError(
                 f"site {name!r} ({kind}) makes the density random or stateful; pass the value as data instead"
             )
-        if not name.startswith(JACOBIAN):
-            self.last = name
+        super().process_message(msg)
 
 
 def place(values: Values | None, site: Site) -> Array | None:
@@ -181,7 +182,14 @@ def place(values: Values | None, site: Site) -> Array | None:
         log_det = jnp.sum(log_det, axis=tuple(range(-extra, 0)))
     # A factor made here, while the site is under way, passes the plates, scales and masks of the model that the site
     # passes: the Jacobian counts wherever, and as often as, the density of the unconstrained value does.
-    numpyro.factor(JACOBIAN + name, log_det)
+    if site["infer"].get("_scan_current_index") is None:
+        numpyro.factor(JACOBIAN + name, log_det)
+    else:
+        # what a scan stacks is given its new batch shape by its parameters, which a factor's distribution does not
+        # declare: beside an enumerated site it would be left without one
+        zero = jnp.zeros(jnp.shape(log_det))
+        point = Delta(zero, log_density=log_det)
+        numpyro.sample(JACOBIAN + name, point, obs=zero, infer={"is_auxiliary": True})
     return value
 
 
@@ -219,32 +227,13 @@ def learn_structure(program: Program) -> Structure:
         infos.extend(info for site in sites.values() if (info := _read(site)) is not None)
         parts.update(subsampling(sites))
 
-    try:
+    with named_failures(program, watch):
         jax.eval_shape(run)
-    except jax.errors.UnexpectedTracerError:
-        raise ModelError(
-            "a value leaked out of a jax transform inside the model: numpyro.sample or numpyro.deterministic inside "
-            "a raw lax.scan, cond, vmap or jit; use numpyro.contrib.control_flow or a plate"
-        ) from None
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(failure(program, watch[0].last, error)) from error
     nesting = max((-plate.dim for info in infos for plate in info.plates), default=0)
     _check_plates(infos)
     if not watch[0].scans:
         _check_enumerable(infos)
     return Structure(tuple(infos), tuple(parts), tuple(parts.values()), nesting, watch[0].scans)
-
-
-def failure(program: Program, last: str | None, error: Exception) -> str:
-    """What to say of an error that a model raised after its site ``last``."""
-    if isinstance(error, AssertionError) and "unique names" in str(error):
-        return f"model {program.name!r}: {error}"
-    where = f"after site {last!r}" if last else "before its first site"
-    shapes = ", ".join(f"{name} {array.shape}" for name, array in program.arrays.items()) or "none"
-    detail = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return f"model {program.name!r} failed {where}: {type(error).__name__}: {detail} (data shapes: {shapes})"
 
 
 def facts_of(site: Site, kind: Kind) -> SiteFacts:
@@ -268,6 +257,11 @@ def _read(site: Site) -> SiteFacts | None:
         return dataclasses.replace(facts_of(site, "factor"), is_prior=is_prior_factor(site))
     support = site["fn"].support
     if site["is_observed"]:
+        if not (hasattr(site["value"], "shape") or isinstance(site["value"], bool | int | float | complex)):
+            raise ModelError(
+                f"observed site {site['name']!r}: obs is a {type(site['value']).__name__}, not an array; containers, "
+                "and tuples of whole numbers, reach the model as they are"
+            )
         facts = dataclasses.replace(facts_of(site, "observed"), guarded=not is_everywhere(support))
         check_observation(site, facts.shape)
         return facts

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Array, Values
-from bayeskit.errors import DataError, ModelError
+from bayeskit.errors import ModelError
 from bayeskit.program import Program
+from bayeskit.program.constants import settle
 from bayeskit.program.sites import read
 from bayeskit.target.density import (
     Terms,
     behind_discrete,
     moving_supports,
-    observations,
     run_trace,
     split,
     summed_log_density,
@@ -69,11 +68,7 @@ class Target(eqx.Module):
     hidden: frozenset[str] = eqx.field(static=True)
 
     def __init__(self, program: Program, *, allow_unobserved: bool = False):
-        for name, value in program.arrays.items():
-            if not isinstance(value, jax.Array | np.ndarray):
-                raise DataError(f"data {name!r} is a {type(value).__name__}; the data of a model are arrays, by name")
-        self.program = program
-        self.structure = learn_structure(program)
+        self.program, (self.structure, self.moving) = settle(program, _trace)
         if not self.structure.of_kind("latent"):
             raise ModelError(f"model {program.name!r} has no continuous latent site; there is nothing to infer")
         if not allow_unobserved and not self.structure.of_kind("observed", "factor"):
@@ -82,8 +77,7 @@ class Target(eqx.Module):
                 "observation, draw from the prior with bayeskit.predict(model, data, key=...), or pass Target(..., "
                 "allow_unobserved=True)"
             )
-        self.moving = moving_supports(program, self.structure)
-        self.hidden = behind_discrete(program, self.structure)
+        self.hidden = behind_discrete(self.program, self.structure)
         self._check_supports()
 
     def _check_supports(self) -> None:
@@ -172,12 +166,20 @@ class Target(eqx.Module):
         return values
 
 
+def _trace(program: Program) -> tuple[Structure, frozenset[str]]:
+    """The structure, and what supports move: found with the data as they are, and with the data traced."""
+    structure = learn_structure(program)
+    return structure, moving_supports(program, structure)
+
+
 @safe_jit
 def _supports(target: Target) -> dict[str, tuple[Array, Array]]:
     """Of each observed site its value, and whether each element lies in its support or is masked."""
     found = {}
-    for name, site in observations(target.program, target.structure, target.structure.zeros()).items():
-        reading, value = read(site["fn"]), jnp.asarray(site["value"])
+    # discrete sites have some value here: a support that moves with them is not looked at
+    sites = run_trace(target.program, target.structure.zeros(), seeded=True)
+    for name in (site.name for site in target.structure.of_kind("observed")):
+        reading, value = read(sites[name]["fn"]), jnp.asarray(sites[name]["value"])
         inside = reading.inside(value)
         event = value.shape[value.ndim - reading.elements.event_dim :]
         found[name] = jnp.broadcast_to(value, (*inside.shape, *event)), inside

@@ -12,12 +12,26 @@ from bayeskit.errors import DataError
 from bayeskit.storage import read_data
 from bayeskit.storage.formats import FORMATS
 
+from .extras import rows
+
 X, Y = [1, 2, 3], [0.5, -1.25, 1e-3]
 
 
 def as_table(path, separator):
-    rows = [f"x{separator}y", *(f"{x}{separator}{y}" for x, y in zip(X, Y, strict=True))]
-    path.write_text("\n".join(rows))
+    lines = [f"x{separator}y", *(f"{x}{separator}{y}" for x, y in zip(X, Y, strict=True))]
+    path.write_text("\n".join(lines))
+
+
+def as_parquet(path):
+    from pyarrow import parquet, table
+
+    parquet.write_table(table({"x": X, "y": Y}), path)
+
+
+def as_feather(path):
+    from pyarrow import feather, table
+
+    feather.write_feather(table({"x": X, "y": Y}), path)
 
 
 WRITERS = {
@@ -26,8 +40,11 @@ WRITERS = {
     ".tsv": lambda path: as_table(path, "\t"),
     ".npz": lambda path: np.savez(path, x=X, y=Y),
     ".nc": lambda path: xr.Dataset({"x": ("row", X), "y": ("row", Y)}).to_netcdf(path, engine="h5netcdf"),
+    ".parquet": as_parquet,
+    ".feather": as_feather,
 }
-by_suffix = pytest.mark.parametrize("suffix", WRITERS)
+NEEDS = {".parquet": "pyarrow", ".feather": "pyarrow"}
+by_suffix = pytest.mark.parametrize("suffix", rows(WRITERS, needs=NEEDS))
 
 
 def test_every_format_is_here():

@@ -1,5 +1,6 @@
 """Data formats, one file each, and the list of them."""
 
+from bayeskit.storage.formats.arrow import FEATHER, PARQUET
 from bayeskit.storage.formats.format import Format, Value
 from bayeskit.storage.formats.json_object import JSON_OBJECT
 from bayeskit.storage.formats.netcdf import NETCDF
@@ -12,6 +13,8 @@ FORMATS: tuple[Format, ...] = (
     TSV,
     NPZ,
     NETCDF,
+    PARQUET,
+    FEATHER,
 )
 
 __all__ = ["FORMATS", "Format", "Value"]
