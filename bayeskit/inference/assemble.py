@@ -166,3 +166,11 @@ def batch_dims(
 ) -> Sequence[str | None]:
     """Dimensions of a site's log likelihood: those of its batch, or none where a mask has dropped elements."""
     return names[name][: len(shape)] if shape == structure[name].batch_shape else []
+
+
+def site_record(structure: Structure, names: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, object]]:
+    """What the store of a run says of its sites, so that the draws so far can be read without the model."""
+    return {
+        site.name: {"kind": site.kind, "dims": list(names[site.name]), "batch_shape": list(site.batch_shape)}
+        for site in structure.of_kind("latent", "deterministic", "observed")
+    }

@@ -21,6 +21,7 @@ from bayeskit.inference.discrete import Discrete
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.storage import RunStore
+from bayeskit.storage.run_store import LOG_LIKELIHOOD
 from bayeskit.target import Target
 
 CHUNKS = 20
@@ -197,28 +198,11 @@ class Run:
             )
 
 
-_PREFIX = "log_likelihood:"
-
-
 def _keep_on_disk(store: RunStore, groups: dict[str, Arrays], state: object, done: int) -> None:
     if groups:
-        extra = {_PREFIX + name: array for name, array in groups.get("log_likelihood", {}).items()}
+        extra = {LOG_LIKELIHOOD + name: array for name, array in groups.get("log_likelihood", {}).items()}
         store.append({**groups["posterior"], **extra}, groups["sample_stats"])
     store.checkpoint([np.asarray(leaf) for leaf in jax.tree.leaves(state)], done)
-
-
-def read_back(store: RunStore) -> dict[str, Arrays]:
-    """The draws of an unfinished run, by group."""
-    values, stats = store.read_draws()
-    if not values:
-        return {}
-    groups: dict[str, Arrays] = {"posterior": {}, "sample_stats": stats}
-    for name, array in values.items():
-        if name.startswith(_PREFIX):
-            groups.setdefault("log_likelihood", {})[name.removeprefix(_PREFIX)] = array
-        else:
-            groups["posterior"][name] = array
-    return groups
 
 
 class _CompileClock:

@@ -19,9 +19,9 @@ from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
-from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
 from bayeskit.inference.discrete import Discrete, check_discrete
-from bayeskit.inference.driver import Also, Run, compile_time, read_back
+from bayeskit.inference.driver import Also, Run, compile_time
 from bayeskit.inference.method import Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
@@ -109,7 +109,7 @@ def infer(
     kept = _check_keep(target, keep, discrete)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
-    labels(target.structure, dims, coords)
+    dims_of_sites, _ = labels(target.structure, dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = np.asarray(raw_key(key))
@@ -125,6 +125,7 @@ def infer(
         "coords": None if coords is None else {n: np.asarray(c).tolist() for n, c in coords.items()},
         "log_likelihood": log_likelihood,
         "discrete": discrete,
+        "sites": site_record(target.structure, dims_of_sites),
         "fingerprint": fingerprint(target),
         "attrs": attrs,
     }
@@ -234,7 +235,7 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
     if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in point.leaves]:
         raise StorageError("the stored state does not fit the method; it was written by another version")
     run.state, run.done = jax.tree.unflatten(shape, point.leaves), point.steps_done
-    groups = read_back(disk)
+    groups = disk.read_groups()
     if groups:
         run.collected.add(groups)
         run.divergences = int(groups["sample_stats"].get("diverging", np.zeros(1)).sum())
