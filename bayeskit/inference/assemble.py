@@ -172,5 +172,5 @@ def site_record(structure: Structure, names: Mapping[str, Sequence[str | None]])
     """What the store of a run says of its sites, so that the draws so far can be read without the model."""
     return {
         site.name: {"kind": site.kind, "dims": list(names[site.name]), "batch_shape": list(site.batch_shape)}
-        for site in structure.of_kind("latent", "deterministic", "observed")
+        for site in structure.of_kind("latent", "discrete", "deterministic", "observed")
     }

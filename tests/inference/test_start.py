@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -25,8 +28,6 @@ def model(y):
 
 
 def test_strategies_of_numpyro():
-    import jax
-
     target = bk.Target(bk.bind(model, {"y": Y}))
     key = jax.random.PRNGKey(0)
     given = find_start_by(init_to_value(values={"scale": 0.7, "mean": jnp.array([1.0, 2.0])}), target, key, 2)
@@ -41,7 +42,7 @@ def test_strategies_of_numpyro():
 
 def test_a_strategy_that_names_no_site():
     method = bk.NUTS(num_chains=1, num_warmup=5, num_draws=5)
-    with pytest.raises(ModelError, match="'means' is not a continuous latent site; did you mean 'mean'?"):
+    with pytest.raises(ModelError, match=r"'means' is not a continuous latent site; did you mean 'mean'?"):
         bk.infer(model, {"y": Y}, method, key=0, init=init_to_value(values={"means": 0.0}), progress=False)
     with pytest.raises(InitError, match="the strategy broken given as init failed: ValueError: no value"):
         bk.infer(model, {"y": Y}, method, key=0, init=broken, progress=False)
@@ -78,7 +79,6 @@ def test_blocks_are_of_sites():
     assert method._coordinates(bk.Target(bk.bind(model, {"y": Y}))) == (((1, 3), (3, 4)),)
     assert bk.NUTS.from_settings(method.settings()) == method
     post = bk.infer(model, {"y": Y}, method, key=0, progress=False)
-    assert float(post["warmup_sample_stats/step_size"][0, 0]) == 0.5 if "warmup_sample_stats" in post.children else True
     assert np.isfinite(post["posterior/mean"]).all()
 
 
@@ -98,16 +98,12 @@ def test_impossible_settings(settings, message):
 
 
 def test_a_block_of_an_unknown_site():
-    with pytest.raises(ModelError, match="adaptation: 'means' is not a continuous latent site; did you mean 'mean'?"):
+    with pytest.raises(ModelError, match=r"adaptation: 'means' is not a continuous latent site; did you mean 'mean'?"):
         bk.infer(model, {"y": Y}, bk.NUTS(adaptation=[("means",)]), key=0, progress=False)
 
 
-@pytest.mark.parametrize("method", [bk.NUTS(backend="numpyro"), bk.HMC(), bk.NUTS()], ids=["numpyro", "hmc", "blackjax"])
+@pytest.mark.parametrize("method", [bk.NUTS(backend="numpyro"), bk.HMC(), bk.NUTS()], ids=["numpyro", "hmc", "nuts"])
 def test_the_first_step_size_is_the_given_one(method):
-    import dataclasses
-
-    import jax
-
     target = bk.Target(bk.bind(model, {"y": Y}))
     small = dataclasses.replace(method, initial_step_size=0.125, num_warmup=0)
     state = small.init_chain(jax.random.PRNGKey(0), target, jnp.zeros(target.size))
