@@ -73,8 +73,9 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
 
     names, labelled = labels(target.structure, None, None)
     observed = post["observed_data"].to_dataset() if "observed_data" in post.children else {}
-    names |= {n: [str(d) for d in observed[n].dims] for n in found if n in observed}
-    labelled |= {str(d): c.values for n in found if n in observed for d, c in observed[n].coords.items()}
+    same = [n for n in found if n in observed and observed[n].shape == target.structure[n].shape]
+    names |= {n: [str(d) for d in observed[n].dims] for n in same}
+    labelled |= {str(d): c.values for n in same for d, c in observed[n].coords.items()}
     dims = {n: batch_dims(target.structure, n, names, v.shape[2:]) for n, v in found.items()}
     used = {d for given in dims.values() for d in given}
     return add_group(post, "log_likelihood", found, dims=dims, coords={d: c for d, c in labelled.items() if d in used})
