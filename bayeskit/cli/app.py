@@ -55,7 +55,7 @@ def _root(
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
     data: Annotated[
-        str | None, typer.Option(help="Data file: .csv, .json, .npz or .nc.", rich_help_panel=INPUT)
+        str | None, typer.Option(help="Data file: .csv, .tsv, .json, .npz, .nc, .parquet or .feather.", rich_help_panel=INPUT)
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
