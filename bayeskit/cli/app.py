@@ -55,7 +55,8 @@ def _root(
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
     data: Annotated[
-        str | None, typer.Option(help="Data file: .csv, .tsv, .json, .npz, .nc, .parquet or .feather.", rich_help_panel=INPUT)
+        str | None,
+        typer.Option(help="Data file: .csv, .tsv, .json, .npz, .nc, .parquet or .feather.", rich_help_panel=INPUT),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
@@ -88,6 +89,14 @@ def run(
         bool | None,
         typer.Option(
             "--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    discrete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sample | probabilities",
+            help="Report discrete sites, which are summed out.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     predictive: Annotated[
@@ -127,6 +136,7 @@ def run(
         "out": out,
         "report": report,
         "log_likelihood": log_likelihood,
+        "discrete": discrete,
         "predictive": tuple(predictive) if predictive else None,
         "keep": tuple(keep) if keep else None,
         "thin": thin,

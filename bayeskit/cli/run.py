@@ -95,6 +95,7 @@ def _sample(
         dims=file.labels("dims", columns, source),
         coords=file.labels("coords", columns, source),
         log_likelihood=plan.log_likelihood,
+        discrete=plan.discrete,
         progress=progress,
     )
 

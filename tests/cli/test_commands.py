@@ -82,6 +82,26 @@ def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
     assert post["posterior/slope"].shape[1] == 100
 
 
+def test_discrete_sites(folder, invoke):
+    (folder / "groups.py").write_text(
+        "import numpyro, numpyro.distributions as dist\n"
+        "def model(y):\n"
+        "    centre = numpyro.sample('centre', dist.Normal(0.0, 1.0))\n"
+        "    with numpyro.plate('row', 3):\n"
+        "        high = numpyro.sample('high', dist.Bernoulli(0.3))\n"
+        "        numpyro.sample('y', dist.Normal(centre + 3 * high, 1.0), obs=y)\n"
+    )
+    (folder / "groups.toml").write_text(
+        'model = "groups.py"\ndiscrete = "probabilities"\n[data]\ny = [0.1, 3.2, 0.4]\n'
+    )
+    done = invoke("run", "groups.toml", *SMALL)
+    assert done.exit_code in (0, 3), done.output
+    assert bk.load("groups.zarr")["posterior/high_probs"].shape[-2:] == (3, 2)
+    wrong = invoke("run", "groups.toml", "--discrete", "draws", *SMALL, "--overwrite")
+    assert wrong.exit_code == 2
+    assert "discrete must be one of 'sample', 'probabilities', got 'draws'" in wrong.output
+
+
 def test_netcdf(folder, invoke):
     done = invoke("run", "line.toml", "--out", "line.nc", *SMALL)
     assert done.exit_code in (0, 3), done.output
