@@ -78,9 +78,9 @@ def bind(model: Model, data: Data | None = None) -> Program:
     Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision.
     Whole numbers of any width become signed integers of that precision: narrow ones wrap around silently, and an age
     of 25 years as `uint8`, less 40, is 241. Ints, bools, strings, ``None``, functions and tuples of these stay as they
-    are (sizes, shapes and switches). Containers (mappings, tuples, dataclasses, namespaces, data frames, Equinox modules)
-    arrive as such, with the arrays and floats in them as JAX arrays. NaN is accepted where the program's own mask takes
-    it out.
+    are (sizes, shapes and switches). Containers (mappings, tuples, dataclasses, namespaces, data frames, Equinox
+    modules) arrive as such, with the arrays and floats in them as JAX arrays. NaN is accepted where the program's own
+    mask takes it out.
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
