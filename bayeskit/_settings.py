@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 from bayeskit._spelling import did_you_mean
 from bayeskit.errors import MethodError
 
-__all__ = ["Settings", "check_choice", "is_number", "is_whole", "part", "require"]
+__all__ = ["Settings", "check_choice", "is_number", "is_whole", "part", "require", "source_hash"]
 
 S = TypeVar("S", bound="Settings")
 _PART = "part"
@@ -139,12 +139,17 @@ def _plain(value: object) -> object:
 def _named(value: object) -> dict[str, str]:
     """An object of Python, by its name and a hash of its source: equal where the object is the same code."""
     name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return {_OBJECT: name, "source": source_hash(value)}
+
+
+def source_hash(value: object) -> str:
+    """Equal where a function or class is the same code."""
     try:
         text = inspect.getsource(value)  # type: ignore[arg-type]
     except (OSError, TypeError):
         code = getattr(value, "__code__", None)
         text = repr((code.co_code, code.co_names, code.co_consts)) if code is not None else repr(value)
-    return {_OBJECT: name, "source": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _is_recordable(value: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bayeskit.cli.errors import FAILED, reports_errors
+from bayeskit.cli.errors import FAILED, UNFINISHED, reports_errors
 from bayeskit.cli.plan import Plan, override, parse_settings, read_run_file, result_of
 
 app = typer.Typer(
@@ -20,7 +20,13 @@ app = typer.Typer(
 
 INPUT, SAMPLING, OUTPUT = "Input", "Sampling", "Output"  # headings of the help
 
-Posterior = Annotated[Path, typer.Argument(metavar="POSTERIOR", help="A result: posterior.zarr or posterior.nc.")]
+Posterior = Annotated[
+    Path,
+    typer.Argument(
+        metavar="POSTERIOR",
+        help="A result, posterior.zarr or posterior.nc; or a run that has not ended, posterior.zarr.partial.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -49,7 +55,8 @@ def _root(
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
     data: Annotated[
-        str | None, typer.Option(help="Data file: .csv, .json, .npz or .nc.", rich_help_panel=INPUT)
+        str | None,
+        typer.Option(help="Data file: .csv, .tsv, .json, .npz, .nc, .parquet or .feather.", rich_help_panel=INPUT),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
@@ -82,6 +89,14 @@ def run(
         bool | None,
         typer.Option(
             "--log-likelihood/--no-log-likelihood", help="Keep it, for leave-one-out.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    discrete: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sample | probabilities",
+            help="Report discrete sites, which are summed out.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     predictive: Annotated[
@@ -121,6 +136,7 @@ def run(
         "out": out,
         "report": report,
         "log_likelihood": log_likelihood,
+        "discrete": discrete,
         "predictive": tuple(predictive) if predictive else None,
         "keep": tuple(keep) if keep else None,
         "thin": thin,
@@ -150,20 +166,26 @@ def summary(
 ) -> None:
     """Print the table of means, intervals, R-hat and effective sample sizes."""
     del debug
-    from bayeskit.cli.show import read_result, show_summary
+    from bayeskit.cli.show import read_result, show_progress, show_summary
 
-    show_summary(read_result(posterior), sites=site or None, limit=None)
+    post = read_result(posterior)
+    show_progress(post)
+    show_summary(post, sites=site or None, limit=None)
 
 
 @app.command()
 @reports_errors
 def check(posterior: Posterior, debug: Debug = False) -> None:
-    """Print the verdict; exit code 1 when it is bad."""
+    """Print the verdict; exit code 1 when it is bad, 4 when it is good so far but the run has not ended."""
     del debug
-    from bayeskit.cli.show import read_result, show_verdict
+    from bayeskit.cli.show import is_unfinished, read_result, show_progress, show_verdict
 
-    if not show_verdict(read_result(posterior)):
+    post = read_result(posterior)
+    show_progress(post)
+    if not show_verdict(post):
         raise typer.Exit(FAILED)
+    if is_unfinished(post):
+        raise typer.Exit(UNFINISHED)
 
 
 @app.command()
@@ -175,9 +197,11 @@ def report(
 ) -> None:
     """Write a self-contained HTML report."""
     del debug
-    from bayeskit.cli.show import read_result, write_report
+    from bayeskit.cli.show import read_result, show_progress, write_report
 
-    write_report(read_result(posterior), out)
+    post = read_result(posterior)
+    show_progress(post)
+    write_report(post, out)
 
 
 @app.command()

@@ -7,6 +7,7 @@ code  meaning
 1     ``check``: the verdict is bad; any command: it failed while it ran
 2     wrong usage or wrong input: an option, a run file, a model, data, a file that is not a result
 3     ``run``: it finished and the result is written, but the verdict is bad
+4     ``check``: the run has not ended; nothing is wrong with its draws so far
 130   interrupted by hand; what was drawn is kept
 ===== =====================================================================================================
 """
@@ -21,7 +22,7 @@ from typing import NoReturn, ParamSpec
 
 from bayeskit.errors import BayeskitError, Interrupted, SamplingError
 
-FAILED, WRONG_INPUT, BAD_VERDICT, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG_INPUT, BAD_VERDICT, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
 
 P = ParamSpec("P")
 

@@ -30,6 +30,7 @@ class Plan:
     out: str = ""
     report: str | None = None
     log_likelihood: bool = False
+    discrete: str | None = None
     predictive: tuple[str, ...] = ()
     keep: tuple[str, ...] | None = None
     thin: int = 1
@@ -44,6 +45,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str,),
     "report": (str,),
     "log_likelihood": (bool,),
+    "discrete": (str,),
     "predictive": (str, list),
     "keep": (str, list),
     "thin": (int,),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeskit._keepable import KEPT
 from bayeskit._spelling import did_you_mean
 from bayeskit.cli.errors import BAD_VERDICT, UsageError
 from bayeskit.cli.methods import make_method
@@ -94,6 +95,7 @@ def _sample(
         dims=file.labels("dims", columns, source),
         coords=file.labels("coords", columns, source),
         log_likelihood=plan.log_likelihood,
+        discrete=plan.discrete,
         progress=progress,
     )
 
@@ -135,15 +137,18 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
     """Refuse to replace a result unless the same model made it from the same data."""
     from bayeskit.inference.assemble import same_inputs
     from bayeskit.program import bind
-    from bayeskit.storage import load, site_values
+    from bayeskit.storage import site_values
+    from bayeskit.storage.files import read_tree
 
     if not Path(plan.out).exists():
         return
     try:
-        post = load(plan.out)
+        post = read_tree(Path(plan.out))
         program = bind(file.model, arguments)
     except BayeskitError:
         return  # both are told of where they are used
+    if KEPT in post.attrs:
+        raise StorageError(f"{plan.out} holds a {post.attrs['kind']}; name another with --out, or add --overwrite")
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.inputs.items() if name in kept}
     if post.attrs.get("model") == program.origin and same_inputs({n: kept[n] for n in now}, now):

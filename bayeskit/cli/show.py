@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bayeskit._spelling import did_you_mean
 from bayeskit.cli.errors import UsageError
+from bayeskit.errors import StorageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +33,32 @@ console = Console(highlight=False)
 
 
 def read_result(path: Path) -> xr.DataTree:
-    """The result at `path`."""
+    """The result at `path`, or the draws so far of a run that has not ended, or the record of a fit.
+
+    Raises:
+        StorageError: there is none, or what is there has nothing to judge.
+    """
+    import xarray as xr
+
     from bayeskit.storage import load
 
-    return load(path)
+    found = load(path)
+    tree = found if isinstance(found, xr.DataTree) else getattr(found, "tree", None)
+    if tree is None:
+        raise StorageError(f"{path} holds a {type(found).__name__}, which has neither draws nor a record of its fit")
+    return tree
+
+
+def is_unfinished(post: xr.DataTree) -> bool:
+    """Whether these are the draws so far of a run that has not ended."""
+    return "unfinished" in post.attrs
+
+
+def show_progress(post: xr.DataTree) -> None:
+    """Say how far a run is that has not ended."""
+    if is_unfinished(post):
+        drawn, wanted = post.attrs["num_draws"], post.attrs["num_draws_wanted"]
+        console.print(f"unfinished: {drawn} of {wanted} draws a chain so far", style="yellow")
 
 
 def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | None, source: str = "") -> None:
@@ -49,6 +72,8 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
     """
     from bayeskit.diagnostics import summary
 
+    if "posterior" not in post.children:
+        raise StorageError("there are no draws to sum up, but the record of a fit, which `bayeskit check` judges")
     known = [str(name) for name in post["posterior"].data_vars]
     for name in sites or []:
         if name not in known:

@@ -15,6 +15,7 @@ from bayeskit.diagnostics.elements import Site, posterior_sites
 from bayeskit.diagnostics.importance import importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
+from bayeskit.diagnostics.unfinished import unfinished
 from bayeskit.diagnostics.verdict import Finding, Measure, Verdict
 
 
@@ -54,6 +55,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `underflow`          error    a continuous parameter that is exactly 0 in some draws
     `one_chain`          warning  one chain only; $\hat R$ then compares its halves
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
+    `unfinished`         warning  the run has not ended: these are the draws so far
     `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
     `guide_moments`      error    means or standard deviations of a guide that its weights change by much
     `fits_disagree`      error    independent fits that differ by more than chance
@@ -145,6 +147,7 @@ class Evidence:
 Found = list[Finding] | tuple[list[Finding], list[Measure]]
 
 CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms after
+    lambda e: unfinished(e.post),
     lambda e: chains.non_finite_draws(e.sites),
     lambda e: sampler.non_finite_stats(e.stats),
     lambda e: _non_finite_groups(e.post),

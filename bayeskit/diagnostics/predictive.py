@@ -134,7 +134,7 @@ def _observed_name(post: xr.DataTree, var_name: str | None, whose: str) -> str:
     names = [str(name) for name in post["log_likelihood"].data_vars] if "log_likelihood" in post.children else []
     if not names:
         raise StorageError(
-            f"the result{whose} has no log likelihoods: run bk.infer(..., log_likelihood=True) to keep them"
+            f"the result{whose} has no log likelihoods: add them with bk.log_likelihood(model, data, post)"
         )
     if var_name is None and len(names) > 1:
         raise StorageError(f"the result{whose} has several observed sites, name one: var_name={' or '.join(names)}")

@@ -9,11 +9,13 @@ from jax.scipy.special import gammaln
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 
 __all__ = ["BurrXII"]
 
 
+@keepable("distributions.BurrXII")
 class BurrXII(dist.Distribution):
     r"""Burr's twelfth distribution, with density $c d\, z^{c-1} (1 + z^c)^{-d-1} / s$ at $x = s z$, $x > 0$.
 

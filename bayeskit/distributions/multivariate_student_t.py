@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.numerics.log_gamma import log_gamma_ratio
@@ -17,6 +18,7 @@ from bayeskit.numerics.positive_definite import log_determinant
 __all__ = ["MultivariateStudentT"]
 
 
+@keepable("distributions.MultivariateStudentT")
 class MultivariateStudentT(dist.Distribution):
     r"""A normal vector over one common divisor: $\mu + L z \sqrt{\nu / g}$, $z \sim N(0, I)$, $g \sim \chi^2_\nu$.
 

@@ -1,5 +1,6 @@
 """Inference methods and the verbs that run them."""
 
+from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.hmc import HMC as HMC
 from bayeskit.inference.mcmc.mclmc import MCLMC as MCLMC

@@ -23,6 +23,7 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayeskit.inference.discrete import Discrete
     from bayeskit.inference.method import Method
 
 Dims = Mapping[str, Sequence[str | None]]
@@ -131,12 +132,15 @@ def assemble(
     coords: Coords | None,
     warmup_stats: Mapping[str, np.ndarray] | None = None,
     learned: Mapping[str, np.ndarray] | None = None,
+    discrete: Discrete | None = None,
 ) -> xr.DataTree:
     """The DataTree of a run."""
     from bayeskit.storage import add_group, make_tree
 
     names, labelled = labels(target.structure, dims, coords)
-    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "deterministic")}
+    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "discrete", "deterministic")}
+    if discrete is not None:
+        names, labelled = {**names, **discrete.dims(names)}, {**labelled, **discrete.coords()}
     tree = make_tree(
         {"posterior": values}, dims={n: names[n] for n in values}, coords=labelled, attrs=attrs, site_kinds=kinds
     )
@@ -147,7 +151,7 @@ def assemble(
     if learned:
         tree = add_group(tree, "model_parameters", learned, dims=dict.fromkeys(learned, ("fit",)))
     if log_likelihood is not None:
-        batch = {n: _batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
+        batch = {n: batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)
     observed = observed_values(target)
     if observed:
@@ -157,8 +161,16 @@ def assemble(
     return tree
 
 
-def _batch_dims(
+def batch_dims(
     structure: Structure, name: str, names: Mapping[str, Sequence[str | None]], shape: tuple[int, ...]
 ) -> Sequence[str | None]:
     """Dimensions of a site's log likelihood: those of its batch, or none where a mask has dropped elements."""
     return names[name][: len(shape)] if shape == structure[name].batch_shape else []
+
+
+def site_record(structure: Structure, names: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, object]]:
+    """What the store of a run says of its sites, so that the draws so far can be read without the model."""
+    return {
+        site.name: {"kind": site.kind, "dims": list(names[site.name]), "batch_shape": list(site.batch_shape)}
+        for site in structure.of_kind("latent", "discrete", "deterministic", "observed")
+    }

@@ -8,15 +8,20 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._progress import ProgressBar
+from bayeskit._typing import Array
 from bayeskit.errors import SamplingError
+from bayeskit.inference.discrete import Discrete
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.storage import RunStore
+from bayeskit.storage.run_store import LOG_LIKELIHOOD
 from bayeskit.target import Target
 
 CHUNKS = 20
@@ -86,6 +91,20 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
+class Also(NamedTuple):
+    """What is computed from the draws while a run is under way.
+
+    Attributes:
+        pointwise: log likelihoods, or `None`.
+        discrete: discrete sites, or `None`.
+        key: raw, for the latter.
+    """
+
+    pointwise: Pointwise | None
+    discrete: Discrete | None
+    key: Array
+
+
 class Run:
     """A run under way: the method's state, how far it is, and what it has brought.
 
@@ -94,13 +113,11 @@ class Run:
         target: the target.
         keep: names of the sites to keep, ``None`` for all.
         thin: keep every ``thin``-th draw.
-        pointwise: evaluates log likelihoods, or ``None``.
+        also: what is computed from the draws.
     """
 
-    def __init__(
-        self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, pointwise: Pointwise | None
-    ):
-        self.method, self.target, self.keep, self.thin, self.pointwise = method, target, keep, thin, pointwise
+    def __init__(self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, also: Also):
+        self.method, self.target, self.keep, self.thin, self.also = method, target, keep, thin, also
         self.state: object = None
         self.done = 0
         self.total = method.warmup_steps + method.num_draws
@@ -147,14 +164,29 @@ class Run:
         if wanted.size == 0:
             return {}
         index = slice(wanted[0], wanted[-1] + 1, self.thin)
-        values = {n: np.asarray(v)[:, index] for n, v in draws.values.items() if self.keep is None or n in self.keep}
+        values = {n: np.asarray(v)[:, index] for n, v in draws.values.items() if self._keeps(n)}
+        if self.also.discrete is not None:
+            positions = draws.positions[:, index]
+            found = self.also.discrete(positions, self._keys(positions.shape[1]))
+            # a guide that draws a discrete site by itself has said what it is
+            values |= {n: v for n, v in found.items() if self._keeps(n) and n not in values}
         stats = {n: np.asarray(v)[:, index] for n, v in draws.stats.items()}
         if "diverging" in stats:
             self.divergences += int(stats["diverging"].sum())
         groups = {"posterior": values, "sample_stats": stats}
-        if self.pointwise is not None:
-            groups["log_likelihood"] = self.pointwise(draws.positions[:, index])
+        if self.also.pointwise is not None:
+            groups["log_likelihood"] = self.also.pointwise(draws.positions[:, index])
         return groups
+
+    def _keeps(self, name: str) -> bool:
+        return self.keep is None or name in self.keep
+
+    def _keys(self, length: int) -> Array:
+        """A key for each of the next draws of every chain; the same ones, however the run is cut into chunks."""
+        numbers = jnp.arange(self.collected.filled, self.collected.filled + length)
+        chains = jnp.arange(self.method.num_chains)
+        fold = jax.vmap(jax.random.fold_in, (None, 0))
+        return jax.vmap(fold, (0, None))(fold(self.also.key, chains), numbers)
 
     def _check_alive(self, draws: Draws) -> None:
         lp = np.asarray(draws.stats["lp"])
@@ -166,28 +198,11 @@ class Run:
             )
 
 
-_PREFIX = "log_likelihood:"
-
-
 def _keep_on_disk(store: RunStore, groups: dict[str, Arrays], state: object, done: int) -> None:
     if groups:
-        extra = {_PREFIX + name: array for name, array in groups.get("log_likelihood", {}).items()}
+        extra = {LOG_LIKELIHOOD + name: array for name, array in groups.get("log_likelihood", {}).items()}
         store.append({**groups["posterior"], **extra}, groups["sample_stats"])
     store.checkpoint([np.asarray(leaf) for leaf in jax.tree.leaves(state)], done)
-
-
-def read_back(store: RunStore) -> dict[str, Arrays]:
-    """The draws of an unfinished run, by group."""
-    values, stats = store.read_draws()
-    if not values:
-        return {}
-    groups: dict[str, Arrays] = {"posterior": {}, "sample_stats": stats}
-    for name, array in values.items():
-        if name.startswith(_PREFIX):
-            groups.setdefault("log_likelihood", {})[name.removeprefix(_PREFIX)] = array
-        else:
-            groups["posterior"][name] = array
-    return groups
 
 
 class _CompileClock:

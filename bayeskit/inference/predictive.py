@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,13 +14,17 @@ import numpy as np
 from numpyro import handlers
 
 from bayeskit._keys import raw_key
+from bayeskit._settings import check_choice
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
+from bayeskit.inference.discrete import Discrete
+from bayeskit.inference.likelihoods import positions_of
 from bayeskit.program import Program, bind
 from bayeskit.program.constants import settle
 from bayeskit.program.failure import named_failures
 from bayeskit.program.indices import IndexCheck
+from bayeskit.target import Target
 from bayeskit.target.sites import SiteFacts, Watch, facts_of
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -37,6 +42,7 @@ def predict(
     key: Key,
     num_draws: int = 1000,
     sites: Sequence[str] | None = None,
+    discrete: str | None = None,
     dims: Dims | None = None,
     coords: Coords | None = None,
 ) -> xr.DataTree:
@@ -54,6 +60,9 @@ def predict(
         num_draws: number of prior draws (one chain); with ``post`` there is one for each of its draws.
         sites: sites to return; by default all that are observed, and those that are random and not in ``post``; at new
             inputs deterministic sites as well.
+        discrete: ``"sample"`` draws discrete latent sites that were summed out from their exact posterior, given the
+            observations in ``data``. By default those that ``post`` lacks are drawn from their prior, where each
+            observation has its own, and refused elsewhere.
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
 
@@ -84,19 +93,27 @@ def predict(
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
     raw = np.asarray(raw_key(key))
-    program, traced = settle(bind(model, data), lambda program: _trace(program, post, num_draws))
+    if discrete is not None:
+        check_choice("discrete", discrete, ("sample",))
+        if post is None:
+            raise MethodError("discrete='sample' draws from a posterior, so it needs the fit, post")
+    exactly = discrete is not None
+    program, traced = settle(bind(model, data), lambda program: _trace(program, post, num_draws, exactly))
     known, given, lead, first, check = traced
     observed = [n for n, site in known.items() if site.kind == "observed"]
-    drawn = [n for n, site in known.items() if site.kind != "deterministic" and n not in given]
+    fresh = [n for n in known if n not in given]
+    drawn = [n for n in fresh if known[n].kind != "deterministic"]
     for what, names in (("sites", sites), ("dims", dims)):
         for name in names or ():
             if name not in known:
                 raise ModelError(f"{what}: {name!r} is not a site of the model, which has {', '.join(known)}")
     check.of_data(first)
     check.at(first, "the first draw")
+    if exactly:
+        given = {**given, **_discrete(program, given, raw)}
     new = _new_inputs(program, post, observed)
     everything = post is None or new is not None
-    by_default = [n for n in known if n not in given] if everything else list(dict.fromkeys([*observed, *drawn]))
+    by_default = fresh if everything else list(dict.fromkeys([*observed, *drawn]))
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
     tree = _tree(post, known, values, observed, dims, coords, "posterior_predictive" if new is None else "predictions")
     if not new:
@@ -124,10 +141,10 @@ class _Traced(NamedTuple):
     check: IndexCheck
 
 
-def _trace(program: Program, post: xr.DataTree | None, num_draws: int) -> _Traced:
+def _trace(program: Program, post: xr.DataTree | None, num_draws: int, exactly: bool) -> _Traced:
     """Trace the model with the data as they are, and with the data traced."""
     known = _learn(program)
-    given, lead = _posterior(post, known, num_draws)
+    given, lead = _posterior(post, known, num_draws, exactly)
     first = {n: jnp.asarray(v[0]) for n, v in given.items()}
     check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
     return _Traced(known, given, lead, first, check)
@@ -201,10 +218,13 @@ def _left_out(program: Program) -> set[str]:
     return {name for name, value in {**defaults, **program.data}.items() if value is None}
 
 
-def _posterior(post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws: int) -> tuple[Values, tuple[int, int]]:
+def _posterior(
+    post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws: int, exactly: bool
+) -> tuple[Values, tuple[int, int]]:
     """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result.
 
-    Drawn anew: what was observed in the fit, and discrete sites, which were summed out.
+    Drawn anew: what was observed in the fit, and discrete sites, which were summed out. `exactly`, these are drawn from
+    their posterior later.
     """
     if post is None:
         return {}, (1, num_draws)
@@ -222,6 +242,8 @@ def _posterior(post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws:
         lead = (value.shape[0], value.shape[1])
         if name in sampled:
             if value.shape[2:] != known[name].shape:
+                if known[name].kind == "discrete":
+                    continue
                 raise ModelError(
                     f"site {name!r} has shape {known[name].shape} under these data, but {value.shape[2:]} in the fit"
                 )
@@ -234,13 +256,29 @@ def _posterior(post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws:
             f"the fit lacks the latent site {lacking[0]!r}, so it cannot be predicted from; fit again without keep=, "
             "or keep that site"
         )
-    for name in sampled - set(out) - observed:
+    for name in sampled - set(out) - observed if not exactly else ():
         if known[name].kind == "discrete" and not _is_local(name, known, anew):
             raise ModelError(
-                f"the discrete latent site {name!r} was summed out, and observations share it, so its posterior is not "
-                "known here; draw it from its conditional distribution by hand"
+                f"the discrete latent site {name!r} was summed out, and observations share it, so it cannot be drawn "
+                "from its prior; pass discrete='sample', here or to bayeskit.infer"
             )
     return out, lead
+
+
+def _discrete(program: Program, given: Values, raw: np.ndarray) -> Values:
+    """Draws of the discrete sites that are not given, from their posterior."""
+    target = Target(program)
+    sample = Discrete(target, "sample")
+    wanted = [name for name in sample.variables if name not in given]
+    latent = {name: given[name] for name in target.latent_names}
+    total = len(next(iter(latent.values())))
+    keys = jax.random.split(jax.random.fold_in(jnp.asarray(raw), np.uint32(zlib.crc32(b"discrete"))), total)
+    parts = []
+    for start in range(0, total, BATCH):
+        index = np.minimum(np.arange(start, start + BATCH), total - 1)
+        positions = positions_of(target, {n: v[index] for n, v in latent.items()})
+        parts.append({n: v[0, : total - start] for n, v in sample(positions[None], keys[index][None]).items()})
+    return {n: jnp.concatenate([part[n] for part in parts]) for n in wanted}
 
 
 def _is_local(name: str, known: dict[str, SiteFacts], observed: set[str]) -> bool:

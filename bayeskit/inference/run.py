@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -17,20 +19,21 @@ from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
-from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record
-from bayeskit.inference.driver import Run, compile_time, read_back
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
+from bayeskit.inference.discrete import Discrete, check_discrete
+from bayeskit.inference.driver import Also, Run, compile_time
 from bayeskit.inference.method import Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
-from bayeskit.target import Target, find_start, index_check
+from bayeskit.target import Target, find_start, find_start_by, index_check
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    Init: TypeAlias = str | Mapping[str, object] | xr.DataTree | None
+    Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
 def infer(
@@ -46,6 +49,7 @@ def infer(
     dims: Dims | None = None,
     coords: Coords | None = None,
     log_likelihood: bool = False,
+    discrete: str | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
     """Draw from the posterior of a NumPyro model.
@@ -57,7 +61,9 @@ def infer(
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
         init: where chains start. ``None`` or ``"uniform"``: uniform on (-2, 2) in unconstrained space; ``"prior"``:
             draws of the prior; a mapping from site to value, in the model's coordinates, with or without a leading
-            chain axis (other sites uniform); or an earlier fit, whose last draws are taken.
+            chain axis (other sites uniform); a strategy of NumPyro's, such as
+            ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
+            taken.
         store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
             :func:`resume`.
         keep: names of the sites to keep; all by default.
@@ -65,6 +71,10 @@ def infer(
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
         log_likelihood: also store the log likelihood of each observation, for :func:`bayeskit.loo`.
+        discrete: what to report of discrete latent sites, which are summed out of the density: ``"sample"``, a draw of
+            them from their exact posterior for each draw of the others; ``"probabilities"``, the exact posterior
+            probability of each value for each draw of the others, as ``<site>_probs`` with a last dimension
+            ``<site>_value`` (their mean over draws is the posterior probability); or ``None``.
         progress: show a progress bar.
 
     Returns:
@@ -95,15 +105,17 @@ def infer(
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     target = _target(model, data, method)
     method.check_target(target)
-    kept = _check_keep(target, keep)
+    check_discrete(discrete)
+    kept = _check_keep(target, keep, discrete)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
-    labels(target.structure, dims, coords)
+    dims_of_sites, _ = labels(target.structure, dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = np.asarray(raw_key(key))
     check_indices = index_check(target)
-    run = Run(method, target, kept, thin, Pointwise(target) if log_likelihood else None)
+    also = _make_also(target, raw, log_likelihood, discrete)
+    run = Run(method, target, kept, thin, also)
     attrs = record(method, target, raw, thin)
     make_record = {
         "method": method.as_record(),
@@ -112,6 +124,8 @@ def infer(
         "dims": None if dims is None else {n: list(d) for n, d in dims.items()},
         "coords": None if coords is None else {n: np.asarray(c).tolist() for n, c in coords.items()},
         "log_likelihood": log_likelihood,
+        "discrete": discrete,
+        "sites": site_record(target.structure, dims_of_sites),
         "fingerprint": fingerprint(target),
         "attrs": attrs,
     }
@@ -130,6 +144,9 @@ def infer(
             run.go(bar, disk)
         except KeyboardInterrupt:
             raise _interrupted(run, attrs, dims, coords, store if disk is not None else None) from None
+        except Exception as error:
+            _hand_over(error, run, attrs, dims, coords)
+            raise
     return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
 
 
@@ -165,15 +182,20 @@ def resume(
             f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
         )
     keep = None if kept["keep"] is None else frozenset(kept["keep"])
-    run = Run(method, target, keep, int(kept["thin"]), Pointwise(target) if kept["log_likelihood"] else None)
     attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]
+    raw = np.asarray(json.loads(attrs["key"]), np.uint32)
+    also = _make_also(target, raw, kept["log_likelihood"], kept.get("discrete"))
+    run = Run(method, target, keep, int(kept["thin"]), also)
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:
-            _restore(run, disk, np.asarray(json.loads(attrs["key"]), np.uint32))
+            _restore(run, disk, raw)
             run.go(bar, disk)
         except KeyboardInterrupt:
             raise _interrupted(run, attrs, dims, coords, path) from None
+        except Exception as error:
+            _hand_over(error, run, attrs, dims, coords)
+            raise
     return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
 
 
@@ -213,7 +235,7 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
     if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in point.leaves]:
         raise StorageError("the stored state does not fit the method; it was written by another version")
     run.state, run.done = jax.tree.unflatten(shape, point.leaves), point.steps_done
-    groups = read_back(disk)
+    groups = disk.read_groups()
     if groups:
         run.collected.add(groups)
         run.divergences = int(groups["sample_stats"].get("diverging", np.zeros(1)).sum())
@@ -251,12 +273,28 @@ def _check_pointwise(target: Target) -> None:
         )
 
 
-def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
+def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: str | None) -> Also:
+    """What is computed from the draws."""
+    if discrete is not None and model_parameters(target):
+        raise ModelError(
+            f"discrete={discrete!r}: model {target.program.name!r} has numpyro.param statements, whose values are not "
+            "known before the fit; leave it out"
+        )
+    return Also(
+        Pointwise(target) if log_likelihood else None,
+        None if discrete is None else Discrete(target, discrete),
+        jax.random.fold_in(jax.numpy.asarray(raw), np.uint32(zlib.crc32(b"discrete"))),
+    )
+
+
+def _check_keep(target: Target, keep: Sequence[str] | None, discrete: str | None) -> frozenset[str] | None:
     if keep is None:
         return None
     known = [
         site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
     ]
+    if discrete is not None:
+        known += Discrete(target, discrete).variables
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:
@@ -271,6 +309,8 @@ def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
         return find_start(target, key, num_chains, strategy=init or "uniform")
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
+    if callable(init):
+        return find_start_by(init, target, key, num_chains)
     from bayeskit.storage import site_values
 
     try:
@@ -302,6 +342,16 @@ def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | No
     assemble(target, empty, {"lp": np.zeros((1, 0))}, None, attrs, dims, coords)
 
 
+def _hand_over(
+    error: Exception, run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None
+) -> None:
+    """Give the draws made so far to the error that ends a run."""
+    drawn = run.collected.filled
+    if drawn:
+        error.post = _assembled(run, {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)  # type: ignore[attr-defined]
+        error.add_note(f"{drawn} draws a chain were made before; they are in .post of this error")
+
+
 def _interrupted(
     run: Run,
     attrs: Mapping[str, object],
@@ -312,7 +362,7 @@ def _interrupted(
     drawn = run.collected.filled
     post = None
     if drawn:
-        post = assemble(run.target, *_groups(run), {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)
+        post = _assembled(run, {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)
     where = ""
     if store is not None:
         again = "" if run.method.is_recordable else ", method=method"
@@ -322,8 +372,30 @@ def _interrupted(
 
 
 def _groups(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    pointwise = run.collected.group("log_likelihood") if run.pointwise is not None else None
+    pointwise = run.collected.group("log_likelihood") if run.also.pointwise is not None else None
     return run.collected.group("posterior"), run.collected.group("sample_stats"), pointwise
+
+
+def _assembled(
+    run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None, *, finished: bool = False
+) -> xr.DataTree:
+    """The result; without labels and data where these cannot be put to it, so that no draw is ever lost."""
+    groups = _groups(run)
+    try:
+        traces = run.method.traces(run.state) if finished else None
+        learned = run.method.learned(run.state, run.target) if finished else None
+        return assemble(run.target, *groups, attrs, dims, coords, traces, learned, run.also.discrete)
+    except Exception as error:
+        warnings.warn(
+            f"the draws could not be labelled ({type(error).__name__}: {error}); they are returned without the names "
+            "of their dimensions and without the data",
+            stacklevel=3,
+        )
+        from bayeskit.storage import add_group, make_tree
+
+        posterior, stats, pointwise = groups
+        tree = add_group(make_tree({"posterior": posterior}, attrs=attrs), "sample_stats", stats)
+        return tree if pointwise is None else add_group(tree, "log_likelihood", pointwise)
 
 
 def _finish(
@@ -336,8 +408,7 @@ def _finish(
     compiling: float,
 ) -> xr.DataTree:
     times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    traces, learned = run.method.traces(run.state), run.method.learned(run.state, run.target)
-    tree = assemble(run.target, *_groups(run), {**attrs, **times}, dims, coords, traces, learned)
+    tree = _assembled(run, {**attrs, **times}, dims, coords, finished=True)
     if disk is not None:
         disk.finish(tree)
     return tree

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
 from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Full, full_covariance
@@ -23,6 +24,7 @@ from bayeskit.numerics.gaussian_mixture_covariance import Covariance, Full, full
 __all__ = ["GaussianMixture", "mixture_moments"]
 
 
+@keepable("numerics.gaussian_mixture.GaussianMixture")
 class GaussianMixture(eqx.Module):
     r"""A mixture $p(x) = \sum_k \alpha_k N(x \mid m_k, C_k)$; the weights need not sum to one.
 

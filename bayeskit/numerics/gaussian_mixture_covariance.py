@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 
 __all__ = ["Covariance", "CovarianceKind", "Diagonal", "Full", "LowRank", "full_covariance"]
@@ -61,6 +62,7 @@ class Covariance(eqx.Module):
         r"""Draws of $N(0, C_k)$, one for each entry of ``component`` (integers of shape `(n,)`)."""
 
 
+@keepable("numerics.gaussian_mixture_covariance.Full")
 class Full(Covariance):
     """Any positive definite matrices, by their lower Cholesky factors, shape `(k, d, d)`."""
 
@@ -105,6 +107,7 @@ class Full(Covariance):
         return jax.scipy.linalg.solve_triangular(self.cholesky, eye, lower=True)
 
 
+@keepable("numerics.gaussian_mixture_covariance.Diagonal")
 class Diagonal(Covariance):
     """Independent coordinates, by their variances, shape `(k, d)`."""
 
@@ -137,6 +140,7 @@ class Diagonal(Covariance):
         return root * jax.random.normal(key, root.shape, root.dtype)
 
 
+@keepable("numerics.gaussian_mixture_covariance.LowRank")
 class LowRank(Covariance):
     r"""$\mathrm{diag}(v_k) + U_k U_k^\top$; inverses by Woodbury's identity, at a cost linear in the dimension.
 

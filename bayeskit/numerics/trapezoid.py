@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Bool, Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 
 __all__ = ["Grid", "important_interval", "integrate_log", "nodes_for"]
@@ -22,6 +23,7 @@ TOLERANCE = 1e-6
 """Largest change of the log of an integral when every other node is left out."""
 
 
+@keepable("numerics.trapezoid.Grid")
 class Grid(NamedTuple):
     """Equally spaced nodes, and whether the integrand is negligible below and above them."""
 

@@ -28,8 +28,8 @@ class Program(eqx.Module):
 
     Attributes:
         model: the NumPyro function.
-        arrays: the array arguments by name; of a parameter (a mapping or Equinox module), the arrays in it.
-        settings: the static arguments, as sorted ``(name, value)`` pairs; of a parameter, the rest of it.
+        arrays: the array arguments by name; of a container, the arrays in it.
+        settings: the static arguments, as sorted ``(name, value)`` pairs; of a container, the rest of it.
     """
 
     model: Model = eqx.field(static=True)
@@ -77,17 +77,18 @@ def bind(model: Model, data: Data | None = None) -> Program:
 
     Lists, NumPy, JAX, pandas and xarray arrays and Python floats become JAX arrays in the user's current precision.
     Whole numbers of any width become signed integers of that precision: narrow ones wrap around silently, and an age
-    of 25 years as `uint8`, less 40, is 241. Ints, bools, strings, ``None`` and functions stay as they are (sizes and
-    switches). A mapping or an Equinox module holds parameters, say of a guide, and arrives as it is, with integers of 8
-    and 16 bits widened.
+    of 25 years as `uint8`, less 40, is 241. Ints, bools, strings, ``None``, functions and tuples of these stay as they
+    are (sizes, shapes and switches). Containers (mappings, tuples, dataclasses, namespaces, data frames, Equinox
+    modules) arrive as such, with the arrays and floats in them as JAX arrays. NaN is accepted where the program's own
+    mask takes it out.
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
         data: values by argument name: a mapping, a pandas or polars table (its columns), or a namespace.
 
     Raises:
-        DataError: a name that the function does not take or that it needs and did not get; an empty array; NaN; masked
-            values; strings or objects in an array; numbers that do not fit the current precision.
+        DataError: a name that the function does not take or that it needs and did not get; an empty array; NaN that
+            counts; masked values; strings or objects in an array; numbers that do not fit the current precision.
         ModelError: ``model`` is not a function.
 
     Example:

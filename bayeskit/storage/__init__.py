@@ -1,4 +1,4 @@
-"""What a run leaves behind: the DataTree, its files, the store of a run under way, and data files.
+"""What a run leaves behind: the DataTree, its files, the store of a run under way; what was fitted; and data files.
 
 The names stand in ``__init__.pyi`` and are loaded on first use: xarray alone costs a third of a second.
 """

@@ -1,6 +1,7 @@
 from .data import read_data as read_data
-from .files import load as load
-from .files import save as save
+from .fitted import keepable as keepable
+from .keep import load as load
+from .keep import save as save
 from .run_store import Checkpoint as Checkpoint
 from .run_store import RunStore as RunStore
 from .tree import add_group as add_group

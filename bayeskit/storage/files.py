@@ -1,4 +1,4 @@
-"""Results on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly as written."""
+"""Trees on disk: a zarr folder or a NetCDF file, complete or absent, and read back exactly as written."""
 
 from __future__ import annotations
 
@@ -22,34 +22,15 @@ _ZARR_MARKS = (".zgroup", "zarr.json")
 _ORDER = "bayeskit_group_order"
 
 
-def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a result to a zarr folder (``posterior.zarr``, or any name without suffix) or a NetCDF file (``.nc``).
-
-    The content is written beside `path` under a temporary name and renamed when it is complete, so that `path` never
-    holds half a result, and an older result stays until then.
-
-    Args:
-        post: the tree that `bayeskit.infer` returned.
-        path: where to; the suffix chooses the format. An older result there is replaced.
-
-    Returns:
-        The path.
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a tree under its final name, complete or not at all; what `bayeskit.storage.save` is for results.
 
     Raises:
-        StorageError: unknown suffix, no such folder, something there that is not a result, or a value that the format
-            cannot hold.
-
-    Example:
-        >>> import tempfile, numpy as np
-        >>> from bayeskit.storage import load, make_tree
-        >>> post = make_tree({"posterior": {"mu": np.ones((2, 5))}}, attrs={"method": "NUTS"})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     load(save(post, f"{folder}/posterior.zarr")).identical(post)
-        True
+        StorageError: as `check_replaceable`, or a value that the format cannot hold.
     """
     path = Path(path)
     check_replaceable(path)
-    content = _with_order(post)
+    content = _with_order(tree)
     if _is_netcdf(path):
         replace_file(path, lambda temporary: _write_netcdf(content, temporary, path))
     else:
@@ -57,21 +38,12 @@ def save(post: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a result into memory.
-
-    Args:
-        path: a zarr folder or a NetCDF file, written by `save` or by ArviZ.
-
-    Returns:
-        The tree, identical to the one that was saved.
+def read_tree(path: Path) -> xr.DataTree:
+    """Read a tree into memory, identical to the one that was written.
 
     Raises:
-        StorageError: nothing there, not a result, or truncated or damaged (`save` leaves checksums).
+        StorageError: nothing that holds a tree, or truncated or damaged.
     """
-    path = Path(path)
-    if not path.exists():
-        raise StorageError(f"there is no result at {path}")
     if path.is_dir():
         if not any((path / mark).is_file() for mark in _ZARR_MARKS):
             raise StorageError(f"{path} is a folder but not a zarr store")
@@ -86,7 +58,7 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
 
 
 def check_replaceable(path: str | os.PathLike[str]) -> None:
-    """Raise unless `save` may write to `path`: a known suffix, an existing folder, nothing foreign in the way.
+    """Raise unless `write_tree` may write to `path`: a known suffix, an existing folder, nothing foreign in the way.
 
     Args:
         path: where a result is to go.
@@ -225,7 +197,7 @@ def _checksum(file: Path) -> list[int]:
 
 
 def _verify_manifest(path: Path) -> None:
-    """Compare the files with the checksums that `save` noted: a missing chunk would read as zeros."""
+    """Compare the files with the checksums that `write_tree` noted: a missing chunk would read as zeros."""
     manifest = path / MANIFEST
     if not manifest.is_file():
         return  # written by ArviZ or xarray

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _FORMAT = 1
-_RECORD, _CHECKPOINT = "record.json", "checkpoint.npz"
+RECORD, _CHECKPOINT = "record.json", "checkpoint.npz"
+LOG_LIKELIHOOD = "log_likelihood:"
+"""Before the name of a site, among the values: the log likelihood of its observations."""
 _NAMES = "names"  # the array in each file that lists the others
 
 
@@ -87,7 +89,7 @@ class RunStore:
         except (TypeError, ValueError) as error:
             raise StorageError(f"the record of a run must be JSON: {error}") from error
         folder.mkdir()
-        replace_file(folder / _RECORD, lambda file: _write_text(file, text))
+        replace_file(folder / RECORD, lambda file: _write_text(file, text))
         return cls(path, json.loads(text)["record"], ())
 
     @classmethod
@@ -98,7 +100,7 @@ class RunStore:
             StorageError: there is none, or its files are damaged; the message names the file.
         """
         folder = partial_folder(path)
-        file = folder / _RECORD
+        file = folder / RECORD
         if not file.is_file():
             raise StorageError(f"there is no unfinished run for {path}: {file} does not exist")
         try:
@@ -206,15 +208,24 @@ class RunStore:
             start += length
         return _part(joined, "v:"), _part(joined, "s:")
 
+    def read_groups(self) -> dict[str, dict[str, np.ndarray]]:
+        """What `read_draws` reads, by the groups of a result; nothing where there are no draws yet."""
+        values, stats = self.read_draws()
+        groups: dict[str, dict[str, np.ndarray]] = {"posterior": {}, "sample_stats": stats} if values else {}
+        for name, array in values.items():
+            group = "log_likelihood" if name.startswith(LOG_LIKELIHOOD) else "posterior"
+            groups.setdefault(group, {})[name.removeprefix(LOG_LIKELIHOOD)] = array
+        return groups
+
     def finish(self, tree: xr.DataTree) -> Path:
         """Save the result under its final name and remove the folder of the unfinished run.
 
         Raises:
             StorageError: the result could not be written; the unfinished run is then still there.
         """
-        from bayeskit.storage.files import save
+        from bayeskit.storage.files import write_tree
 
-        path = save(tree, self.path)
+        path = write_tree(tree, self.path)
         shutil.rmtree(self.folder)
         return path
 

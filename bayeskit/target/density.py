@@ -148,6 +148,15 @@ def _enumerated_trace(
         return handlers.trace(_enumerated(program, structure, values, watch)).get_trace()
 
 
+def enumerated_sites(program: Program, structure: Structure, values: Values) -> dict[str, Site]:
+    """The trace that the sums are made of, where each site knows which of its dimensions is which discrete site."""
+    from numpyro.contrib.funsor import trace as packed_trace
+    from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
+
+    with plate_to_enum_plate():
+        return dict(packed_trace(_enumerated(program, structure, values)).get_trace())
+
+
 def _has_lanes(shape: tuple[int, ...], structure: Structure) -> bool:
     """Whether an array differs with a discrete site: its values are laid out to the left of all plates."""
     nesting = structure.max_plate_nesting
@@ -157,7 +166,7 @@ def _has_lanes(shape: tuple[int, ...], structure: Structure) -> bool:
 class _Guard(Messenger):
     """Reads observations whose support moves as everywhere else: NumPyro sums its own densities, finite outside."""
 
-    def __init__(self, program: Program, moving: frozenset[str]):
+    def __init__(self, program: Callable[..., object], moving: frozenset[str]):
         super().__init__(program)
         self._moving = moving
 
@@ -188,11 +197,16 @@ def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:
     return hidden
 
 
-def summed_log_density(program: Program, structure: Structure, moving: frozenset[str], values: Values) -> Array:
-    r"""Log density with the discrete sites summed out, :math:`\log \sum_k \pi(z, k)`."""
+def summed_log_density(
+    program: Program, structure: Structure, moving: frozenset[str], values: Values, *, model: Any = None
+) -> Array:
+    r"""Log density with the discrete sites summed out, :math:`\log \sum_k \pi(z, k)`; of `model` instead, which is the
+    program with handlers around it.
+    """
     from numpyro.contrib.funsor.infer_util import log_density
 
-    model = _Guard(program, moving) if moving else program
+    model = program if model is None else model
+    model = _Guard(model, moving) if moving else model
     result, _ = log_density(_enumerated(model, structure, values), (), {}, {})
     return jnp.asarray(result)
 
@@ -212,11 +226,7 @@ def summed_terms(program: Program, structure: Structure, moving: frozenset[str],
             f"the discrete sites {names} may be part of a scan, where observations are dependent: there is no exact "
             "density for each observation, nor a split into prior and likelihood"
         )
-    from numpyro.contrib.funsor import trace as packed_trace
-    from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
-
-    with plate_to_enum_plate():
-        sites = packed_trace(_enumerated(program, structure, values)).get_trace()
+    sites = enumerated_sites(program, structure, values)
     discrete = {site.name for site in structure.of_kind("discrete")}
     # All sites with lanes enter one joint density, whose lanes are summed out at the end. That is exact for each
     # element only if an element of the joint holds one observation and the choices that are its own: hence one site

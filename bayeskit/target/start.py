@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayeskit.target.target import Target
 
 STRATEGIES = ("uniform", "prior")
+TRIES_OF_A_STRATEGY = 10
 
 
 def index_check(target: Target) -> Callable[[Values], None]:
@@ -195,6 +196,38 @@ def find_start(
     assert found is not None
     given_bad = {n: v[bad] for n, v in fixed.items()}
     raise InitError(_explain(target, {n: v[bad] for n, v in values.items()}, given_bad, bad, tries))
+
+
+def find_start_by(strategy: Callable[..., Any], target: Target, key: Array, num_chains: int) -> Values:
+    """Starting values as `find_start`, by a strategy of NumPyro's: a function from a site to its value.
+
+    Raises:
+        InitError: the strategy raises, or no value was finite.
+        ModelError: it names what is not a latent site, or gives a wrong shape or NaN.
+    """
+    named = getattr(strategy, "keywords", {}).get("values")
+    if isinstance(named, Mapping):
+        check_given(target.structure, dict(named))
+    for attempt in range(TRIES_OF_A_STRATEGY):
+        keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
+        chains = [_values_by(strategy, target, own) for own in keys]
+        given = {name: jnp.stack([values[name] for values in chains]) for name in chains[0]}
+        try:
+            return find_start(target, key, num_chains, given=given)
+        except InitError:
+            if attempt == TRIES_OF_A_STRATEGY - 1:
+                raise
+    raise AssertionError
+
+
+def _values_by(strategy: Callable[..., Any], target: Target, key: Array) -> Values:
+    model = handlers.substitute(handlers.seed(target.program, rng_seed=key), substitute_fn=strategy)
+    try:
+        sites = handlers.trace(model).get_trace()
+    except Exception as error:
+        name = getattr(getattr(strategy, "func", strategy), "__name__", type(strategy).__name__)
+        raise InitError(f"the strategy {name} given as init failed: {type(error).__name__}: {error}") from error
+    return {name: jnp.asarray(sites[name]["value"]) for name in target.latent_names}
 
 
 def _explain(target: Target, values: Values, given: Values, chain: int, tries: int) -> str:

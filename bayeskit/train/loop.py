@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bayeskit._keepable import keepable
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
 from bayeskit.errors import TrainingError
@@ -31,6 +32,7 @@ __all__ = ["Trained", "minimise"]
 Parameters = TypeVar("Parameters")
 
 
+@keepable("train.Trained")
 @dataclasses.dataclass(frozen=True)
 class Trained(Generic[Parameters]):
     """What came of an optimisation.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeskit._keepable import keepable
 from bayeskit.storage.provenance import provenance
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Stopped", "Training", "no_training"]
 
 
+@keepable("train.Stopped")
 class Stopped(enum.StrEnum):
     """Why an optimisation ended."""
 
@@ -27,6 +29,7 @@ class Stopped(enum.StrEnum):
     NO_STEP = "no step was asked for"
 
 
+@keepable("train.Training")
 @dataclasses.dataclass(frozen=True)
 class Training:
     """The course of an optimisation, of one phase or of several.

@@ -59,6 +59,32 @@ CASES = {
     "summary of a folder that is no result": ({}, ("summary", "."), "not a zarr store"),
 }
 
+NOT_JUDGED = {
+    "check": "error: line.nc holds a LightBridge, which has neither draws nor a record of its fit",
+    "summary": "error: there are no draws to sum up, but the record of a fit, which `bayeskit check` judges",
+}
+
+
+@pytest.mark.parametrize("command", NOT_JUDGED)
+def test_what_was_fitted_has_no_draws(command, folder, invoke):
+    import bayeskit as bk
+    from bayeskit.models.schrodinger_bridge import LightBridge
+    from bayeskit.train import Trained
+    from bayeskit.train.training import no_training
+
+    bk.save(LightBridge(1, epsilon=0.5) if command == "check" else Trained((), no_training()), "line.nc")
+    done = invoke(command, "line.nc")
+    assert (done.exit_code, done.stderr) == (2, f"{NOT_JUDGED[command]}\n")
+
+
+def test_a_run_without_draws_yet(folder, invoke):
+    from bayeskit.storage import RunStore
+
+    RunStore.create("line.zarr", {})
+    done = invoke("check", "line.zarr.partial")
+    text = "error: line.zarr.partial has no draws yet: the run has not come to the end of its first chunk\n"
+    assert (done.exit_code, done.stderr) == (2, text)
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_named_in_one_line(name, folder, invoke):

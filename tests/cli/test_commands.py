@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import bayeskit as bk
+from bayeskit.storage import RunStore
+from bayeskit.train import Trained, Training
+from bayeskit.train.training import Stopped
 
 SMALL = ["--num-chains", "2", "--num-warmup", "200", "--num-draws", "200", "--no-progress"]
 
@@ -79,6 +82,26 @@ def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
     assert post["posterior/slope"].shape[1] == 100
 
 
+def test_discrete_sites(folder, invoke):
+    (folder / "groups.py").write_text(
+        "import numpyro, numpyro.distributions as dist\n"
+        "def model(y):\n"
+        "    centre = numpyro.sample('centre', dist.Normal(0.0, 1.0))\n"
+        "    with numpyro.plate('row', 3):\n"
+        "        high = numpyro.sample('high', dist.Bernoulli(0.3))\n"
+        "        numpyro.sample('y', dist.Normal(centre + 3 * high, 1.0), obs=y)\n"
+    )
+    (folder / "groups.toml").write_text(
+        'model = "groups.py"\ndiscrete = "probabilities"\n[data]\ny = [0.1, 3.2, 0.4]\n'
+    )
+    done = invoke("run", "groups.toml", *SMALL)
+    assert done.exit_code in (0, 3), done.output
+    assert bk.load("groups.zarr")["posterior/high_probs"].shape[-2:] == (3, 2)
+    wrong = invoke("run", "groups.toml", "--discrete", "draws", *SMALL, "--overwrite")
+    assert wrong.exit_code == 2
+    assert "discrete must be one of 'sample', 'probabilities', got 'draws'" in wrong.output
+
+
 def test_netcdf(folder, invoke):
     done = invoke("run", "line.toml", "--out", "line.nc", *SMALL)
     assert done.exit_code in (0, 3), done.output
@@ -128,3 +151,55 @@ def test_methods_lists_every_setting(invoke):
     for name in Method.kinds():
         assert name in words
     assert re.search(r"target_accept\s*=\s*0\.8", words)
+
+
+def so_far(folder, draws):
+    """A run under way with these draws of a site, out of 1,000 a chain."""
+    store = RunStore.create(
+        folder / "line.zarr", {"attrs": {"num_draws": 1000}, "thin": 1, "coords": None, "method": {}}
+    )
+    if draws is not None:
+        stats = {"diverging": np.zeros(draws.shape, bool), "lp": -(draws**2), "energy": draws**2}
+        store.append({"slope": draws}, stats | {"acceptance_rate": np.full(draws.shape, 0.9)})
+        store.checkpoint([], draws.shape[1])
+
+
+def test_a_run_that_has_not_ended(folder, invoke):
+    so_far(folder, np.random.default_rng(0).normal(size=(4, 300)))
+    check = invoke("check", "line.zarr.partial")
+    assert check.exit_code == 4, check.output
+    assert check.output.startswith("unfinished: 300 of 1000 draws a chain so far\nOK with 1 warning: 4 chains of 300")
+    assert "WARNING unfinished" in check.output
+    summary = invoke("summary", "line.zarr.partial")
+    assert summary.exit_code == 0
+    assert summary.output.startswith("unfinished: 300 of 1000 draws a chain so far\n")
+    assert re.search(r"slope +-?0\.", summary.output)
+    report = invoke("report", "line.zarr.partial")
+    assert report.exit_code == 0
+    assert report.output.startswith("unfinished: 300 of 1000 draws a chain so far\n")
+    assert "300 of 1000 draws a chain" in (folder / "report.html").read_text()
+    assert sorted(file.name for file in (folder / "line.zarr.partial").iterdir()) == [
+        "checkpoint.npz",
+        "chunk-000000.npz",
+        "record.json",
+    ]
+
+
+def test_a_run_that_has_not_ended_and_is_in_trouble(folder, invoke):
+    so_far(folder, np.random.default_rng(0).normal(size=(4, 300)) + 9 * np.arange(4)[:, None])
+    done = invoke("check", "line.zarr.partial")
+    assert done.exit_code == 1
+    assert "NOT OK" in done.output
+    assert "WARNING unfinished" in done.output
+
+
+def test_what_was_fitted(folder, invoke):
+    losses = np.exp(-np.arange(50.0))
+    done = Training(losses, losses, np.zeros(0), np.zeros(0, int), Stopped.SETTLED, True, 0.1, (("gradient", 50),))
+    bk.save(Trained({"w": np.ones(2)}, done), "line.zarr")
+    check = invoke("check", "line.zarr")
+    assert (check.exit_code, check.output.partition("\n")[0]) == (0, "OK: no sign of trouble in 50 steps of training")
+    refused = invoke("run", "line.toml", *SMALL)
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: line.zarr holds a train.Trained; name another with --out, or add --overwrite\n"
+    assert type(bk.load("line.zarr")) is Trained

@@ -127,7 +127,7 @@ def test_compare_ranks_and_names():
 def test_loo_needs_log_likelihoods():
     plain = make_tree({"posterior": {"mu": draws()}})
     _, fit = conjugate()
-    with pytest.raises(StorageError, match=r"bk\.infer\(\.\.\., log_likelihood=True\)"):
+    with pytest.raises(StorageError, match=r"add them with bk\.log_likelihood\(model, data, post\)"):
         loo(plain)
     with pytest.raises(StorageError, match="of 'b' has no log likelihoods"):
         compare({"a": fit, "b": plain})

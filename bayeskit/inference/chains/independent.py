@@ -66,6 +66,10 @@ class ChainMethod(Method):
         del state
         return target
 
+    def apart(self, stats: dict[str, Array]) -> tuple[Values, dict[str, Array]]:
+        """Values of sites that a step has left among its statistics, and the statistics proper."""
+        return {}, stats
+
     def warm_chain(self, state: Any, target: Target) -> Any:
         """Adaptation of one chain that has no step form."""
         del target
@@ -128,7 +132,8 @@ def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps
         return final.constrain(final.unravel(position))
 
     together = None if _factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
-    return state, Draws(jax.lax.map(constrain, positions, batch_size=together), stats, positions)
+    own, stats = method.apart(stats)
+    return state, Draws({**jax.lax.map(constrain, positions, batch_size=together), **own}, stats, positions)
 
 
 def resolve(chain_method: str, num_chains: int) -> str:

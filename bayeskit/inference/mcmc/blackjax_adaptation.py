@@ -53,6 +53,9 @@ EARLY_STRIDE = 5
 
 InverseMass = Array | DenseMetric | LowRankMetric
 
+Blocks = tuple[tuple[tuple[int, int], ...], ...]
+"""Of each block the ranges of coordinates (from, to) that it is made of."""
+
 
 class MetricState(NamedTuple):
     """`inverse_mass_matrix` in use; the moments of this and the last window, and of this window alone."""
@@ -119,12 +122,14 @@ class Adaptation(NamedTuple):
     rows: int = 0
 
 
-def find_adaptation(name: str, dimension: int, num_warmup: int, max_rank: int) -> Adaptation:
-    """The adaptation of that name, one of `ADAPTATIONS`.
+def find_adaptation(name: str | Blocks, dimension: int, num_warmup: int, max_rank: int) -> Adaptation:
+    """The adaptation of that name, one of `ADAPTATIONS`, or dense within blocks of coordinates.
 
     `"auto"` is `"dense"` up to `MAX_DENSE` dimensions and `"low_rank"` up to `MAX_LOW_RANK`, and
     `"diagonal"` above. `"window"` is the variance of the draws in windows that double, as in Stan.
     """
+    if not isinstance(name, str):
+        return _from_moments(True, num_warmup, _within(name, dimension))
     if name == "auto":
         name = "dense" if dimension <= MAX_DENSE else "low_rank" if dimension <= MAX_LOW_RANK else "diagonal"
     if name in ("diagonal", "dense"):
@@ -213,10 +218,24 @@ def _collect(state: MetricState, pair: Array, close: Array) -> MetricState:
     )
 
 
-def _from_moments(dense: bool, num_warmup: int) -> Adaptation:
-    """Diagonal, renewed with each draw, or dense, renewed with each window."""
+def _within(blocks: Blocks, dimension: int) -> np.ndarray:
+    """Which pairs of coordinates are in one block, shape `(dimension, dimension)`; each is with itself."""
+    number = np.arange(dimension)
+    for block in blocks:
+        number[[i for start, stop in block for i in range(start, stop)]] = dimension + block[0][0]
+    return np.asarray(number[:, None] == number, float)
+
+
+def _from_moments(dense: bool, num_warmup: int, within: np.ndarray | None = None) -> Adaptation:
+    """Diagonal, renewed with each draw, or dense, renewed with each window; dense within blocks only, if given."""
     collect, close = _table(build_growing_window_schedule, num_warmup)
-    estimator: Callable[[Moments, Any], InverseMass] = dense_metric if dense else diagonal_metric
+
+    def estimator(moments: Moments, previous: Any) -> InverseMass:
+        if not dense:
+            return diagonal_metric(moments, previous)
+        # the geometric mean of matrices with these blocks has these blocks
+        deviations = moments.deviations if within is None else moments.deviations * within
+        return dense_metric(moments._replace(deviations=deviations), previous)
 
     def init(position: Array, gradient: Array) -> MetricState:
         diagonal = _first_diagonal(gradient)

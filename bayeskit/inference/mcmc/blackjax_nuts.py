@@ -29,7 +29,7 @@ from blackjax.mcmc.hmc import HMCState
 from blackjax.mcmc.nuts import NUTSInfo
 
 from bayeskit._typing import Array
-from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, History, blackjax_metric, find_adaptation
+from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, Blocks, History, blackjax_metric, find_adaptation
 from bayeskit.xla.cpu_kernel import has_single_kernel, single_kernel
 
 __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
@@ -45,7 +45,7 @@ class NUTSSettings:
         num_warmup: steps during which step size and metric are adapted.
         target_accept: acceptance rate that the step size is tuned for, averaged over the trajectory.
         max_tree_depth: a trajectory has at most `2**max_tree_depth - 1` leapfrogs.
-        adaptation: one of `adaptation.ADAPTATIONS`.
+        adaptation: one of `blackjax_adaptation.ADAPTATIONS`, or blocks of coordinates within which the metric is dense.
         max_rank: rank of the correction when `adaptation="low_rank"`.
         divergence_threshold: error of the energy above which a transition counts as divergent.
         initial_step_size: where the search for the step size starts, in units of the first metric.
@@ -56,7 +56,7 @@ class NUTSSettings:
     num_warmup: int = 1000
     target_accept: float = 0.8
     max_tree_depth: int = 10
-    adaptation: str = "auto"
+    adaptation: str | Blocks = "auto"
     max_rank: int = 10
     divergence_threshold: float = 1000.0
     initial_step_size: float = 0.1

@@ -27,6 +27,7 @@ class HMC(ChainMethod):
         trajectory_length: integration time of one trajectory, in the units of the adapted metric (:math:`2\pi` is a
             full period of a standard normal target).
         adaptation: ``"auto"`` and ``"diagonal"`` (Stan's windows) or ``"dense"``.
+        initial_step_size: where the search for the step size starts; ``None`` for NumPyro's own.
         chain_method: as for :class:`NUTS`.
 
     Raises:
@@ -41,6 +42,7 @@ class HMC(ChainMethod):
     target_accept: float = 0.8
     trajectory_length: float = math.pi / 2
     adaptation: str = "auto"
+    initial_step_size: float | None = None
     chain_method: str = "auto"
 
     def __post_init__(self) -> None:
@@ -53,6 +55,8 @@ class HMC(ChainMethod):
             length,
             "positive and finite",
         )
+        size = self.initial_step_size
+        require(size is None or (is_number(size) and size > 0), "initial_step_size", size, "a positive number, or None")
         check_choice("adaptation", self.adaptation, ADAPTATIONS)
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
 
@@ -66,6 +70,7 @@ class HMC(ChainMethod):
             "target_accept_prob": self.target_accept,
             "trajectory_length": self.trajectory_length,
             "dense_mass": self.adaptation == "dense",
+            **({} if self.initial_step_size is None else {"step_size": self.initial_step_size}),
         }
 
     def init_chain(self, key: Array, target: Target, position: Array) -> Any:

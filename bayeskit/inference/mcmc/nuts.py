@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from bayeskit._settings import check_choice, is_whole, require
+from bayeskit._settings import check_choice, is_number, is_whole, require
+from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array
-from bayeskit.errors import MethodError
+from bayeskit.errors import MethodError, ModelError
 from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, runs_single_kernels
 from bayeskit.inference.method import check_accept, check_counts
 from bayeskit.target import Target
@@ -38,8 +42,11 @@ class NUTS(ChainMethod):
         backend: ``"blackjax"`` or ``"numpyro"``.
         adaptation: how the metric is adapted. ``"auto"``: for BlackJAX the metric that minimises the Fisher divergence
             (Seyboldt, Carlson and Carpenter 2026), dense in few dimensions and diagonal in many; for NumPyro a diagonal
-            one by Stan's windows. Or ``"diagonal"``, ``"dense"``, and with BlackJAX ``"low_rank"`` and ``"window"``
-            (Stan's windows).
+            one by Stan's windows. Or ``"diagonal"``, ``"dense"``, and with BlackJAX ``"low_rank"``, ``"window"``
+            (Stan's windows), or blocks of sites such as ``[("slope", "intercept")]``: dense within each block and
+            diagonal elsewhere (``dense_mass`` of NumPyro).
+        initial_step_size: where the search for the step size starts, in units of the first metric; ``None`` for the
+            backend's own.
         chain_method: ``"auto"``, ``"threads"``, ``"vectorized"`` or ``"sharded"``; see
             `bayeskit.inference.chains.independent`.
 
@@ -60,7 +67,8 @@ class NUTS(ChainMethod):
     target_accept: float = 0.8
     max_tree_depth: int = 10
     backend: str = "blackjax"
-    adaptation: str = "auto"
+    adaptation: str | Sequence[Sequence[str]] = "auto"
+    initial_step_size: float | None = None
     chain_method: str = "auto"
 
     def __post_init__(self) -> None:
@@ -69,12 +77,38 @@ class NUTS(ChainMethod):
         check_accept(self.target_accept)
         depth = self.max_tree_depth
         require(is_whole(depth) and 1 <= depth <= 20, "max_tree_depth", depth, "an integer from 1 to 20")
-        if self.adaptation not in ADAPTATIONS[self.backend]:
+        size = self.initial_step_size
+        require(size is None or (is_number(size) and size > 0), "initial_step_size", size, "a positive number, or None")
+        if not isinstance(self.adaptation, str):
+            self._check_blocks()
+        elif self.adaptation not in ADAPTATIONS[self.backend]:
             choices = ", ".join(map(repr, ADAPTATIONS[self.backend]))
             raise MethodError(
                 f"adaptation must be one of {choices} with backend={self.backend!r}, got {self.adaptation!r}"
             )
         check_choice("chain_method", self.chain_method, CHAIN_METHODS)
+
+    def _check_blocks(self) -> None:
+        blocks = self.adaptation
+        ok = isinstance(blocks, list | tuple) and len(blocks) > 0
+        ok = ok and all(isinstance(block, list | tuple) and len(block) > 0 for block in blocks)
+        names = [name for block in blocks for name in block] if ok else []
+        ok = ok and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+        must = 'a name, or blocks of different sites such as [("slope", "intercept"), ("scale",)]'
+        require(ok, "adaptation", blocks, must)
+        require(self.backend == "blackjax", "backend", self.backend, "'blackjax' where adaptation is blocks of sites")
+        object.__setattr__(self, "adaptation", tuple(map(tuple, blocks)))
+
+    def check_target(self, target: Target) -> None:
+        super().check_target(target)
+        for name in (name for block in self._blocks for name in block):
+            if name not in target.latent_names:
+                hint = did_you_mean(name, target.latent_names, "the latent sites are")
+                raise ModelError(f"adaptation: {name!r} is not a continuous latent site{hint}")
+
+    @property
+    def _blocks(self) -> tuple[tuple[str, ...], ...]:
+        return () if isinstance(self.adaptation, str) else tuple(map(tuple, self.adaptation))
 
     @property
     def library(self) -> str:
@@ -83,16 +117,25 @@ class NUTS(ChainMethod):
     def attributes(self) -> dict[str, str | int]:
         return {**super().attributes(), "max_tree_depth": self.max_tree_depth}
 
-    def _blackjax(self) -> Any:
+    def _blackjax(self, target: Target) -> Any:
         from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings
 
+        own: dict[str, Any] = {} if self.initial_step_size is None else {"initial_step_size": self.initial_step_size}
         return NUTSSettings(
             num_warmup=self.num_warmup,
             target_accept=self.target_accept,
             max_tree_depth=self.max_tree_depth,
-            adaptation=self.adaptation,
+            adaptation=self.adaptation if isinstance(self.adaptation, str) else self._coordinates(target),
             single_kernel=runs_single_kernels(self.chain_method),
+            **own,
         )
+
+    def _coordinates(self, target: Target) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Of each block the ranges of its sites in the flat vector of unconstrained values."""
+        sizes = [math.prod(site.unconstrained_shape) for site in target.structure.of_kind("latent")]
+        ends = itertools.accumulate(sizes)
+        ranges = {name: (end - size, end) for name, size, end in zip(target.latent_names, sizes, ends, strict=True)}
+        return tuple(tuple(ranges[name] for name in block) for block in self._blocks)
 
     def _numpyro(self) -> dict[str, Any]:
         return {
@@ -100,6 +143,7 @@ class NUTS(ChainMethod):
             "target_accept_prob": self.target_accept,
             "max_tree_depth": self.max_tree_depth,
             "dense_mass": self.adaptation == "dense",
+            **({} if self.initial_step_size is None else {"step_size": self.initial_step_size}),
         }
 
     def init_chain(self, key: Array, target: Target, position: Array) -> Any:
@@ -109,7 +153,7 @@ class NUTS(ChainMethod):
             return numpyro_kernels.init_chain("NUTS", self._numpyro(), key, target, position)
         from bayeskit.inference.mcmc import blackjax_nuts
 
-        return blackjax_nuts.init_chain(self._blackjax(), key, _flat(target), position)
+        return blackjax_nuts.init_chain(self._blackjax(target), key, _flat(target), position)
 
     def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
         if self.backend == "numpyro":
@@ -118,7 +162,7 @@ class NUTS(ChainMethod):
             return numpyro_kernels.step_chain("NUTS", self._numpyro(), state, target)
         from bayeskit.inference.mcmc import blackjax_nuts
 
-        state, stats = blackjax_nuts.step_chain(self._blackjax(), state, _flat(target))
+        state, stats = blackjax_nuts.step_chain(self._blackjax(target), state, _flat(target))
         return state, state.position.position, stats
 
 

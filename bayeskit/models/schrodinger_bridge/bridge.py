@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError
 from bayeskit.models.schrodinger_bridge.checks import as_key, finite, points
@@ -57,6 +58,7 @@ class Estimate(NamedTuple):
     standard_error: Array
 
 
+@keepable("schrodinger_bridge.Bridge")
 class Bridge(eqx.Module):
     r"""A Schrödinger bridge between two distributions, given by its adjusted potential.
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._keepable import keepable
 from bayeskit._progress import ProgressBar
 from bayeskit._settings import Settings, check_choice, is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["BridgeFit", "LightBridge", "choose_num_components"]
 
 
+@keepable("schrodinger_bridge.BridgeFit")
 @dataclasses.dataclass(frozen=True)
 class BridgeFit:
     """A fitted bridge and how it was found.
@@ -70,6 +72,7 @@ class BridgeFit:
         return str(self.tree.attrs["stopped"])
 
 
+@keepable("schrodinger_bridge.LightBridge")
 @dataclasses.dataclass(frozen=True)
 class LightBridge(Settings):
     r"""Learns a Schrödinger bridge between two samples.

@@ -35,6 +35,8 @@ from bayeskit.xla.miscompilation import kept_away
 
 __all__ = ["VI"]
 
+CHOICE = "choice of "
+
 
 class VIState(NamedTuple):
     """`key`: raw; `step`: so far; `fit`; `loss` and `gradient_norm`: of every step so far, shape `(num_steps,)`, NaN
@@ -231,6 +233,10 @@ class VI(ChainMethod):
     def drawn_from(self, state: VIState, target: Target) -> Target:
         return with_parameters(target, state.fit.descent.average.get(MODEL, {}))
 
+    def apart(self, stats: dict[str, Array]) -> tuple[Values, dict[str, Array]]:
+        chosen = {name.removeprefix(CHOICE): value for name, value in stats.items() if name.startswith(CHOICE)}
+        return chosen, {name: value for name, value in stats.items() if not name.startswith(CHOICE)}
+
     def traces(self, state: VIState) -> dict[str, np.ndarray]:
         """Loss and norm of the gradient at every step, shape `(chain, num_steps)`; NaN after the fit has stopped."""
         if self.num_steps == 0:
@@ -266,6 +272,9 @@ class VI(ChainMethod):
         position = self._family.position(choices, target)
         lp = over_all_rows(target, lambda target: target.log_density(target.unravel(position)))
         stats = {"lp": lp, "log_q": log_q, "log_weight": log_joint - log_q}
+        # discrete sites that the guide draws are no part of the position, where they are summed out
+        own = [site.name for site in target.structure.of_kind("discrete") if site.name in choices]
+        stats |= {CHOICE + name: jnp.asarray(choices[name], int) for name in own}
         if self.tolerance is not None:
             stats["converged"] = fit.windows.stopped
         return position, stats

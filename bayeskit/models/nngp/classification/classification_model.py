@@ -12,6 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassificationModel", "classification_model"]
 
 
+@keepable("nngp.ClassificationModel")
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassificationModel:
     """See :func:`classification_model`, which makes it.

@@ -12,6 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 import optax
 
+from bayeskit._keepable import keepable
 from bayeskit._keys import as_key
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike, Key
@@ -67,6 +68,7 @@ def warn_if_rising(losses: np.ndarray) -> None:
         )
 
 
+@keepable("nngp.SparseClassifier")
 @dataclasses.dataclass(frozen=True)
 class SparseClassifier:
     r"""A classifier: $\sigma^2 \sim H$, $f_c \mid \sigma^2 \sim GP(0, \sigma^2 K)$ for each class, softmax likelihood.

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import ArrayLike
 from bayeskit.models.nngp.classification.inducing import InducingPoints, inputs
 from bayeskit.models.nngp.classification.labels import class_labels
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FittedClassifier", "bound_by_quadrature"]
 
 
+@keepable("nngp.FittedClassifier")
 @dataclasses.dataclass(frozen=True)
 class FittedClassifier:
     r"""A sparse variational classifier after its fit.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from bayeskit._keepable import keepable
 from bayeskit.errors import DataError
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -29,6 +30,7 @@ ROUNDING = 1e-6
 """Of a conditional variance, as a share of the variances."""
 
 
+@keepable("nngp.InducingPoints", in_double=True)
 @dataclasses.dataclass(frozen=True)
 class InducingPoints:
     """Some inputs, and the Cholesky factor of the kernel there.

@@ -17,6 +17,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.scale_prior import as_scale
@@ -63,6 +64,7 @@ class ModelScale(ClassifierScale):
         """The scale of each draw of that model."""
 
 
+@keepable("nngp.RandomScale")
 class RandomScale(ModelScale):
     r"""$\sigma^2 \sim H$."""
 
@@ -95,6 +97,7 @@ class RandomScale(ModelScale):
         return np.asarray(post["posterior/scale"], np.float64)
 
 
+@keepable("nngp.KnownScale")
 class KnownScale(ModelScale):
     r"""$\sigma^2$ is a number: the guide has no law of it, and all draws are the same."""
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.models.nngp.classification.scale import ClassifierScale
 from bayeskit.program import average, draw, minibatch
@@ -40,6 +41,7 @@ class Rows(NamedTuple):
     labels: Array
 
 
+@keepable("nngp.SparseGuide")
 class SparseGuide(eqx.Module):
     r"""Parameters of the variational law.
 

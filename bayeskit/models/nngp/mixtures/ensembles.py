@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Bool, Float, Int
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.conditionals import in_blocks
@@ -62,6 +63,7 @@ class _TrainedEnsemble(eqx.Module):
         return self.scale.normal_mixture(*self._each(new_inputs(x_new, self.x)))
 
 
+@keepable("nngp.ReadoutTrainedEnsemble", in_double=True)
 class ReadoutTrainedEnsemble(_TrainedEnsemble):
     r"""Networks whose last layer alone is trained, made by `ScaleMixture.readout_trained`.
 
@@ -98,6 +100,7 @@ class ReadoutTrainedEnsemble(_TrainedEnsemble):
         return _each_readout(self.kernel, self._root, self._whitened, self.x, points)
 
 
+@keepable("nngp.FullyTrainedEnsemble", in_double=True)
 class FullyTrainedEnsemble(_TrainedEnsemble):
     r"""Networks all of whose layers are trained, in the limit of infinite width, made by `ScaleMixture.fully_trained`.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
+from bayeskit._keepable import keepable
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError, MethodError, TrainingError
@@ -22,6 +23,7 @@ __all__ = ["EvidenceFit", "maximise_evidence"]
 Parameters = dict[str, ArrayLike]
 
 
+@keepable("nngp.EvidenceFit")
 @dataclasses.dataclass(frozen=True)
 class EvidenceFit:
     """Hyperparameters that maximise the evidence.

@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import logsumexp
 from jaxtyping import Float, Int
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import MethodError
 from bayeskit.models.nngp.mixtures.conditionals import each_conditional
@@ -29,6 +30,7 @@ __all__ = ["ImportancePosterior", "sample_importance"]
 FEW = 100
 
 
+@keepable("nngp.ImportancePosterior", in_double=True)
 class ImportancePosterior(eqx.Module):
     r"""Draws of $\sigma^2$ from its prior, weighted by $p(y \mid \sigma^2)$; see `ScaleMixture.importance`.
 

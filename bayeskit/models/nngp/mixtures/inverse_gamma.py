@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.distributions import MultivariateStudentT
 from bayeskit.models.nngp.mixtures.likelihood import FactoredLikelihood
@@ -16,6 +17,7 @@ from bayeskit.xla.precision import to_default
 __all__ = ["InverseGammaScale"]
 
 
+@keepable("nngp.InverseGammaScale")
 class InverseGammaScale(ConjugateScale):
     r"""$\sigma^2 \sim \mathrm{IG}(\alpha, \beta)$."""
 

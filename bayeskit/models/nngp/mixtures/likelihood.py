@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.numerics.positive_definite import factor, log_determinant, whiten
 
@@ -72,6 +73,7 @@ class DataLikelihood(Likelihood):
         """
 
 
+@keepable("nngp.FactoredLikelihood")
 class FactoredLikelihood(DataLikelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 C)$: $C = L L^\top$ is factored once, a scale costs $O(1)$."""
 
@@ -118,6 +120,7 @@ class FactoredLikelihood(DataLikelihood):
         return jnp.broadcast_to(mean[:, None], (len(mean), len(scales))), scales * (left + added)[:, None]
 
 
+@keepable("nngp.NoData")
 class NoData(Likelihood):
     """Nothing observed: the likelihood is one."""
 
@@ -150,6 +153,7 @@ class WithValues(Likelihood):
         return self.given.is_definite(scale) & jnp.isfinite(self.log_determinant)
 
 
+@keepable("nngp.SpectralLikelihood")
 class SpectralLikelihood(DataLikelihood):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 K + \tau^2 I)$: $K = V \Lambda V^\top$ once, a scale costs $O(n)$."""
 

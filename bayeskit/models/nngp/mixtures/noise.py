@@ -15,6 +15,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Bool, Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.mixtures.likelihood import DataLikelihood, factored, spectral
@@ -75,6 +76,7 @@ class Noise(eqx.Module):
         r"""The variances of responses whose kernel is $K_{ii}$."""
 
 
+@keepable("nngp.NoiseInside")
 class NoiseInside(Noise):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 (K + \tau^2 I))$: one Cholesky factor serves all scales."""
 
@@ -102,6 +104,7 @@ class NoiseInside(Noise):
         return scale * (diagonal + self.variance)
 
 
+@keepable("nngp.NoiseOutside")
 class NoiseOutside(Noise):
     r"""$y \mid \sigma^2 \sim N(0, \sigma^2 K + \tau^2 I)$: one eigendecomposition serves all scales."""
 

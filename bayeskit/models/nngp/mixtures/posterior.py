@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.mixtures.conditionals import each_conditional, joint_conditional
 from bayeskit.models.nngp.mixtures.conditioning import condition
@@ -22,6 +23,7 @@ from bayeskit.xla.precision import to_default
 __all__ = ["MixturePosterior"]
 
 
+@keepable("nngp.MixturePosterior", in_double=True)
 class MixturePosterior(eqx.Module):
     r"""The law of the scale and of the function given responses, made by `ScaleMixture.condition`.
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.models.nngp.mixtures.likelihood import FactoredLikelihood, Likelihood, NoData
 from bayeskit.models.nngp.mixtures.predictive import NormalScaleMixture
@@ -95,6 +96,7 @@ class Scale(eqx.Module):
         """Its law as a sum that stays right when it is multiplied by the density of `size` numbers."""
 
 
+@keepable("nngp.FixedScale")
 class FixedScale(Scale):
     """A known number: a plain Gaussian process."""
 
@@ -168,6 +170,7 @@ class ConjugateScale(Scale):
         return IntegratedScale(self.distribution)
 
 
+@keepable("nngp.IntegratedScale")
 class IntegratedScale(Scale):
     r"""Any law, by quadrature over $\log \sigma^2$.
 

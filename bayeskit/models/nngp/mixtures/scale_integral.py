@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import Transform, biject_to
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.models.nngp.mixtures.likelihood import Likelihood
 from bayeskit.models.nngp.tracing import is_traced
@@ -39,6 +40,7 @@ RANGE = 350.0
 r"""$|\log \sigma^2|$ is searched up to here; squares of $e^{350}$ are still numbers in float64."""
 
 
+@keepable("nngp.ScaleGrid")
 class ScaleGrid(NamedTuple):
     r"""The integral $\int p(y \mid \sigma^2)\, dH(\sigma^2)$ as a sum.
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import equinox as eqx
 import numpyro.distributions as dist
 
+from bayeskit._keepable import keepable
 from bayeskit._keys import as_key
 from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import ModelError
@@ -29,6 +30,7 @@ __all__ = ["ScaleMixture"]
 Kernel: TypeAlias = Callable[..., Array]
 
 
+@keepable("nngp.ScaleMixture", in_double=True)
 class ScaleMixture(eqx.Module):
     r"""A Gaussian process with a random scale: $\sigma^2 \sim H$, $f \mid \sigma^2 \sim GP(0, \sigma^2 K)$.
 

@@ -14,6 +14,7 @@ import abc
 import jax
 import jax.numpy as jnp
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.models.nngp.networks.layers import Layer, parameter
 from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, at_least, of_pixels, spread
@@ -65,6 +66,7 @@ def _gram_determinant(a: Array, b: Array, delta: Array) -> Array:
     return (delta * (2 * (a + b) - delta) - (a - b) ** 2) / 4
 
 
+@keepable("nngp.identity")
 class Identity(Elementwise):
     """A linear network; as a branch of a residual block, the skip connection."""
 
@@ -102,6 +104,7 @@ class PiecewiseLinear(Elementwise):
         return (left**2 + right**2) / 2 * delta - (right - left) ** 2 / jnp.pi * arc_cosine(a, b, delta)
 
 
+@keepable("nngp.relu")
 class Relu(PiecewiseLinear):
     r"""$\max(x, 0)$."""
 
@@ -112,6 +115,7 @@ class Relu(PiecewiseLinear):
         return "relu"
 
 
+@keepable("nngp.abs")
 class Absolute(PiecewiseLinear):
     r"""$|x|$."""
 
@@ -122,6 +126,7 @@ class Absolute(PiecewiseLinear):
         return "abs"
 
 
+@keepable("nngp.leaky_relu")
 class LeakyRelu(PiecewiseLinear):
     r"""$\max(x, 0) + s \min(x, 0)$."""
 
@@ -134,6 +139,7 @@ class LeakyRelu(PiecewiseLinear):
         return "leaky_relu"
 
 
+@keepable("nngp.erf")
 class Erf(Elementwise):
     r"""$K' = \frac2\pi \arcsin \frac{2c}{\sqrt{(1 + 2a)(1 + 2b)}}$.
 
@@ -153,6 +159,7 @@ class Erf(Elementwise):
         return "erf"
 
 
+@keepable("nngp.gelu")
 class Gelu(Elementwise):
     r"""$x \Phi(x)$: $K' = (ab + c^2 (\frac1{1+a} + \frac1{1+b} - 1)) E[\phi\phi] + c E[\Phi\Phi]$.
 
@@ -180,6 +187,7 @@ class Gelu(Elementwise):
         return "gelu"
 
 
+@keepable("nngp.sin")
 class Sin(Elementwise):
     r"""$K' = e^{-(a + b)/2} \sinh c$."""
 
@@ -196,6 +204,7 @@ class Sin(Elementwise):
         return "sin"
 
 
+@keepable("nngp.rbf")
 class Rbf(Elementwise):
     r"""$\sqrt2 \sin(\sqrt{2 \gamma} x + \pi/4)$: $K' = e^{-\gamma \delta}$."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
+from bayeskit._keepable import keepable
 from bayeskit._settings import is_whole
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
@@ -24,6 +25,7 @@ PIXELS = (-4, -3, -2, -1)
 """The axes of a pair of pixels."""
 
 
+@keepable("nngp.Conv")
 class Conv(Layer):
     r"""A convolution, with weights $N(0, \sigma_w^2 / \text{fan-in})$ and biases $N(0, \sigma_b^2)$.
 
@@ -111,6 +113,7 @@ def _two(value: Sequence[int], name: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
+@keepable("nngp.Flatten")
 class Flatten(Layer):
     r"""All pixels and channels of an image as one vector: $K' = \frac1{|P|} \sum_p K_{pp}$. A Dense must follow.
 
@@ -140,6 +143,7 @@ def _equal_pixels(x: Array, all_pairs: bool) -> Array:
     return jnp.mean(jnp.diagonal(x.reshape(*x.shape[:-4], pixels, pixels), axis1=-2, axis2=-1), axis=-1)
 
 
+@keepable("nngp.GlobalPool")
 class GlobalPool(Layer):
     r"""The mean over all pixels, of each channel: $K' = \frac1{|P|^2} \sum_{pq} K_{pq}$.
 

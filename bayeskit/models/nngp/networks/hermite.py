@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._keepable import keepable
 from bayeskit._settings import is_whole
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
@@ -41,6 +42,7 @@ def _rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     return nodes, scaled / np.sum(scaled**2, axis=0) / largest
 
 
+@keepable("nngp.Activation")
 class Activation(Elementwise):
     r"""A function of your own, by Gauss-Hermite quadrature.
 

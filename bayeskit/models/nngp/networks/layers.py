@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.second_moments import Marginals, Pairs, covariance, of_pixels, spread
@@ -87,6 +88,7 @@ class Layer(eqx.Module):
         """The variances, squared distances and tangent kernel that come out."""
 
 
+@keepable("nngp.Dense")
 class Dense(Layer):
     r"""A fully connected layer, with weights $N(0, \sigma_w^2 / \text{fan-in})$ and biases $N(0, \sigma_b^2)$.
 
@@ -136,6 +138,7 @@ class Dense(Layer):
         return a, b, Pairs(delta, covariance(a, b, delta) + self.weight_std**2 * pairs.ntk)
 
 
+@keepable("nngp.LayerNorm")
 class LayerNorm(Layer):
     r"""Layer normalisation over the features (of a pixel, in images), without learned scale and offset.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tinygp.kernels import Kernel
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.blocks import block_rows, by_row_blocks, by_tiles, in_tiles
@@ -35,6 +36,7 @@ class Kernels(NamedTuple):
     ntk: Array
 
 
+@keepable("nngp.Network")
 class Network(Kernel):
     r"""An infinitely wide network: its kernels, and itself a kernel of tinygp (the NNGP).
 
@@ -146,6 +148,7 @@ class Network(Kernel):
         return found
 
 
+@keepable("nngp.NtkKernel")
 class NtkKernel(Kernel):
     """The tangent kernel of a network, as a kernel of tinygp."""
 

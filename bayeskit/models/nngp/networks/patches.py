@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 
@@ -16,6 +17,7 @@ __all__ = ["PADDINGS", "Patch"]
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 
 
+@keepable("nngp.Patch")
 class Patch(NamedTuple):
     """The geometry of a convolution: pixels along both axes."""
 

@@ -10,6 +10,7 @@ from functools import reduce
 
 import jax.numpy as jnp
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
 from bayeskit.models.nngp.networks.layers import Layer
@@ -19,6 +20,7 @@ from bayeskit.models.nngp.networks.signal import Signal
 __all__ = ["Residual"]
 
 
+@keepable("nngp.Residual")
 class Residual(Layer):
     r"""The sum of branches that share their input; with one branch $h$, the residual block $x + h(x)$.
 
