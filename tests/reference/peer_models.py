@@ -10,6 +10,7 @@ from .peers.row import (
     BINOMIAL,
     HIDDEN_REASON,
     ONE_EVENT,
+    SEVERAL_IN_A_SCAN,
     STATIC,
     TWO_SHARED,
     PeerModel,
@@ -289,6 +290,7 @@ PEER_MODELS = (
         ("notes",),
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
+        not_drawn=SEVERAL_IN_A_SCAN,
         faults=TWO_SHARED,
     ),
     PeerModel(
@@ -299,6 +301,7 @@ PEER_MODELS = (
         ("notes",),
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
+        not_drawn=SEVERAL_IN_A_SCAN,
         faults=TWO_SHARED,
     ),
     PeerModel(

@@ -145,14 +145,14 @@ def test_posterior_means_are_numpyros(row):
     assert not any(failures.values()), "\n".join(f"{name} {line}" for name in failures for line in failures[name])
 
 
-def check_predictions(row, post):
+def check_predictions(row, post, refused, **how):
     """Replicated data look like the data, or there is none and the reason is said."""
-    if row.not_predicted:
+    if refused:
         with pytest.raises(bk.errors.ModelError) as caught:
-            bk.predict(row.model, row.data, post, key=3)
-        assert str(caught.value) == row.not_predicted
+            bk.predict(row.model, row.data, post, key=3, **how)
+        assert str(caught.value) == refused
         return
-    drawn = bk.predict(row.model, row.data, post, key=3)["posterior_predictive"]
+    drawn = bk.predict(row.model, row.data, post, key=3, **how)["posterior_predictive"]
     for name, observed in post["observed_data"].data_vars.items():
         draws = drawn[name].to_numpy()
         assert draws.shape[2:] == observed.shape
@@ -175,7 +175,13 @@ def check_log_likelihood(row, post):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", rows("density", "infer", "predict", chosen=lambda row: row.observed))
 def test_predictions(row):
-    check_predictions(row, fit(row))
+    check_predictions(row, fit(row), row.not_predicted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", rows("density", "infer", chosen=lambda row: row.not_predicted))
+def test_predictions_with_the_discrete_sites_drawn(row):
+    check_predictions(row, fit(row), row.not_drawn, discrete="sample")
 
 
 @pytest.mark.slow
@@ -191,6 +197,6 @@ def test_from_end_to_end_in_a_short_run(row):
     post = bk.infer(row.model, row.data, method, key=1, init=row.init, log_likelihood=pointwise, progress=False)
     assert all(np.isfinite(draws).all() for draws in post["posterior"].data_vars.values())
     assert set(post["observed_data"].data_vars) == set(row.observed)
-    check_predictions(row, post)
+    check_predictions(row, post, row.not_predicted)
     if pointwise:
         check_log_likelihood(row, post)

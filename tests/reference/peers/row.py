@@ -20,7 +20,8 @@ class PeerModel:
         observed: its observed sites, and the factors of its likelihood.
         element: what one element of the log likelihood is; ``None`` where observations cannot be left out one by one.
         refusal: if so, what is said when the log likelihood is asked for.
-        not_predicted: what is said when predictions are asked for that are not defined.
+        not_predicted: what is said when predictions are asked for and observations share a discrete site.
+        not_drawn: what is said when this site is to be drawn from its posterior for them, if it cannot be.
         init: where chains start. Of several modes with the same density, such as relabelled states, all start in one.
         target_accept: of both samplers.
         compared: the sites whose means are compared with NumPyro's; all by default.
@@ -37,6 +38,7 @@ class PeerModel:
     element: str | None = None
     refusal: str | None = None
     not_predicted: str | None = None
+    not_drawn: str | None = None
     init: Mapping[str, np.ndarray] | None = None
     target_accept: float = 0.8
     compared: tuple[str, ...] | None = None
@@ -68,11 +70,15 @@ def along_a_scan(*discrete: str) -> str:
 
 def shared(site: str) -> str:
     return (
-        f"the discrete latent site {site!r} was summed out, and observations share it, so its posterior is not known "
-        "here; draw it from its conditional distribution by hand"
+        f"the discrete latent site {site!r} was summed out, and observations share it, so it cannot be drawn from its "
+        "prior; pass discrete='sample', here or to bayeskit.infer"
     )
 
 
+SEVERAL_IN_A_SCAN = (
+    "discrete='sample': the sites ['first', 'second'] follow each other in a scan in a way whose joint draws are not "
+    "known here (several sites, no dependence on the step before, or on more than one); use discrete='probabilities'"
+)
 A_FACTOR = (
     "factor 'later_words' enters the likelihood as one number, so there is no log likelihood of each observation; "
     "write it as numpyro.sample(..., obs=...), or as bayeskit.prior_factor if it belongs to the prior"
