@@ -106,7 +106,7 @@ def infer(
     target = _target(model, data, method)
     method.check_target(target)
     check_discrete(discrete)
-    kept = _check_keep(target, keep, discrete)
+    kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     dims_of_sites, _ = labels(target.structure, dims, coords)
@@ -287,14 +287,12 @@ def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: 
     )
 
 
-def _check_keep(target: Target, keep: Sequence[str] | None, discrete: str | None) -> frozenset[str] | None:
+def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
     if keep is None:
         return None
     known = [
         site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
     ]
-    if discrete is not None:
-        known += Discrete(target, discrete).variables
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:
