@@ -12,7 +12,7 @@ import xarray as xr
 from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, posterior_sites
-from bayeskit.diagnostics.importance import importance_weights
+from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
 from bayeskit.diagnostics.unfinished import unfinished
@@ -68,6 +68,9 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
 
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
     sites, integers, and single elements of a site that moves elsewhere (the zeros of a Cholesky factor).
+
+    $\hat k$ counts as zero where the weights are so nearly equal that no mean or standard deviation can be wrong by
+    much.
 
     What was learned by an optimisation, such as a Schrödinger bridge, is judged by its traces, for `not_converged`,
     `held_out_rises` and `skipped_steps`. A loss counts as falling, or rising, from a hundredth a point on.
@@ -261,6 +264,8 @@ def _unchecked(evidence: Evidence) -> list[str]:
     notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in evidence.stats]
     if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
+    if "log_weight" in evidence.stats and evidence.stats["log_weight"].shape[1] < FEWEST:
+        notes.append(f"Pareto k (fewer than {FEWEST} draws)")
     constant = [s.name for s in evidence.moving if s.draws.size and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")
