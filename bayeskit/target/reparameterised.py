@@ -48,9 +48,9 @@ def made_within(message: dict[str, Any], frame: FrameType | None) -> list[Made]:
     """
     found = []
     while frame is not None:
-        if frame.f_code is _REPARAM:
+        if frame.f_code is _REPARAM and (by := frame.f_locals.get("reparam")) is not None:
             of = frame.f_locals["msg"]
-            found.append(Made(message, of, of["fn"].support, frame.f_locals["reparam"]))
+            found.append(Made(message, of, of["fn"].support, by))
         frame = frame.f_back
     return found
 
