@@ -22,8 +22,11 @@ MAX_SHIFT = 0.25
 MAX_RATIO = 1.15
 """Factor by which a standard deviation may be wrong."""
 LEAST_TAIL = 5
-REJECTED = 0.05
-"""Probability of a Kolmogorov-Smirnov distance below which a fitted tail is not believed."""
+FARTHEST = 1.0
+"""Kolmogorov-Smirnov distance, times the root of the number, from which on a fitted tail is not believed. 99% of
+samples of the distribution stay below it when shape and scale have been fitted to them: 0.92 to 1.05, by simulation,
+for 5 to 425 numbers and shapes from 0.2 to 2 (1.63 if both were known).
+"""
 
 
 class Tail(NamedTuple):
@@ -95,18 +98,25 @@ def largest_tail(ordered: np.ndarray) -> Tail | None:
     r"""The tail of ascending weights that a generalised Pareto distribution describes: of $3 \sqrt S$ of them, as for
     $\hat k$, or of half as many, or of a quarter, and so on. The shape is drawn towards 0.5 as by ten more draws.
     """
-    from scipy.stats import kstest
-
     size, count = ordered.size, tail_length(ordered.size)
     while count >= LEAST_TAIL:
         threshold = ordered[-count - 1]
         excess = ordered[-count:] - threshold
         found = fit_pareto(excess)
-        if found is not None and kstest(excess, "genpareto", args=(found[0], 0.0, found[1])).pvalue > REJECTED:
+        if found is not None and np.sqrt(count) * _distance(excess, *found) <= FARTHEST:
             shape, scale = found
             return Tail(float(threshold), count / size, (count * shape + 5.0) / (count + 10.0), scale)
         count //= 2
     return None
+
+
+def _distance(excess: np.ndarray, shape: float, scale: float) -> float:
+    """The Kolmogorov-Smirnov distance of ascending numbers to a generalised Pareto distribution."""
+    from scipy.stats import genpareto
+
+    below = genpareto.cdf(excess, shape, scale=scale)
+    steps = np.arange(excess.size + 1) / excess.size
+    return float(max(np.max(steps[1:] - below), np.max(below - steps[:-1])))
 
 
 def fit_pareto(excess: np.ndarray) -> tuple[float, float] | None:

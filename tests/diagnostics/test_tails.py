@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 import bayeskit as bk
 from bayeskit.diagnostics.importance import MAX_K, pareto_k
-from bayeskit.diagnostics.tails import Tail, fit_pareto, largest_tail, nearly_equal
+from bayeskit.diagnostics.tails import FARTHEST, Tail, fit_pareto, largest_tail, nearly_equal
 from bayeskit.storage import make_tree
 
 SIZE = 4000
@@ -173,6 +173,18 @@ def test_the_tail_is_taken_where_it_is_one():
     tail = largest_tail(np.sort(np.r_[plateau, above]))
     assert tail.share * (SIZE + 60) <= 60
     assert abs(tail.shape - 0.2) < 4 * 1.2 / np.sqrt(tail.share * (SIZE + 60))
+
+
+@pytest.mark.parametrize("size", [11, 95])
+def test_one_tail_in_a_hundred_is_not_believed(size):
+    """Of those that are of the distribution that is fitted."""
+    rng, times = np.random.default_rng(0), 600
+    far = 0
+    for _ in range(times):
+        excess = np.sort(stats.genpareto.rvs(0.9, size=size, random_state=rng))
+        shape, scale = fit_pareto(excess)
+        far += stats.kstest(excess, "genpareto", args=(shape, 0.0, scale)).statistic * np.sqrt(size) > FARTHEST
+    assert abs(far / times - 0.01) < 4 * np.sqrt(0.01 * 0.99 / times)
 
 
 def test_weights_that_differ_by_much_are_not_nearly_equal():
