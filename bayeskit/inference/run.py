@@ -19,7 +19,7 @@ from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
-from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, meanings, record, site_record
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run, compile_time
 from bayeskit.inference.method import Method
@@ -392,7 +392,8 @@ def _assembled(
         from bayeskit.storage import add_group, make_tree
 
         posterior, stats, pointwise = groups
-        tree = add_group(make_tree({"posterior": posterior}, attrs=attrs), "sample_stats", stats)
+        bare = make_tree({"posterior": posterior}, attrs=attrs, site_attrs=meanings(run.target.structure))
+        tree = add_group(bare, "sample_stats", stats)
         return tree if pointwise is None else add_group(tree, "log_likelihood", pointwise)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Container
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.shapes import check_observation
 from bayeskit.program.sites import describe, innermost, is_everywhere
+from bayeskit.target.reparameterised import Made, is_circular, made_within, with_reparameterisations
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -49,6 +51,8 @@ class SiteFacts:
         unconstrained_shape: shape of the unconstrained value; differs from ``shape`` for a simplex, say.
         is_prior: whether it counts as prior (latent sites, and factors marked so).
         guarded: an observed site whose support is not the whole real line, so that a value can lie outside.
+        circular: whether the values are angles, of which -pi and pi are the same.
+        auxiliary_of: the site that the model sees in the place of this one, several of whose values mean the same.
     """
 
     name: str
@@ -60,6 +64,8 @@ class SiteFacts:
     unconstrained_shape: tuple[int, ...] = ()
     is_prior: bool = False
     guarded: bool = False
+    circular: bool = False
+    auxiliary_of: str = ""
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -120,11 +126,13 @@ class Watch(Last):
         super().__init__(fn)
         self.state = get_opaque_trace_state()
         self.scans = False
+        self.made: list[Made] = []
 
     def process_message(self, msg: Any) -> None:
         """NumPyro's hook, called at every site."""
         name, kind = msg.get("name"), msg["type"]
         self.scans = self.scans or kind == "control_flow"
+        self.made += made_within(msg, inspect.currentframe())
         if name is None or kind not in ("sample", "param", "prng_key", "mutable"):
             return
         if kind == "sample":
@@ -224,7 +232,8 @@ def learn_structure(program: Program) -> Structure:
     def run() -> None:
         watch.append(Watch(program))  # made here, under the transform in which sites are to be reached
         sites = trace_at_zero(watch[0])
-        infos.extend(info for site in sites.values() if (info := _read(site)) is not None)
+        found = [info for site in sites.values() if (info := _read(site)) is not None]
+        infos.extend(with_reparameterisations(found, watch[0].made))
         parts.update(subsampling(sites))
 
     with named_failures(program, watch):
@@ -279,7 +288,8 @@ def _read(site: Site) -> SiteFacts | None:
         )
     facts = facts_of(site, "latent")
     unconstrained = tuple(biject_to(support).inverse_shape(facts.shape))
-    return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained)
+    circular = is_circular(support)
+    return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained, circular=circular)
 
 
 def _check_plates(infos: list[SiteFacts]) -> None:
