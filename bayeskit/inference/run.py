@@ -243,7 +243,8 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
 
 def fingerprint(target: Target) -> str:
     """A hash of structure, data and precision: two runs with the same one may share their draws."""
-    digest = hashlib.sha256(repr((target.structure, target.program.settings)).encode())
+    around = [(name, value) for name, value in target.program.around if not callable(value)]
+    digest = hashlib.sha256(repr((target.structure, target.program.settings, around)).encode())
     for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
         host, name = np.asarray(array), jax.tree_util.keystr(path)
         digest.update(f"{name}{host.dtype}{host.shape}".encode())

@@ -37,8 +37,8 @@ def check_nan(program: Program) -> None:
             return
         raise DataError(
             f"data {place_of(path)} holds {missing.sum()} NaN, the first at {np.argwhere(missing)[0].tolist()}, which "
-            "the model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution; the mask is "
-            "data), or use `obs_mask` to have NumPyro impute them"
+            "the model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution; the "
+            "mask is data), or use `obs_mask` to have NumPyro impute them"
         )
 
 

@@ -248,7 +248,7 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
         wrong = _wrong_parameter(site)
         density = jnp.sum(site_term(site, guarded=name in target.moving).value)
         if wrong or not bool(jnp.isfinite(density)):
-            plain = name.removeprefix(JACOBIAN)
+            plain = name.rpartition(JACOBIAN)[2]
             kind = target.structure[plain].distribution
             return start + (
                 f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value "
