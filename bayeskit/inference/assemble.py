@@ -141,6 +141,7 @@ def assemble(
     kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "discrete", "deterministic")}
     if discrete is not None:
         names, labelled = {**names, **discrete.dims(names)}, {**labelled, **discrete.coords()}
+        kinds |= dict.fromkeys(set(discrete.variables) - set(kinds), "deterministic")  # probabilities may well be zero
     tree = make_tree(
         {"posterior": values},
         dims={n: names[n] for n in values},
