@@ -71,6 +71,7 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
         source: the file, for the line that says how to see the other rows.
     """
     from bayeskit.diagnostics import summary
+    from bayeskit.diagnostics.tables import note_on_angles
 
     if "posterior" not in post.children:
         raise StorageError("there are no draws to sum up, but the record of a fit, which `bayeskit check` judges")
@@ -90,6 +91,8 @@ def show_summary(post: xr.DataTree, *, sites: list[str] | None, limit: int | Non
     Console(width=1000).print(table)  # at its natural width: a terminal too narrow wraps lines, but no number is cut
     if limit is not None and len(rows) > limit:
         console.print(f"and {len(rows) - limit} more: bayeskit summary {source}\n")
+    if note := note_on_angles(post, sites):
+        console.print(f"{note}\n", markup=False)
 
 
 def _cells(row: pd.Series) -> list[str]:

@@ -196,11 +196,14 @@ def unsettled_density(lp: np.ndarray | None) -> list[Finding]:
 
 
 def underflow(sites: list[Site]) -> list[Finding]:
-    """Continuous parameters that have reached exactly 0 in some draws only, which has probability zero."""
+    """Continuous parameters that have reached exactly 0 in some draws only, which has probability zero.
+
+    For an angle, 0 is no boundary, and rounding hits it as it hits other numbers.
+    """
     bad = {
         label: float(share)
         for site in sites
-        if site.latent and site.continuous
+        if site.latent and site.continuous and not site.circular
         for label, share in zip(site.labels, (site.draws == 0).mean(axis=(0, 1)), strict=True)
         if 0 < share < 1
     }

@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from bayeskit.diagnostics import chains, sampler
+from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.convergence import convergence
-from bayeskit.diagnostics.elements import Site, posterior_sites
-from bayeskit.diagnostics.importance import importance_weights
+from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
+from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
 from bayeskit.diagnostics.unfinished import unfinished
@@ -69,6 +70,14 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
     sites, integers, and single elements of a site that moves elsewhere (the zeros of a Cholesky factor).
 
+    Angles, of which -pi and pi are the same, are judged by their sines and cosines: sites whose support is
+    ``constraints.circular``, and what `CircularReparam` makes of them. The auxiliary sites of a reparameterisation
+    are not judged where several of their values mean the same (the windings of an angle, the radius of a direction);
+    the site that the model sees is, in their place.
+
+    $\hat k$ counts as zero where the weights are so nearly equal that no mean or standard deviation can be wrong by
+    much.
+
     What was learned by an optimisation, such as a Schrödinger bridge, is judged by its traces, for `not_converged`,
     `held_out_rises` and `skipped_steps`. A loss counts as falling, or rising, from a hundredth a point on.
 
@@ -120,7 +129,8 @@ class Evidence:
 
     Attributes:
         post: the result.
-        sites: of the posterior.
+        drawn: the sites of the posterior.
+        sites: as they are judged.
         moving: those that can be judged as chains; none where there is a single draw.
         stats: of the draws, ``(chain, draw, ...)``.
         lp: the log density, where there is one.
@@ -128,6 +138,7 @@ class Evidence:
     """
 
     post: xr.DataTree
+    drawn: list[Site]
     sites: list[Site]
     moving: list[Site]
     stats: dict[str, np.ndarray]
@@ -139,6 +150,12 @@ class Evidence:
         return self.stats.get("lp")
 
     @property
+    def measured(self) -> list[Site]:
+        """The sites of which means and standard deviations are judged: angles as numbers, from their mean direction."""
+        unseen = hidden(self.drawn)
+        return [unrolled(site) for site in self.drawn if site.name not in unseen] if self.moving else []
+
+    @property
     def is_of_guide(self) -> bool:
         """Whether these are independent draws of a guide, which have no chains to be judged."""
         return "log_weight" in self.stats or "importance_ess" in self.stats
@@ -148,7 +165,7 @@ Found = list[Finding] | tuple[list[Finding], list[Measure]]
 
 CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms after
     lambda e: unfinished(e.post),
-    lambda e: chains.non_finite_draws(e.sites),
+    lambda e: chains.non_finite_draws(e.drawn),
     lambda e: sampler.non_finite_stats(e.stats),
     lambda e: _non_finite_groups(e.post),
     lambda e: chains.stuck_chains(e.moving, e.stats.get("acceptance_rate")),
@@ -159,7 +176,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: sampler.energy(e.stats),
     lambda e: convergence(e.sites),
     lambda e: sampler.tree_depth(e.stats),
-    lambda e: importance_weights(e.stats, e.moving),
+    lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
     lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: _float32(e.post, e.findings, e.lp),
@@ -168,9 +185,10 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
 
 
 def _of_draws(post: xr.DataTree) -> Verdict:
-    sites = posterior_sites(post)
+    drawn = posterior_sites(post)
+    sites = judged(drawn)
     moving = sites if sites[0].draws.shape[1] > 1 else []
-    evidence, measures = Evidence(post, sites, moving, _sample_stats(post)), []
+    evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post)), []
     for one in CHECKS:
         found = one(evidence)
         findings, numbers = found if isinstance(found, tuple) else (found, [])
@@ -261,7 +279,10 @@ def _unchecked(evidence: Evidence) -> list[str]:
     notes = [f"{what} (no {name} in sample_stats)" for name, what in needed.items() if name not in evidence.stats]
     if needed and len(notes) == len(needed):
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
+    if "log_weight" in evidence.stats and evidence.stats["log_weight"].shape[1] < FEWEST:
+        notes.append(f"Pareto k (fewer than {FEWEST} draws)")
     constant = [s.name for s in evidence.moving if s.draws.size and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")
+    notes += [f"{name} (auxiliary; {seen} is judged in its place)" for name, seen in hidden(evidence.drawn).items()]
     return notes

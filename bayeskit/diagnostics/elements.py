@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +27,8 @@ class Site:
         latent: whether the sampler moves it (false for deterministic sites).
         continuous: whether its values are floating-point numbers.
         eps: spacing of its type's numbers at one, 0 for integers.
+        circular: whether the values are angles, or their sines and cosines.
+        auxiliary_of: the variable that the model sees in the place of this one, several of whose values mean the same.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Site:
     latent: bool
     continuous: bool
     eps: float
+    circular: bool = False
+    auxiliary_of: str = ""
 
     @cached_property
     def finite(self) -> np.ndarray:
@@ -56,6 +61,32 @@ class Site:
             return extent <= ROUNDING * self.eps * np.abs(draws).max(axis=axis)
 
 
+def judged(sites: list[Site]) -> list[Site]:
+    """The sites as they are judged.
+
+    An angle is judged by its sine and its cosine, which know nothing of where its values are cut. An auxiliary site is
+    not judged where the site that the model sees is there: chains may differ by what makes no difference. In return
+    that one is judged like a site that the sampler moves.
+    """
+    covered = hidden(sites)
+    seen = {site.auxiliary_of for site in sites if site.name in covered}
+    kept = [replace(site, latent=site.latent or site.name in seen) for site in sites if site.name not in covered]
+    return [_on_the_circle(site) if site.circular else site for site in kept]
+
+
+def hidden(sites: list[Site]) -> dict[str, str]:
+    """The auxiliary sites that are not judged, each with the site that is judged in its place."""
+    seen = {site.name for site in sites if not site.auxiliary_of}
+    return {site.name: site.auxiliary_of for site in sites if site.auxiliary_of in seen}
+
+
+def _on_the_circle(site: Site) -> Site:
+    with np.errstate(invalid="ignore"):
+        draws = np.concatenate([np.sin(site.draws), np.cos(site.draws)], axis=2)
+    labels = [f"{function}({label})" for function in ("sin", "cos") for label in site.labels]
+    return replace(site, draws=draws, labels=labels)
+
+
 def posterior_sites(post: xr.DataTree) -> list[Site]:
     """The variables of the group ``posterior``.
 
@@ -76,10 +107,11 @@ def posterior_sites(post: xr.DataTree) -> list[Site]:
 def group_sites(post: xr.DataTree, group: str) -> list[Site]:
     """The variables of a group of draws that is there."""
     dataset = post[group].to_dataset()
-    return [_site(str(name), variable) for name, variable in dataset.data_vars.items()]
+    stored = {str(variable.attrs.get("site_name", name)): str(name) for name, variable in dataset.data_vars.items()}
+    return [_site(str(name), variable, stored) for name, variable in dataset.data_vars.items()]
 
 
-def _site(name: str, variable: xr.DataArray) -> Site:
+def _site(name: str, variable: xr.DataArray, stored: Mapping[str, str]) -> Site:
     missing = {"chain", "draw"} - set(variable.dims)
     if missing:
         raise StorageError(f"posterior variable {name!r} has no dimension {' and '.join(sorted(missing))}")
@@ -96,6 +128,8 @@ def _site(name: str, variable: xr.DataArray) -> Site:
         latent=variable.attrs.get("site_kind", "latent") != "deterministic",
         continuous=continuous,
         eps=float(np.finfo(variable.dtype).eps) if continuous else 0.0,
+        circular=continuous and variable.attrs.get("support") == "circular",
+        auxiliary_of=stored.get(str(variable.attrs.get("auxiliary_of", "")), ""),
     )
 
 

@@ -9,14 +9,15 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from bayeskit.diagnostics.elements import Site
+from bayeskit.diagnostics.tails import MAX_RATIO, MAX_SHIFT, nearly_equal, tail_length
 from bayeskit.diagnostics.verdict import Finding, Measure
 
 MAX_K = 0.7
 MIN_ESS = 10.0
 EQUAL = 0.01
 """Where all log weights are within this of each other, the shape of their tail is of rounding, and means nothing."""
-MAX_SHIFT = 0.25
-MAX_RATIO = 1.15
+FEWEST = 25
+"""Draws of which the largest fifth is a tail of five, the fewest that a shape is fitted to."""
 _NUTS = "NUTS started from this fit: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)"
 _FAR = (
     "a guide that can follow the posterior (bayeskit.guides.FullRank(), Mixture(...), Flow()), more steps "
@@ -36,7 +37,9 @@ def importance_weights(stats: dict[str, np.ndarray], sites: list[Site]) -> tuple
     misses so much of the posterior that its moments, and importance sampling with it, cannot be trusted (Vehtari,
     Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling"). Where a few draws hold all of the
     weight, no tail can be fitted, and the effective number of draws $1 / \sum_i \bar w_i^2$ says so. Each fit is
-    judged, the worst counts.
+    judged, the worst counts. Weights that are nearly equal have a shape too, but not one that matters: where neither
+    what the draws show nor what their tail promises can move a mean or a standard deviation by much
+    (`bayeskit.diagnostics.tails.nearly_equal`), $\hat k$ counts as zero.
 
     Below 0.7 the weighted draws are a better estimate of the posterior than the plain ones, and where their means and
     standard deviations differ by much, the guide's are wrong.
@@ -44,8 +47,10 @@ def importance_weights(stats: dict[str, np.ndarray], sites: list[Site]) -> tuple
     if "log_weight" not in stats:
         return [], []
     fits = [pareto_k(weights) for weights in stats["log_weight"]]
-    k, ess = max(fit.k for fit in fits), min(fit.ess for fit in fits)
+    k, ess = worst_k(fits), min(fit.ess for fit in fits)
     measures = [Measure("max Pareto k", k, MAX_K)]
+    if np.isnan(k):
+        return [], measures
     if k <= MAX_K:
         return _moments(fits, sites), measures
     few = f" (the weights are worth {ess:.1f} draws)" if ess < MIN_ESS else ""
@@ -97,8 +102,9 @@ def _moments(fits: list[Fit], sites: list[Site]) -> list[Finding]:
 
 
 class Fit(NamedTuple):
-    """`k`: Pareto k-hat, infinite where it cannot be fitted. `ess`: effective number of draws. `weights`: smoothed,
-    with sum one.
+    """`k`: Pareto k-hat, infinite where it cannot be fitted, NaN where there are too few draws to tell, zero where the
+    weights are nearly equal, or the largest are the same. `ess`: effective number of draws. `weights`: smoothed, with
+    sum one.
     """
 
     k: float
@@ -106,20 +112,34 @@ class Fit(NamedTuple):
     weights: np.ndarray
 
 
+def worst_k(fits: list[Fit]) -> float:
+    """The largest k of several fits; NaN where none is known."""
+    return float(np.fmax.reduce([fit.k for fit in fits]))
+
+
 def pareto_k(log_weights: np.ndarray) -> Fit:
     """Pareto k-hat of one fit, and its smoothed weights."""
     log_weights = np.asarray(log_weights, float).ravel()
-    none = np.full(log_weights.shape, 1.0 / log_weights.size)
+    size = log_weights.size
     if not np.isfinite(log_weights).all():
-        return Fit(np.inf, 0.0, none)
+        return Fit(np.inf, 0.0, np.full(size, 1.0 / size))
     normalised = np.exp(log_weights - log_weights.max())
     ess = float(normalised.sum() ** 2 / (normalised**2).sum())
-    if ess < MIN_ESS:
-        return Fit(np.inf, ess, none)
+    plain = Fit(0.0, ess, normalised / normalised.sum())
     if np.ptp(log_weights) < EQUAL:
-        return Fit(0.0, ess, normalised / normalised.sum())
-    with warnings.catch_warnings():
+        return plain
+    if size < FEWEST:  # weights whose variance is above the square of their mean are known to be bad all the same
+        return plain._replace(k=np.nan if ess > size / 2 else np.inf)
+    if ess < MIN_ESS:
+        return plain._replace(k=np.inf)
+    if np.ptp(np.sort(log_weights)[-tail_length(size) :]) == 0:
+        return plain  # the largest weights are the same: a bound, and no tail
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         smoothed, k = array_stats.psislw(-log_weights)  # it takes log likelihoods, and negates them
+    if not k <= MAX_K and nearly_equal(log_weights):
+        return plain
+    if not np.isfinite(k):
+        return plain._replace(k=np.inf)
     weights = np.exp(smoothed - smoothed.max())
-    return Fit(float(k) if np.isfinite(k) else np.inf, ess, weights / weights.sum())
+    return Fit(float(k), ess, weights / weights.sum())

@@ -12,10 +12,11 @@ import pandas as pd
 import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.check import check
-from bayeskit.diagnostics.elements import Site, group_sites, posterior_sites
+from bayeskit.diagnostics.elements import Site, group_sites, hidden, posterior_sites
 from bayeskit.diagnostics.plots import Plot, energy_plot, forest_plot, predictive_plot, rank_plot, trace_plot
-from bayeskit.diagnostics.tables import summary
+from bayeskit.diagnostics.tables import note_on_angles, summary
 from bayeskit.diagnostics.verdict import number
 from bayeskit.storage.atomic import replace_file
 
@@ -78,6 +79,7 @@ def report(post: xr.DataTree, path: str | os.PathLike[str], *, title: str | None
         columns=list(table.columns),
         rows=rows,
         row_note=row_note,
+        angle_note=note_on_angles(post),
         plots=_plots(post, sites, table),
         predictive_hint=_predictive_hint(post),
         provenance={name: _shown(post.attrs[name]) for name in _PROVENANCE if name in post.attrs},
@@ -150,10 +152,11 @@ def _plots(post: xr.DataTree, sites: list[Site], table: pd.DataFrame) -> list[Pl
 
 
 def _drawable(sites: list[Site]) -> dict[str, np.ndarray]:
-    """Draws of the elements that are finite and move, by label: latent sites first."""
+    """Draws of the elements that are finite, move and are judged, by label: latent sites first, angles in one piece."""
     if sites[0].draws.shape[1] < 4:
         return {}
-    ordered = sorted(sites, key=lambda site: not site.latent)  # stable
+    shown = [unrolled(site) for site in sites if site.name not in hidden(sites)]
+    ordered = sorted(shown, key=lambda site: not site.latent)  # stable
     return {
         label: site.draws[:, :, k]
         for site in ordered

@@ -62,7 +62,12 @@ def importance_resample(fit: xr.DataTree, num_draws: int, *, key: Array | int, f
     if not isinstance(num_draws, int) or isinstance(num_draws, bool) or num_draws < 1:
         raise MethodError(f"num_draws must be a positive integer, got {num_draws!r}")
     fits = [pareto_k(one) for one in log_weights]
-    worst = max(range(len(fits)), key=lambda chain: fits[chain].k)
+    worst = max(range(len(fits)), key=lambda chain: np.nan_to_num(fits[chain].k, nan=np.inf, posinf=np.inf))
+    if np.isnan(fits[worst].k) and not force:
+        raise MethodError(
+            f"the fit has {log_weights.shape[1]} draws, too few to tell whether its weights reach the posterior; make "
+            "it with more (num_draws of bayeskit.VI), or pass force=True for a result whose verdict is bad"
+        )
     if fits[worst].k > MAX_K and not force:
         raise MethodError(
             f"the Pareto k of fit {worst} is {fits[worst].k:.2f}, above {MAX_K}: weights do not reach the posterior. "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayeskit.diagnostics.angles import circular_summary
 from bayeskit.diagnostics.convergence import TAIL
 from bayeskit.diagnostics.elements import Site, posterior_sites
 from bayeskit.errors import StorageError
@@ -17,7 +18,13 @@ _COLUMNS = ["mean", "sd", "q5", "q95", "mcse_mean", "mcse_sd", "ess_bulk", "ess_
 
 
 def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> pd.DataFrame:
-    """One row for each element of the posterior, computed by ``arviz_stats.summary`` (``mcse_sd`` apart).
+    r"""One row for each element of the posterior, computed by ``arviz_stats.summary`` (``mcse_sd`` apart).
+
+    Of an angle (a site whose support is ``constraints.circular``, or what `CircularReparam` makes of one) there is the
+    mean direction $m$, which does not depend on where the circle is cut, and the circular standard deviation
+    $\sqrt{-2 \log R}$ with $R$ the length of the mean of the points on the circle. Its quantiles are counted from $m$
+    to either side, so that they can lie beyond $\pm\pi$; its effective sample sizes and ``r_hat`` are the worse of
+    those of sine and cosine.
 
     Args:
         post: the result of a run.
@@ -59,7 +66,23 @@ def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> 
             _floats(post, wanted), var_names=wanted, kind="all", ci_prob=0.9, ci_kind="eti", round_to="none"
         )
         table["mcse_sd"] = np.concatenate([_mcse_sd(sites[name]) for name in wanted])
-    return table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
+        table = table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
+        first = 0
+        for site in (sites[name] for name in wanted):
+            rows = slice(first, first := first + len(site.labels))
+            if site.circular:
+                table.iloc[rows] = pd.DataFrame(circular_summary(site.draws, TAIL))[_COLUMNS]
+    return table
+
+
+def note_on_angles(post: xr.DataTree, var_names: Sequence[str] | None = None) -> str:
+    """A line for under the table, empty where no variable is an angle."""
+    names = [site.name for site in posterior_sites(post) if site.circular and site.name in (var_names or [site.name])]
+    if not names:
+        return ""
+    if len(names) == 1:
+        return f"{names[0]} is an angle: its mean is the mean direction, and q5 and q95 are counted from it."
+    return f"{', '.join(names)} are angles: their means are mean directions, and q5 and q95 are counted from these."
 
 
 def _mcse_sd(site: Site) -> np.ndarray:

@@ -141,8 +141,14 @@ def assemble(
     kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "discrete", "deterministic")}
     if discrete is not None:
         names, labelled = {**names, **discrete.dims(names)}, {**labelled, **discrete.coords()}
+        kinds |= dict.fromkeys(set(discrete.variables) - set(kinds), "deterministic")  # probabilities may well be zero
     tree = make_tree(
-        {"posterior": values}, dims={n: names[n] for n in values}, coords=labelled, attrs=attrs, site_kinds=kinds
+        {"posterior": values},
+        dims={n: names[n] for n in values},
+        coords=labelled,
+        attrs=attrs,
+        site_kinds=kinds,
+        site_attrs=meanings(target.structure),
     )
     # dimensions group by group: a statistic or a covariate may have the name of a site, and another shape
     tree = add_group(tree, "sample_stats", stats)
@@ -161,6 +167,17 @@ def assemble(
     return tree
 
 
+def meanings(structure: Structure) -> dict[str, dict[str, str]]:
+    """Attributes of the posterior's variables that say what their values mean, where that is not what numbers mean."""
+    found: dict[str, dict[str, str]] = {site.name: {} for site in structure.sites}
+    for site in structure.sites:
+        if site.circular:
+            found[site.name]["support"] = "circular"
+        if site.auxiliary_of:
+            found[site.name]["auxiliary_of"] = site.auxiliary_of
+    return found
+
+
 def batch_dims(
     structure: Structure, name: str, names: Mapping[str, Sequence[str | None]], shape: tuple[int, ...]
 ) -> Sequence[str | None]:
@@ -170,7 +187,13 @@ def batch_dims(
 
 def site_record(structure: Structure, names: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, object]]:
     """What the store of a run says of its sites, so that the draws so far can be read without the model."""
+    meaning = meanings(structure)
     return {
-        site.name: {"kind": site.kind, "dims": list(names[site.name]), "batch_shape": list(site.batch_shape)}
+        site.name: {
+            "kind": site.kind,
+            "dims": list(names[site.name]),
+            "batch_shape": list(site.batch_shape),
+            "attrs": meaning[site.name],
+        }
         for site in structure.of_kind("latent", "discrete", "deterministic", "observed")
     }

@@ -62,7 +62,7 @@ def lift_batches(program: Program) -> Program:
     if not found:
         return program
     arrays = {_PREFIX + name: jnp.arange(length) for name, (_, length) in found.items()}
-    return Program(Batched(program.model), {**program.arrays, **arrays}, program.settings)
+    return dataclasses.replace(program, model=Batched(program.model), arrays={**program.arrays, **arrays})
 
 
 def check_batches(target: Target) -> None:

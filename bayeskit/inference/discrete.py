@@ -243,7 +243,8 @@ def _one(plan: _Plan, target: Target, position: Array, key: Array) -> Values:
         found = slopes(tilts)
         index = jax.random.categorical(own, _log(_joint(first, found, target)))
         if later:
-            index = _chain(own, index, _joint(later[0], found, target, with_before=True))
+            joint = _joint(later[0], found, target, with_before=True)
+            index = _chain(own, index, joint if later[0].time is not None else joint[None])
         else:
             tilts[first.name] = _clamp(index, first, target)
         out[name] = support[name][index.reshape(shape)]

@@ -169,7 +169,7 @@ class Run:
             positions = draws.positions[:, index]
             found = self.also.discrete(positions, self._keys(positions.shape[1]))
             # a guide that draws a discrete site by itself has said what it is
-            values |= {n: v for n, v in found.items() if self._keeps(n) and n not in values}
+            values |= {n: v for n, v in found.items() if n not in values}
         stats = {n: np.asarray(v)[:, index] for n, v in draws.stats.items()}
         if "diverging" in stats:
             self.divergences += int(stats["diverging"].sum())

@@ -99,7 +99,8 @@ def lift_parameters(program: Program) -> Program:
         names = tuple(f"{_PREFIX}{name}" + (f" {i}" if len(leaves) > 1 else "") for i in range(len(leaves)))
         arrays |= dict(zip(names, leaves, strict=True))
         lifted.append(Parameter(name, structure, names))
-    return Program(Lifted(program.model, tuple(lifted)), {**program.arrays, **arrays}, program.settings)
+    arrays = {**program.arrays, **arrays}
+    return dataclasses.replace(program, model=Lifted(program.model, tuple(lifted)), arrays=arrays)
 
 
 def is_parameter(name: str) -> bool:

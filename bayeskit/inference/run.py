@@ -19,7 +19,7 @@ from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
-from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, meanings, record, site_record
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run, compile_time
 from bayeskit.inference.method import Method
@@ -106,7 +106,7 @@ def infer(
     target = _target(model, data, method)
     method.check_target(target)
     check_discrete(discrete)
-    kept = _check_keep(target, keep, discrete)
+    kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     dims_of_sites, _ = labels(target.structure, dims, coords)
@@ -243,7 +243,8 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
 
 def fingerprint(target: Target) -> str:
     """A hash of structure, data and precision: two runs with the same one may share their draws."""
-    digest = hashlib.sha256(repr((target.structure, target.program.settings)).encode())
+    around = [(name, value) for name, value in target.program.around if not callable(value)]
+    digest = hashlib.sha256(repr((target.structure, target.program.settings, around)).encode())
     for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
         host, name = np.asarray(array), jax.tree_util.keystr(path)
         digest.update(f"{name}{host.dtype}{host.shape}".encode())
@@ -287,14 +288,12 @@ def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: 
     )
 
 
-def _check_keep(target: Target, keep: Sequence[str] | None, discrete: str | None) -> frozenset[str] | None:
+def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
     if keep is None:
         return None
     known = [
         site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
     ]
-    if discrete is not None:
-        known += Discrete(target, discrete).variables
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:
@@ -394,7 +393,8 @@ def _assembled(
         from bayeskit.storage import add_group, make_tree
 
         posterior, stats, pointwise = groups
-        tree = add_group(make_tree({"posterior": posterior}, attrs=attrs), "sample_stats", stats)
+        bare = make_tree({"posterior": posterior}, attrs=attrs, site_attrs=meanings(run.target.structure))
+        tree = add_group(bare, "sample_stats", stats)
         return tree if pointwise is None else add_group(tree, "log_likelihood", pointwise)
 
 

@@ -66,14 +66,15 @@ def _content_of(leaf: Any) -> Any:
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class _Attributes:
-    """An object that JAX cannot take apart, as its attributes; made again for the model."""
+    """An object that JAX cannot take apart, or a mapping whose order counts, by name; made again for the model."""
 
-    make: Callable[[dict[str, Any]], object]
-    values: dict[str, Any]
+    make: Callable[[dict[Any, Any]], object]
+    values: dict[Any, Any]
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Any]:
         """JAX's hook."""
-        return [(jax.tree_util.GetAttrKey(n), v) for n, v in self.values.items()], (self.make, tuple(self.values))
+        key = jax.tree_util.GetAttrKey if isinstance(self.make, _Dataclass | _Namespace) else jax.tree_util.DictKey
+        return [(key(n), v) for n, v in self.values.items()], (self.make, tuple(self.values))
 
     @classmethod
     def tree_unflatten(cls, kept: Any, children: Any) -> _Attributes:
@@ -88,7 +89,7 @@ class _Dataclass:
 
     kind: type
 
-    def __call__(self, values: dict[str, Any]) -> object:
+    def __call__(self, values: dict[Any, Any]) -> object:
         made: object = object.__new__(self.kind)
         for name, value in values.items():
             object.__setattr__(made, name, value)
@@ -101,37 +102,40 @@ class _Namespace:
 
     kind: type
 
-    def __call__(self, values: dict[str, Any]) -> object:
+    def __call__(self, values: dict[Any, Any]) -> object:
         return self.kind(**values)
 
 
 class Table:
     """The columns of a data frame as arrays: ``table["x"]``, ``table.x``, ``len(table)`` rows, ``table.columns``."""
 
-    def __init__(self, values: dict[str, Any]):
+    def __init__(self, values: dict[Any, Any]):
         self._values = values
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: Any) -> Any:
+        if isinstance(name, list):
+            return Table({one: self._values[one] for one in name})
         return self._values[name]
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["_values"][name]
         except KeyError:
-            raise AttributeError(f"the table has no column {name!r}; it has {', '.join(self.columns)}") from None
+            known = ", ".join(map(str, self.columns))
+            raise AttributeError(f"the table has no column {name!r}; it has {known}") from None
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
     def __len__(self) -> int:
         return len(next(iter(self._values.values())))
 
-    def keys(self) -> list[str]:
+    def keys(self) -> list[Any]:
         """Names of the columns, so that ``**table`` passes them on."""
         return list(self._values)
 
     @property
-    def columns(self) -> list[str]:
+    def columns(self) -> list[Any]:
         """Names of the columns."""
         return self.keys()
 
@@ -254,10 +258,13 @@ def _tree(path: str, value: Any) -> Any:
     if not _is_container(value):
         return _as_leaf(path, value)
     if (names := columns(value)) is not None:
-        return _Attributes(Table, {str(n): _as_array(f"{path}[{n!r}]", value[n]) for n in names})
+        return _Attributes(Table, {n: _column(f"{path}[{n!r}]", value[n]) for n in names})
     if isinstance(value, Mapping):
         pairs = {key: _tree(f"{path}[{key!r}]", item) for key, item in value.items()}
-        return OrderedDict(pairs) if isinstance(value, OrderedDict) else pairs
+        if isinstance(value, OrderedDict):
+            return OrderedDict(pairs)
+        # JAX sorts the keys of a dictionary, and a model may count on their order
+        return pairs if _is_sorted(list(pairs)) else _Attributes(dict, pairs)
     if isinstance(value, list | tuple):
         items = [_tree(f"{path}[{i}]", item) for i, item in enumerate(value)]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
@@ -267,14 +274,30 @@ def _tree(path: str, value: Any) -> Any:
     return jax.tree.unflatten(structure, [_as_leaf(path + jax.tree_util.keystr(at), leaf) for at, leaf in leaves])
 
 
+def _is_sorted(keys: list[Any]) -> bool:
+    try:
+        return sorted(keys) == keys
+    except TypeError:  # keys of several kinds
+        return False
+
+
 def _attributes(path: str, value: Any) -> _Attributes:
     if isinstance(value, Namespace | SimpleNamespace):
-        make: Callable[[dict[str, Any]], object] = _Namespace(type(value))
+        make: Callable[[dict[Any, Any]], object] = _Namespace(type(value))
         names = list(vars(value))
     else:
         make = _Dataclass(type(value))
-        names = [field.name for field in dataclasses.fields(value)]
+        fields = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+        names = list(dict.fromkeys([*fields, *getattr(value, "__dict__", {})]))
     return _Attributes(make, {n: _tree(f"{path}.{n}", getattr(value, n)) for n in names})
+
+
+def _column(path: str, column: object) -> object:
+    """A column of a table; one of strings is a constant, which the model may leave alone."""
+    array = np.asarray(column)
+    if array.dtype.kind in "OUS" and all(isinstance(item, str) for item in array.flat):
+        return array
+    return _as_array(path, column)
 
 
 def _as_leaf(path: str, value: object) -> object:

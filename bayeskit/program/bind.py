@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from bayeskit._typing import Data, Model
 from bayeskit.errors import DataError, ModelError
 from bayeskit.program.arguments import Static, as_constant, columns, inputs, join, split
 from bayeskit.program.padding import check_nan
+from bayeskit.program.surroundings import surroundings
 
 
 class Program(eqx.Module):
@@ -30,11 +32,13 @@ class Program(eqx.Module):
         model: the NumPyro function.
         arrays: the array arguments by name; of a container, the arrays in it.
         settings: the static arguments, as sorted ``(name, value)`` pairs; of a container, the rest of it.
+        around: what the function reads besides its arguments, as far as it can be compared.
     """
 
     model: Model = eqx.field(static=True)
     arrays: dict[str, Any]
     settings: tuple[tuple[str, Static], ...] = eqx.field(static=True)
+    around: tuple[tuple[str, Any], ...] = eqx.field(static=True, default=())
 
     def __call__(self) -> object:
         """Run the function on its arguments."""
@@ -64,7 +68,8 @@ class Program(eqx.Module):
         """The program with these arguments static, as NumPy arrays."""
         fixed = {name: as_constant(arrays, static) for name, arrays, static in self._parts() if name in set(names)}
         kept = {name: value for name, value in self.arrays.items() if name not in fixed}
-        return Program(self.model, kept, tuple(sorted({**dict(self.settings), **fixed}.items())))
+        settings = tuple(sorted({**dict(self.settings), **fixed}.items()))
+        return dataclasses.replace(self, arrays=kept, settings=settings)
 
     def _parts(self) -> Iterator[tuple[str, Any, Static]]:
         static = dict(self.settings)
@@ -115,7 +120,7 @@ def bind(model: Model, data: Data | None = None) -> Program:
             arrays[name] = traced
         if traced is None or static is not None:
             settings[name] = static
-    program = Program(model, arrays, tuple(sorted(settings.items())))
+    program = Program(model, arrays, tuple(sorted(settings.items())), surroundings(model))
     check_nan(program)
     return program
 

@@ -6,11 +6,18 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
+import jax
+
 from bayeskit.program.bind import Program
+from bayeskit.program.failure import NOT_PYTHON
 
 __all__ = ["settle"]
 
 Found = TypeVar("Found")
+
+
+def _is_traced(value: object) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
 def settle(program: Program, trace: Callable[[Program], Found]) -> tuple[Program, Found]:
@@ -33,15 +40,17 @@ def settle(program: Program, trace: Callable[[Program], Found]) -> tuple[Program
     try:
         return program, trace(program)
     except Exception as error:
-        if not program.arrays:
+        known = [name for name, value in program.arrays.items() if not _is_traced(value)]
+        if not known:
             raise
         try:
-            found = trace(program.with_constants(program.arrays))
-        except Exception:
-            # some other fault, or a Python value made of latent values: what was said first is about the model as given
+            found = trace(program.with_constants(known))
+        except Exception as other:
+            if isinstance(error.__cause__, NOT_PYTHON) and not isinstance(other.__cause__, NOT_PYTHON):
+                raise  # the Python value was had: what is wrong is something else
             raise error from error.__cause__
-    constant = list(program.arrays)
-    for name in program.arrays:
+    constant = known
+    for name in known:
         fewer = [other for other in constant if other != name]
         try:
             found = trace(program.with_constants(fewer))

@@ -14,7 +14,7 @@ from numpyro.primitives import Messenger
 from bayeskit.errors import BayeskitError, ModelError
 from bayeskit.program.bind import Program
 
-__all__ = ["Last", "named_failures"]
+__all__ = ["NOT_PYTHON", "Last", "named_failures"]
 
 NOT_PYTHON = (
     jax.errors.ConcretizationTypeError,

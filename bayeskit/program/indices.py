@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ class IndexCheck:
         self._program = program
 
         def execute(arrays: dict[str, Any], values: Values) -> None:
-            run(Program(program.model, arrays, program.settings), values)
+            run(dataclasses.replace(program, arrays=arrays), values)
 
         self._uses: list[Use] = []
         with named_failures(program, []):

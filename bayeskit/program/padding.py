@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayeskit.program.bind import Program
 
 FILLS = (-1.5, 0.75, 37.0)
+DRAWS = 64
 
 
 def check_nan(program: Program) -> None:
@@ -36,24 +37,25 @@ def check_nan(program: Program) -> None:
             return
         raise DataError(
             f"data {place_of(path)} holds {missing.sum()} NaN, the first at {np.argwhere(missing)[0].tolist()}, which "
-            "the model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution), or use "
-            "`obs_mask` to have NumPyro impute them"
+            "the model does not mask; drop those rows, mask them (handlers.mask, or .mask on the distribution; the "
+            "mask is data), or use `obs_mask` to have NumPyro impute them"
         )
 
 
 def _is_padding(program: Program) -> bool:
-    """Whether the density is the same, whatever stands in place of NaN."""
+    """Whether the density is the same, whatever stands in place of NaN, at draws of the prior."""
 
-    def fill(leaf: Array, number: float) -> Array:
+    def fill(leaf: Array, number: Array) -> Array:
         return jnp.where(jnp.isnan(leaf), number, leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
-    def terms(number: float) -> list[float]:
+    def terms(key: Array, number: Array) -> Array:
         filled = jax.tree.map(lambda leaf: fill(leaf, number), program)
-        sites = handlers.trace(handlers.seed(filled, rng_seed=jax.random.PRNGKey(0))).get_trace().values()
-        return [float(site_term(site, guarded=True).total()) for site in sites if site["type"] == "sample"]
+        sites = handlers.trace(handlers.seed(filled, rng_seed=key)).get_trace().values()
+        return jnp.stack([site_term(site, guarded=True).total() for site in sites if site["type"] == "sample"])
 
+    keys = jax.random.split(jax.random.PRNGKey(0), DRAWS)
     try:
-        first, *others = map(terms, FILLS)
+        found = jax.jit(jax.vmap(jax.vmap(terms, (0, None)), (None, 0)))(keys, jnp.asarray(FILLS))
     except Exception:  # a function that cannot be run by itself masks nothing that we could see
         return False
-    return len(first) > 0 and bool(np.isfinite(first).all()) and all(first == other for other in others)
+    return bool(jnp.isfinite(found).all() & (found == found[0]).all())

@@ -35,6 +35,7 @@ def make_tree(
     coords: Mapping[str, np.ndarray | Sequence[object]] | None = None,
     attrs: Mapping[str, object] | None = None,
     site_kinds: Mapping[str, str] | None = None,
+    site_attrs: Mapping[str, Mapping[str, str]] | None = None,
 ) -> xr.DataTree:
     """The result of a run as one ArviZ tree.
 
@@ -47,6 +48,7 @@ def make_tree(
         coords: labels of a dimension; the length must be its size.
         attrs: the record of the run, strings and numbers, kept at the root.
         site_kinds: ``"latent"`` or ``"deterministic"`` by site, kept as the attribute ``site_kind``.
+        site_attrs: further attributes by site, such as ``{"theta": {"support": "circular"}}`` for an angle.
 
     Returns:
         A tree with the groups in the order given. A site name that a tree cannot hold (``"scope/x"``) is stored under
@@ -70,8 +72,11 @@ def make_tree(
     """
     root = xr.Dataset(attrs=_plain_attrs(attrs or {}))
     datasets = {"/": root}
+    described = {site: {"site_kind": kind} for site, kind in (site_kinds or {}).items()}
+    for site, more in (site_attrs or {}).items():
+        described[site] = {**described.get(site, {}), **more}
     for group, variables in groups.items():
-        datasets[f"/{group}"] = _dataset(group, variables, dims or {}, coords or {}, site_kinds or {})
+        datasets[f"/{group}"] = _dataset(group, variables, dims or {}, coords or {}, described)
     return xr.DataTree.from_dict(datasets)
 
 
@@ -133,7 +138,7 @@ def _dataset(
     variables: Mapping[str, np.ndarray],
     dims: Mapping[str, Sequence[str | None]],
     coords: Mapping[str, np.ndarray | Sequence[object]],
-    site_kinds: Mapping[str, str],
+    described: Mapping[str, Mapping[str, str]],
 ) -> xr.Dataset:
     if group not in SAMPLE_GROUPS | DATA_GROUPS:
         known = ", ".join(sorted(SAMPLE_GROUPS | DATA_GROUPS))
@@ -146,8 +151,7 @@ def _dataset(
     for site, array in arrays.items():
         axes = _event_dims(site, names, array.shape[len(lead) :], dims.get(site, ()), sizes)
         attrs = {"site_name": site} if names[site] != site else {}
-        if site in site_kinds:
-            attrs["site_kind"] = site_kinds[site]
+        attrs |= described.get(site, {})
         content[names[site]] = xr.Variable((*lead, *axes), array, attrs)
     labels = {dim: np.arange(sizes[dim]) for dim in lead if dim in sizes}
     for dim, values in coords.items():

@@ -80,6 +80,7 @@ def _tree(store: RunStore, groups: Mapping[str, Mapping[str, np.ndarray]]) -> xr
         coords=coords,
         attrs={**attrs, **so_far},
         site_kinds={name: sites[name]["kind"] for name in dims},
+        site_attrs={name: sites[name].get("attrs", {}) for name in dims},
     )
     tree = add_group(tree, "sample_stats", groups["sample_stats"])
     if "log_likelihood" not in groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
-from numpyro.distributions.distribution import Unit
+from numpyro.distributions.distribution import Distribution, Unit
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Array, Values
@@ -23,6 +23,9 @@ from bayeskit.program.runnable import name_of_program
 from bayeskit.program.sites import Term, read, site_term
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
+
+FLOORS = {8: -500.0, 4: -60.0}
+"""By the bytes of a number, a log probability whose exponential is of no account, and not yet zero."""
 
 
 class Terms(NamedTuple):
@@ -67,8 +70,8 @@ def split(sites: dict[str, Site], moving: frozenset[str]) -> Terms:
 
 
 def _add(terms: Terms, name: str, site: Site, term: Term) -> None:
-    if name.startswith(JACOBIAN):
-        terms.jacobian[name.removeprefix(JACOBIAN)] = term
+    if JACOBIAN in name:  # not always in front: `handlers.scope` puts its own before it
+        terms.jacobian[name.rpartition(JACOBIAN)[2]] = term
     elif site["is_observed"] and not is_prior_factor(site):
         terms.likelihood[name] = term
     else:
@@ -92,7 +95,13 @@ def observations(program: Program, structure: Structure, values: Values) -> dict
             sites = _enumerated_trace(program, structure, values, watch)
         else:
             sites = run_trace(program, values, seeded=True)
-    return {site.name: sites[site.name] for site in structure.of_kind("observed")}
+    return {site.name: _of(sites, site.name) for site in structure.of_kind("observed")}
+
+
+def _of(sites: Mapping[str, Site], name: str) -> Site:
+    """A site of an enumerated trace; of a scan that is too short for anything else, of its first step."""
+    found = [other for other in sites if other.replace("_PREV_", "") == name]
+    return sites[name if name in sites or not found else found[0]]
 
 
 def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
@@ -177,6 +186,44 @@ class _Guard(Messenger):
             msg["value"] = msg["fn"].sample(None)
 
 
+class _Floored(Distribution):
+    """A distribution whose log density is not below `FLOORS`."""
+
+    def __init__(self, base: Distribution):
+        self._base = base
+        super().__init__(base.batch_shape, base.event_shape)
+
+    @property
+    def support(self) -> Any:
+        return self._base.support
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        return bool(self._base.has_enumerate_support)
+
+    def enumerate_support(self, expand: bool = True) -> Array:
+        return self._base.enumerate_support(expand=expand)
+
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        return self._base.sample(key, sample_shape)
+
+    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
+        del intermediates
+        log_prob = jnp.asarray(self._base.log_prob(value))
+        return jnp.maximum(log_prob, FLOORS[log_prob.dtype.itemsize])
+
+
+class _Floor(Messenger):
+    """Keeps what is impossible in a scan just possible."""
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """NumPyro's hook, called at every site; after a scan once for all of its steps."""
+        if msg["type"] == "sample" and JACOBIAN not in msg["name"] and not isinstance(msg["fn"], Unit):
+            discrete = msg["fn"].support.is_discrete
+            if discrete or msg["is_observed"]:
+                msg["fn"] = _Floored(msg["fn"])
+
+
 def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:
     """Names of the deterministic sites that depend on a discrete latent site: enumeration gives them extra lanes."""
     if not structure.of_kind("discrete") or not structure.of_kind("deterministic"):
@@ -184,10 +231,13 @@ def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:
 
     def run() -> Values:
         sites = _enumerated_trace(program, structure, structure.zeros())
-        return {site.name: jnp.asarray(sites[site.name]["value"]) for site in structure.of_kind("deterministic")}
+        # the trace of an enumerated scan has no deterministic sites: whether they are of one value is not known
+        known = [site.name for site in structure.of_kind("deterministic") if site.name in sites]
+        return {name: jnp.asarray(sites[name]["value"]) for name in known}
 
     found = jax.eval_shape(run)
-    hidden = frozenset(name for name, value in found.items() if value.shape != structure[name].shape)
+    names = [site.name for site in structure.of_kind("deterministic")]
+    hidden = frozenset(n for n in names if n not in found or found[n].shape != structure[n].shape)
     if hidden:
         warnings.warn(
             f"the deterministic sites {sorted(hidden)} depend on discrete latent sites, which are summed out; they "
@@ -208,7 +258,14 @@ def summed_log_density(
     model = program if model is None else model
     model = _Guard(model, moving) if moving else model
     result, _ = log_density(_enumerated(model, structure, values), (), {}, {})
-    return jnp.asarray(result)
+    if not structure.impossible:
+        return jnp.asarray(result)
+    # With steps that cannot be taken the sum is right, and its slope NaN (the logarithm of a zero that cancels). So the
+    # slope is taken where such steps are just possible, and only where that makes no difference to the sum.
+    exact = jax.lax.stop_gradient(result)
+    floored, _ = log_density(_enumerated(_Floor(model), structure, values), (), {}, {})
+    same = jnp.isfinite(exact) & (jnp.abs(floored - exact) <= 1e-6 * (1 + jnp.abs(exact)))
+    return jnp.where(same, floored, jnp.where(exact == -jnp.inf, -jnp.inf, jnp.nan))
 
 
 def summed_terms(program: Program, structure: Structure, moving: frozenset[str], values: Values) -> Terms:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Container
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from jax.extend.core import get_opaque_trace_state
 from numpyro import handlers
@@ -18,7 +20,8 @@ from bayeskit.errors import ModelError
 from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.shapes import check_observation
-from bayeskit.program.sites import describe, innermost, is_everywhere
+from bayeskit.program.sites import describe, elements, innermost, is_everywhere
+from bayeskit.target.reparameterised import Made, is_circular, made_within, with_reparameterisations
 
 Kind = Literal["latent", "discrete", "observed", "factor", "deterministic"]
 Site = dict[str, Any]
@@ -49,6 +52,8 @@ class SiteFacts:
         unconstrained_shape: shape of the unconstrained value; differs from ``shape`` for a simplex, say.
         is_prior: whether it counts as prior (latent sites, and factors marked so).
         guarded: an observed site whose support is not the whole real line, so that a value can lie outside.
+        circular: whether the values are angles, of which -pi and pi are the same.
+        auxiliary_of: the site that the model sees in the place of this one, several of whose values mean the same.
     """
 
     name: str
@@ -60,6 +65,8 @@ class SiteFacts:
     unconstrained_shape: tuple[int, ...] = ()
     is_prior: bool = False
     guarded: bool = False
+    circular: bool = False
+    auxiliary_of: str = ""
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -90,6 +97,7 @@ class Structure:
         batches: of each of these, how many rows there are, and how many of them a batch takes.
         max_plate_nesting: how many dimensions, counted from the right, plates occupy.
         scans: whether there is a ``numpyro.contrib.control_flow`` loop or branch.
+        impossible: whether discrete sites in a scan have values, or steps between them, of probability zero.
     """
 
     sites: tuple[SiteFacts, ...]
@@ -97,6 +105,7 @@ class Structure:
     batches: tuple[tuple[int, int], ...]
     max_plate_nesting: int
     scans: bool = False
+    impossible: bool = False
 
     def of_kind(self, *kinds: Kind) -> tuple[SiteFacts, ...]:
         """The sites of these kinds, in the model's order."""
@@ -119,12 +128,16 @@ class Watch(Last):
     def __init__(self, fn: Any = None):
         super().__init__(fn)
         self.state = get_opaque_trace_state()
-        self.scans = False
+        self.scans = self.reversed = False
+        self.made: list[Made] = []
 
     def process_message(self, msg: Any) -> None:
         """NumPyro's hook, called at every site."""
         name, kind = msg.get("name"), msg["type"]
-        self.scans = self.scans or kind == "control_flow"
+        if kind == "control_flow":
+            self.scans = True
+            self.reversed = self.reversed or (msg["fn"].__name__ == "scan_wrapper" and bool(msg["args"][4]))
+        self.made += made_within(msg, inspect.currentframe())
         if name is None or kind not in ("sample", "param", "prng_key", "mutable"):
             return
         if kind == "sample":
@@ -224,7 +237,8 @@ def learn_structure(program: Program) -> Structure:
     def run() -> None:
         watch.append(Watch(program))  # made here, under the transform in which sites are to be reached
         sites = trace_at_zero(watch[0])
-        infos.extend(info for site in sites.values() if (info := _read(site)) is not None)
+        found = [info for site in sites.values() if (info := _read(site)) is not None]
+        infos.extend(with_reparameterisations(found, watch[0].made))
         parts.update(subsampling(sites))
 
     with named_failures(program, watch):
@@ -233,6 +247,12 @@ def learn_structure(program: Program) -> Structure:
     _check_plates(infos)
     if not watch[0].scans:
         _check_enumerable(infos)
+    discrete = [info.name for info in infos if info.kind == "discrete"]
+    if watch[0].reversed and discrete:
+        raise ModelError(
+            f"model {program.name!r}: the discrete site {discrete[0]!r} would be summed out in the wrong order in a "
+            "scan with reverse=True; reverse the inputs of the scan instead"
+        )
     return Structure(tuple(infos), tuple(parts), tuple(parts.values()), nesting, watch[0].scans)
 
 
@@ -249,7 +269,7 @@ def facts_of(site: Site, kind: Kind) -> SiteFacts:
 
 
 def _read(site: Site) -> SiteFacts | None:
-    if site["type"] not in ("sample", "deterministic") or site["name"].startswith(JACOBIAN):
+    if site["type"] not in ("sample", "deterministic") or JACOBIAN in site["name"]:
         return None
     if site["type"] == "deterministic":
         return facts_of(site, "deterministic")
@@ -271,6 +291,7 @@ def _read(site: Site) -> SiteFacts | None:
                 f"site {site['name']!r} ({describe(site['fn'])}) is a discrete latent whose support cannot be "
                 "enumerated; sum it out by hand, or replace it by a continuous site"
             )
+        _check_support(site)
         return dataclasses.replace(facts_of(site, "discrete"), is_prior=True)
     if isinstance(innermost(site["fn"]), Delta):
         raise ModelError(
@@ -279,7 +300,27 @@ def _read(site: Site) -> SiteFacts | None:
         )
     facts = facts_of(site, "latent")
     unconstrained = tuple(biject_to(support).inverse_shape(facts.shape))
-    return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained)
+    circular = is_circular(support)
+    return dataclasses.replace(facts, is_prior=True, unconstrained_shape=unconstrained, circular=circular)
+
+
+def _check_support(site: Site) -> None:
+    """NumPyro's sums number the values from zero, whatever they are."""
+    name, kind = site["name"], describe(site["fn"])
+    try:
+        with jax.ensure_compile_time_eval():
+            support = np.asarray(elements(site["fn"]).enumerate_support(expand=False)).reshape(-1)
+    except Exception as error:
+        raise ModelError(
+            f"site {name!r} ({kind}) is a discrete latent whose values cannot be enumerated "
+            f"({type(error).__name__}: {error or 'no reason given'}); they must not depend on latent values, and must "
+            "be the same for all elements"
+        ) from error
+    if not np.array_equal(support, np.arange(len(support))):
+        raise ModelError(
+            f"site {name!r} ({kind}) takes the values {support[0]} to {support[-1]}, and only values from 0 on are "
+            f"summed out rightly; write it as one that starts at 0, and add {support[0]} where it is used"
+        )
 
 
 def _check_plates(infos: list[SiteFacts]) -> None:

@@ -223,10 +223,12 @@ def find_start_by(strategy: Callable[..., Any], target: Target, key: Array, num_
 def _values_by(strategy: Callable[..., Any], target: Target, key: Array) -> Values:
     model = handlers.substitute(handlers.seed(target.program, rng_seed=key), substitute_fn=strategy)
     try:
-        sites = handlers.trace(model).get_trace()
+        with validation_enabled(False):  # a value outside its support is found, and named, when chains start there
+            sites = handlers.trace(model).get_trace()
     except Exception as error:
         name = getattr(getattr(strategy, "func", strategy), "__name__", type(strategy).__name__)
-        raise InitError(f"the strategy {name} given as init failed: {type(error).__name__}: {error}") from error
+        reason = str(error) or "no reason given"
+        raise InitError(f"the strategy {name} given as init failed: {type(error).__name__}: {reason}") from error
     return {name: jnp.asarray(sites[name]["value"]) for name in target.latent_names}
 
 
@@ -246,7 +248,7 @@ def _explain(target: Target, values: Values, given: Values, chain: int, tries: i
         wrong = _wrong_parameter(site)
         density = jnp.sum(site_term(site, guarded=name in target.moving).value)
         if wrong or not bool(jnp.isfinite(density)):
-            plain = name.removeprefix(JACOBIAN)
+            plain = name.rpartition(JACOBIAN)[2]
             kind = target.structure[plain].distribution
             return start + (
                 f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value "

@@ -23,6 +23,7 @@ from bayeskit.target.density import (
     summed_terms,
     total,
 )
+from bayeskit.target.enumeration import check_enumeration
 from bayeskit.target.sites import Structure, learn_structure
 from bayeskit.target.start import check_given, pull_back
 from bayeskit.xla.miscompilation import safe_jit
@@ -169,7 +170,10 @@ class Target(eqx.Module):
 def _trace(program: Program) -> tuple[Structure, frozenset[str]]:
     """The structure, and what supports move: found with the data as they are, and with the data traced."""
     structure = learn_structure(program)
-    return structure, moving_supports(program, structure)
+    moving = moving_supports(program, structure)
+    if structure.of_kind("discrete"):
+        structure = check_enumeration(program, structure, moving)
+    return structure, moving
 
 
 @safe_jit

@@ -65,6 +65,36 @@ TROUBLES = {
     "unsettled_density": ("error", lambda rng: {"lp": apart(rng, 1.0)}),
     "underflow": ("error", lambda rng: {"mu": np.where(often(rng, 0.1), 0.0, 1.0 + walk(rng, 0.0))}),
 }
+WINDINGS = 2 * np.pi * np.arange(CHAINS)[:, None]
+LENGTHS = np.exp(np.arange(CHAINS))[:, None, None]
+ANGLE = {"support": "circular"}
+
+
+def at_the_cut(rng):
+    return np.pi + 0.3 * rng.normal(size=(CHAINS, DRAWS))
+
+
+def wrapped(x):
+    return (x + np.pi) % (2 * np.pi) - np.pi
+
+
+def unwrapped_angle(rng):
+    line = at_the_cut(rng) + WINDINGS
+    attrs = {"theta": ANGLE, "theta_unwrapped": {"auxiliary_of": "theta"}}
+    return {"theta": wrapped(line), "theta_unwrapped": line}, attrs
+
+
+def direction(rng):
+    vector = rng.normal(size=(CHAINS, DRAWS, 3)) * LENGTHS
+    values = {"d": vector / np.linalg.norm(vector, axis=-1, keepdims=True), "d_normal": vector}
+    return values, {"d_normal": {"auxiliary_of": "d"}}
+
+
+HARMLESS = {
+    "an angle that is not wrapped": lambda rng: ({"theta": at_the_cut(rng) + WINDINGS}, {"theta": ANGLE}),
+    "the windings of an angle": unwrapped_angle,
+    "the length of a vector of which the direction counts": direction,
+}
 by_trouble = pytest.mark.parametrize("name", TROUBLES)
 
 
@@ -86,6 +116,17 @@ def test_trouble_is_found_explained_and_documented(name):
     assert finding.meaning.endswith(".")
     assert len(finding.advice) > 20
     assert re.search(rf"`{name}` +(error|warning) ", check.__doc__)
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_means_the_same_is_no_trouble(name):
+    """And is some where the attributes do not say that it means the same."""
+    rng = np.random.default_rng(0)
+    values, stats = good(rng)
+    more, attrs = HARMLESS[name](rng)
+    groups = {"posterior": {**values, **more}, "sample_stats": stats}
+    assert check(make_tree(groups, site_attrs=attrs), quiet=True).findings == ()
+    assert not check(make_tree(groups), quiet=True).ok
 
 
 def test_good_draws_have_none():

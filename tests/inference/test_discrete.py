@@ -179,6 +179,7 @@ def test_the_continuous_draws_are_the_same(sampled):
     probs = post["posterior/kind_probs"]
     assert probs.dims == ("chain", "draw", "row", "kind_value")
     np.testing.assert_array_equal(probs["kind_value"], [0, 1, 2])
+    assert probs.attrs["site_kind"] == "deterministic"
     np.testing.assert_allclose(probs.sum("kind_value"), 1.0, rtol=1e-12)
     # the draws of each element, against the probabilities that they were drawn with
     error = (sampled["posterior/kind"] == 1).values - probs.sel(kind_value=1).values

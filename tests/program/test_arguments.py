@@ -326,3 +326,67 @@ def test_what_enumeration_breaks_is_named():
     message = "model 'model' failed after site 'mean': TypeError: .*Discrete sites are summed out: .*no reshape"
     with pytest.raises(ModelError, match=message):
         bk.Target(bk.bind(model, {"y": Y}))
+
+
+# ---- what others tried ----------------------------------------------------------------------------------------------
+
+
+def test_a_mapping_keeps_its_order():
+    """JAX sorts the keys of dictionaries."""
+
+    def model(d, y):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        first, second = d.values()
+        numpyro.sample("y", dist.Normal(mean + first - 2 * second, 1.0), obs=y)
+
+    data = {"d": {"b": 1.0, "a": 5.0}, "y": Y}
+    expected = stats.norm.logpdf(0.3) + stats.norm.logpdf(Y, 0.3 + 1.0 - 10.0).sum()
+    target = bk.Target(bk.bind(model, data))
+    np.testing.assert_allclose(target.log_density({"mean": jnp.array(0.3)}), expected, rtol=1e-12)
+    assert list(bk.bind(lambda d: d, {"d": {2: 1.0, "y": Y, 1: 3}})()) == [2, "y", 1]
+
+
+def test_attributes_that_a_dataclass_makes_itself():
+    @dataclasses.dataclass
+    class Counted:
+        y: np.ndarray
+
+        def __post_init__(self):
+            self.count = len(self.y)
+
+    assert bk.bind(lambda d: d.count, {"d": Counted(Y)})() == 4
+
+
+def test_a_column_of_strings_may_be_left_alone():
+    table = bk.bind(lambda d: d, {"d": pd.DataFrame({"x": X, "name": list("abcd"), 0: Y})})()
+    assert table["name"].tolist() == list("abcd")
+    np.testing.assert_array_equal(table[["x", 0]].values, np.stack([X, Y], axis=1))
+
+
+def test_nan_that_counts_at_few_points():
+    def model(x, y):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(jnp.where(mean > 1.0, x.sum(), 0.0), 1.0), obs=y)
+
+    with pytest.raises(DataError, match="data 'x' holds 1 NaN, the first at \\[1\\], which the model does not mask"):
+        bk.bind(model, {"x": np.array([1.0, np.nan]), "y": Y})
+
+
+@pytest.mark.filterwarnings("ignore:.*as a Python value")
+def test_the_fault_behind_a_python_value_is_named():
+    post = bk.infer(groups, {"group": GROUP, "y": Y}, METHOD, key=0, progress=False)
+    with pytest.raises(ModelError, match=r"site 'mean' has shape \(2,\) under these data, but \(3,\) in the fit"):
+        bk.predict(groups, {"group": np.array([0, 1, 1, 0]), "y": Y}, post, key=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*as a Python value")
+def test_traced_arguments_stay_traced():
+    def model(group, y):
+        with numpyro.plate("group", int(group.max()) + 1):
+            mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(mean[group], 1.0), obs=y)
+
+    def density(y):
+        return bk.Target(bk.bind(model, {"group": GROUP, "y": y})).log_density({"mean": jnp.asarray(MEANS)})
+
+    np.testing.assert_allclose(jax.grad(density)(jnp.asarray(Y)), MEANS[GROUP] - Y, rtol=1e-12)

@@ -24,6 +24,7 @@ def model(y):
         numpyro.deterministic("twice", 2 * theta)
         numpyro.sample("y", dist.Normal(theta, 1.0), obs=y)
     numpyro.sample("shape", dist.Dirichlet(jnp.ones(3)))
+    numpyro.sample("angle", dist.VonMises(0.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def test_the_draws_so_far_are_as_the_result_will_have_them(interrupted):
     assert found["posterior/theta"].dims == ("chain", "draw", "school")
     assert found["posterior/shape"].dims == ("chain", "draw", "part")
     assert found["posterior/twice"].attrs == {"site_kind": "deterministic"}
+    assert found["posterior/angle"].attrs == {"site_kind": "latent", "support": "circular"}
     added = {"unfinished": 1, "num_draws": 4, "num_draws_wanted": 20}
     assert found.attrs == {**{n: v for n, v in post.attrs.items() if n != "interrupted"}, **added}
     assert content(folder) == before

@@ -1,0 +1,112 @@
+"""A constant beside a model that has changed is another program."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro import handlers
+
+import bayeskit as bk
+from bayeskit.errors import DataError, Interrupted
+
+Y = np.array([4.8, 5.1, 5.3])
+SCALE: Any = 0.01
+METHOD = bk.NUTS(num_chains=1, num_warmup=50, num_draws=50)
+
+
+def helper():
+    return SCALE
+
+
+def by_global(y):
+    mean = numpyro.sample("mean", dist.Normal(0.0, SCALE))
+    numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+def by_helper(y):
+    mean = numpyro.sample("mean", dist.Normal(0.0, helper()))
+    numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+def around(box):
+    def by_closure(y):
+        mean = numpyro.sample("mean", dist.Normal(0.0, box["scale"]))
+        numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+    return by_closure
+
+
+BOX: dict[str, Any] = {"scale": 0.01}
+MODELS = {
+    "global": by_global,
+    "helper": by_helper,
+    "closure": around(BOX),
+    "partial": functools.partial(by_global),
+    "handler": handlers.reparam(by_global, config={}),
+}
+
+
+def density(model):
+    target = bk.Target(bk.bind(model, {"y": Y}))
+    return float(_density(target))
+
+
+@jax.jit
+def _density(target):
+    return target.log_density({"mean": jnp.array(0.1)})
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("other", [100.0, np.array(100.0), jnp.array(100.0)], ids=["float", "NumPy", "JAX"])
+def test_a_changed_constant_is_seen(name, other, monkeypatch):
+    before = density(MODELS[name])
+    monkeypatch.setitem(globals(), "SCALE", other)
+    monkeypatch.setitem(BOX, "scale", other)
+    after = density(MODELS[name])
+    assert after - before == pytest.approx(np.log(0.01 / 100) - (0.1 / 100) ** 2 / 2 + (0.1 / 0.01) ** 2 / 2, rel=1e-9)
+
+
+def test_a_changed_helper_is_seen(monkeypatch):
+    before = density(by_helper)
+    monkeypatch.setitem(globals(), "helper", lambda: 100.0)
+    assert density(by_helper) != before
+
+
+def test_the_same_surroundings_are_the_same_program():
+    first, second = bk.bind(by_helper, {"y": Y}), bk.bind(by_helper, {"y": Y})
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    assert hash(jax.tree.structure(first)) == hash(jax.tree.structure(second))
+
+
+def test_a_run_is_not_resumed_with_another_constant(tmp_path, monkeypatch):
+    from bayeskit.inference.driver import Run
+
+    select, chunks = Run._select, []
+
+    def stop(self, draws):
+        chunks.append(1)
+        if len(chunks) == 15:
+            raise KeyboardInterrupt
+        return select(self, draws)
+
+    monkeypatch.setattr(Run, "_select", stop)
+    with pytest.raises(Interrupted):
+        bk.infer(by_global, {"y": Y}, METHOD, key=0, store=tmp_path / "run", progress=False)
+    monkeypatch.setitem(globals(), "SCALE", 1.0)
+    with pytest.raises(DataError, match="had another model, other data or another precision"):
+        bk.resume(by_global, {"y": Y}, tmp_path / "run", progress=False)
+
+
+def test_tracers_around_a_function_are_left_alone():
+    def objective(loc):
+        guide = bk.bind(lambda: numpyro.sample("z", dist.Normal(loc, 1.0)))
+        return bk.log_density(guide, {"z": 0.5})
+
+    assert float(jax.grad(objective)(0.0)) == 0.5
