@@ -8,7 +8,6 @@ from .peers import annotation, capture_recapture, counts, funnel, hidden_markov,
 from .peers.row import (
     A_FACTOR,
     BINOMIAL,
-    HIDDEN_REASON,
     ONE_EVENT,
     SEVERAL_IN_A_SCAN,
     STATIC,
@@ -100,7 +99,6 @@ PEER_MODELS = (
         init={"said": MOSTLY_RIGHT},
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: Dawid-Skene",
@@ -111,7 +109,6 @@ PEER_MODELS = (
         init={"said": np.tile(MOSTLY_RIGHT, (4, 1, 1))},
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: MACE",
@@ -121,7 +118,6 @@ PEER_MODELS = (
         ("annotation",),
         refusal=in_other_plates("true_class", "guesses"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: hierarchical Dawid-Skene",
@@ -131,7 +127,6 @@ PEER_MODELS = (
         ("annotation",),
         refusal=in_other_plates("true_class"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: item difficulty",
@@ -141,7 +136,6 @@ PEER_MODELS = (
         ("annotation",),
         refusal=continuous("log_odds_decentered"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "annotation: logistic random effects",
@@ -151,7 +145,6 @@ PEER_MODELS = (
         ("annotation",),
         refusal=continuous("shift_decentered"),
         not_predicted=shared("true_class"),
-        faults=HIDDEN_REASON,
     ),
     PeerModel(
         "capture_recapture: 1",

@@ -92,5 +92,4 @@ ONE_EVENT = (
 
 BINOMIAL = {"predict": "NumPyro's sampler of the binomial reads a table beyond its end, and does not use what it read"}
 TWO_SHARED = {"predict": "of two discrete sites in the same plates, each is taken for an observation of the other's"}
-HIDDEN_REASON = {"predict": "what is refused once Python values are constants is reported as the failure to trace them"}
 STATIC = {"density": "a Python number that a model needs as such arrives as an array"}
