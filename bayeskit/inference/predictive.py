@@ -184,9 +184,30 @@ class _Unobserve(handlers.substitute):
         self.keep = keep
 
     def process_message(self, msg: Any) -> None:
+        if msg["type"] == "control_flow" and msg["fn"].__name__ == "scan_wrapper":
+            _refuse_forecast(msg)
         if msg["type"] == "sample" and msg["is_observed"] and not self.keep(msg):
             msg["value"], msg["is_observed"] = None, False
             msg["infer"] = {**msg["infer"], "was_observed": True}
+
+
+def _refuse_forecast(scan: dict[str, Any]) -> None:
+    """Refuse a series that the model itself conditions on its first steps: what is observed is drawn anew here, so that
+    what follows would not go on from these.
+
+    Raises:
+        ModelError: naming the site.
+    """
+    _, _, inputs, length, _ = scan["args"]
+    steps = length if length is not None else len(jax.tree.leaves(inputs)[0])
+    for kind, data in scan["kwargs"]["substitute_stack"]:
+        for name, values in data.items() if kind == "condition" and isinstance(data, dict) else ():
+            if jnp.shape(values)[:1] != (steps,):
+                raise ModelError(
+                    f"site {name!r} is conditioned on {len(values)} of {steps} steps of a scan, a forecast that predict "
+                    "cannot make, because it draws what is observed anew; carry the observed value on, and draw the steps "
+                    "after it as a site of its own in a second scan"
+                )
 
 
 def _learn(program: Program) -> dict[str, SiteFacts]:
@@ -257,7 +278,8 @@ def _posterior(
             "or keep that site"
         )
     for name in sampled - set(out) - observed if not exactly else ():
-        if known[name].kind == "discrete" and not _is_local(name, known, anew):
+        seen = {n for n in anew if known[n].kind != "discrete"}
+        if known[name].kind == "discrete" and not _is_local(name, known, seen):
             raise ModelError(
                 f"the discrete latent site {name!r} was summed out, and observations share it, so it cannot be drawn "
                 "from its prior; pass discrete='sample', here or to bayeskit.infer"

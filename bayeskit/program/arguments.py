@@ -190,7 +190,7 @@ def join(arrays: Any, static: Static) -> Any:
 def as_constant(arrays: Any, static: Static) -> Rest:
     """The argument as a constant, with NumPy arrays in place of those that were traced."""
     rest = static.tree if isinstance(static, Rest) else None
-    fixed = jax.tree.map(np.asarray, arrays)
+    fixed = jax.tree.map(lambda leaf: leaf.item() if leaf.ndim == 0 else np.asarray(leaf), arrays)
     return Rest(fixed if rest is None else eqx.combine(fixed, rest))
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 from jax.extend import core
 from jax.lax import GatherScatterMode
 
@@ -230,18 +231,21 @@ def _window(equation: Any, numbers: Any) -> list[int]:
 
 
 def _is_written(equation: Any) -> bool:
-    """Whether somebody wrote that it indexes, and called no function of JAX that does so for reasons of its own: some
-    of those, such as `jnp.tril_indices`, count on what is out of range being dropped.
+    """Whether somebody wrote that it indexes, and called no function of JAX or NumPyro that does so for reasons of its
+    own: some of those, such as `jnp.tril_indices`, count on what is out of range being dropped, and others, such as the
+    sampler of the binomial, discard what they read there.
     """
     traceback, entry = equation.source_info.traceback, ""
     for frame in traceback.frames if traceback is not None else ():
         if not frame.file_name.startswith(_JAX):
+            if frame.file_name.startswith(_NUMPYRO):
+                return False
             break
         entry = frame.function_name
     return entry in _ENTRIES or entry.startswith(("_IndexUpdateRef.", "segment_"))
 
 
-_JAX = str(Path(jax.__file__).parent)
+_JAX, _NUMPYRO = (str(Path(library.__file__).parent) for library in (jax, numpyro))
 _ENTRIES = frozenset(
     {
         "_forward_operator_to_aval.<locals>.op",

@@ -7,11 +7,8 @@ import numpy as np
 from .peers import annotation, capture_recapture, counts, funnel, hidden_markov, regression, time_series
 from .peers.row import (
     A_FACTOR,
-    BINOMIAL,
     ONE_EVENT,
     SEVERAL_IN_A_SCAN,
-    STATIC,
-    TWO_SHARED,
     PeerModel,
     along_a_scan,
     continuous,
@@ -31,7 +28,6 @@ PEER_MODELS = (
         "binomial, one chance for all",
         ("hits",),
         "player",
-        faults=BINOMIAL,
     ),
     PeerModel(
         "baseball: not pooled",
@@ -40,7 +36,6 @@ PEER_MODELS = (
         "binomial, a chance of each player's own",
         ("hits",),
         "player",
-        faults=BINOMIAL,
     ),
     PeerModel(
         "baseball: partially pooled",
@@ -50,7 +45,6 @@ PEER_MODELS = (
         ("hits",),
         "player",
         target_accept=0.95,
-        faults=BINOMIAL,
     ),
     PeerModel(
         "baseball: partially pooled with logit",
@@ -60,7 +54,6 @@ PEER_MODELS = (
         ("hits",),
         "player",
         target_accept=0.95,
-        faults=BINOMIAL,
     ),
     PeerModel(
         "ucbadmit",
@@ -70,7 +63,6 @@ PEER_MODELS = (
         ("admitted",),
         "row",
         target_accept=0.95,
-        faults=BINOMIAL,
     ),
     PeerModel(
         "proportion_test",
@@ -88,7 +80,6 @@ PEER_MODELS = (
         ("deaths",),
         "cell",
         target_accept=0.95,
-        faults=BINOMIAL,
     ),
     PeerModel(
         "annotation: multinomial",
@@ -284,7 +275,6 @@ PEER_MODELS = (
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
         not_drawn=SEVERAL_IN_A_SCAN,
-        faults=TWO_SHARED,
     ),
     PeerModel(
         "hmm_enum: 4",
@@ -295,7 +285,6 @@ PEER_MODELS = (
         refusal=along_a_scan("first", "second"),
         not_predicted=shared("first"),
         not_drawn=SEVERAL_IN_A_SCAN,
-        faults=TWO_SHARED,
     ),
     PeerModel(
         "gp",
@@ -313,7 +302,6 @@ PEER_MODELS = (
         ("y",),
         "row",
         target_accept=0.95,
-        faults=STATIC,
     ),
     PeerModel(
         "bnn: one hidden layer",

@@ -87,9 +87,3 @@ ONE_EVENT = (
     "observed site 'y' (MultivariateNormal) is one event of 20 numbers, so there is no log likelihood of each; put "
     "independent observations in a plate"
 )
-
-# ---- what does not work yet ------------------------------------------------------------------------------------------
-
-BINOMIAL = {"predict": "NumPyro's sampler of the binomial reads a table beyond its end, and does not use what it read"}
-TWO_SHARED = {"predict": "of two discrete sites in the same plates, each is taken for an observation of the other's"}
-STATIC = {"density": "a Python number that a model needs as such arrives as an array"}
