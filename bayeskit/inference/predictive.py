@@ -204,9 +204,9 @@ def _refuse_forecast(scan: dict[str, Any]) -> None:
         for name, values in data.items() if kind == "condition" and isinstance(data, dict) else ():
             if jnp.shape(values)[:1] != (steps,):
                 raise ModelError(
-                    f"site {name!r} is conditioned on {len(values)} of {steps} steps of a scan, a forecast that predict "
-                    "cannot make, because it draws what is observed anew; carry the observed value on, and draw the steps "
-                    "after it as a site of its own in a second scan"
+                    f"site {name!r} is conditioned on {len(values)} of {steps} steps of a scan, a forecast that "
+                    "predict cannot make, because it draws what is observed anew; carry the observed value on, and "
+                    "draw the steps after it as a site of its own in a second scan"
                 )
 
 

@@ -245,7 +245,7 @@ def _is_written(equation: Any) -> bool:
     return entry in _ENTRIES or entry.startswith(("_IndexUpdateRef.", "segment_"))
 
 
-_JAX, _NUMPYRO = (str(Path(library.__file__).parent) for library in (jax, numpyro))
+_JAX, _NUMPYRO = (str(Path(str(library.__file__)).parent) for library in (jax, numpyro))
 _ENTRIES = frozenset(
     {
         "_forward_operator_to_aval.<locals>.op",

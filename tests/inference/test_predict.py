@@ -6,8 +6,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.contrib.control_flow import scan
 
 import bayeskit as bk
+from bayeskit.errors import ModelError
 from bayeskit.storage import make_tree
 
 X = np.linspace(-1.0, 1.0, 6)
@@ -181,3 +183,51 @@ def test_fit_of_infer_with_coordinates(tmp_path):
         "Posterior predictive check"
         not in bk.report(bk.predict(line, {"x": X + 1}, post, key=1), tmp_path / "new.html").read_text()
     )
+
+
+def test_a_binomial_is_predicted():
+    """NumPyro draws it with a table that it reads beyond its end, and discards what it read there."""
+
+    def model(y):
+        chance = numpyro.sample("chance", dist.Beta(1.0, 1.0))
+        numpyro.sample("y", dist.Binomial(45, probs=chance), obs=y)
+
+    post = bk.infer(model, {"y": 17}, bk.NUTS(num_chains=2, num_warmup=100, num_draws=400), key=0, progress=False)
+    drawn = bk.predict(model, {"y": 17}, post, key=1)["posterior_predictive/y"]
+    residual = drawn - 45 * post["posterior/chance"]
+    assert abs(float(residual.mean())) < 4 * float(residual.std()) / np.sqrt(residual.size)
+
+
+def test_two_discrete_sites_are_not_each_other_s_observation():
+    def model(y):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        items = numpyro.plate("item", 2, dim=-2)
+        with items:
+            a = numpyro.sample("a", dist.Bernoulli(0.3))
+            b = numpyro.sample("b", dist.Bernoulli(0.6))
+        with items, numpyro.plate("column", 3, dim=-1):
+            numpyro.sample("y", dist.Normal(mean + a - b, 1.0), obs=y)
+
+    y = np.zeros((2, 3))
+    post = bk.infer(model, {"y": y}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=20), key=0, progress=False)
+    with pytest.raises(ModelError, match=r"the discrete latent site '[ab]' was summed out, and observations share it"):
+        bk.predict(model, {"y": y}, post, key=1)
+
+
+def test_a_series_conditioned_inside_the_model_is_no_forecast():
+    def model(y, steps=6):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+
+        def step(last, _):
+            value = numpyro.sample("value", dist.Normal(slope * last, 1.0))
+            return value, None
+
+        with numpyro.handlers.condition(data={"value": y}):
+            scan(step, 1.0, None, length=steps)
+
+    y = np.array([0.3, 0.1, -0.4, 0.2])
+    fit = bk.infer(
+        model, {"y": y, "steps": 4}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=20), key=0, progress=False
+    )
+    with pytest.raises(ModelError, match="site 'value' is conditioned on 4 of 6 steps of a scan, a forecast that"):
+        bk.predict(model, {"y": y, "steps": 6}, fit, key=1)
