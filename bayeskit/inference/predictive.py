@@ -277,7 +277,8 @@ def _posterior(
             f"the fit lacks the latent site {lacking[0]!r}, so it cannot be predicted from; fit again without keep=, "
             "or keep that site"
         )
-    for name in sampled - set(out) - observed if not exactly else ():
+    left = sampled - set(out) - observed
+    for name in (n for n in known if n in left and not exactly):
         seen = {n for n in anew if known[n].kind != "discrete"}
         if known[name].kind == "discrete" and not _is_local(name, known, seen):
             raise ModelError(
