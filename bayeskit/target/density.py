@@ -41,7 +41,7 @@ def run_trace(program: Program | Callable[..., object], values: Values, *, seede
 
     ``seeded`` gives the other random sites (discrete ones) some value, for reading what does not depend on them.
     """
-    model = handlers.substitute(Watch(program), substitute_fn=partial(place, values))
+    model = handlers.substitute(Watch(_Imputed(program)), substitute_fn=partial(place, values))
     if seeded:
         model = handlers.seed(model, rng_seed=jax.random.PRNGKey(0))
     name = name_of_program(program)
@@ -57,6 +57,32 @@ def run_trace(program: Program | Callable[..., object], values: Values, *, seede
         raise ModelError(
             f"model {name!r}: a value leaked out of a jax transform; use numpyro.contrib.control_flow inside models"
         ) from None
+
+
+class _Imputed(Messenger):
+    """Gives imputed observations a density everywhere.
+
+    Of an observation with `obs_mask` NumPyro makes two sites of its whole shape, what was observed and what was not,
+    and masks in each what the other has. The masked elements of the second appear nowhere else: their density is
+    flat, a sampler wanders off along them, and no trajectory ever turns. With their conditional density, which
+    integrates to one, the posterior of everything else is what it was.
+    """
+
+    def __init__(self, fn: Any):
+        super().__init__(fn)
+        self._observed: set[str] = set()
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """NumPyro's hook, called at every site, innermost first."""
+        if msg["type"] != "sample":
+            return
+        name = msg["name"].rpartition(JACOBIAN)[2]
+        if msg["is_observed"] and name.endswith("_observed"):
+            self._observed.add(name.removesuffix("_observed"))
+        if name.endswith("_unobserved") and name.removesuffix("_unobserved") in self._observed:
+            reading = read(msg["fn"])
+            if reading.mask is not True:
+                msg["fn"] = reading.elements.to_event(reading.within)
 
 
 def split(sites: dict[str, Site], moving: frozenset[str]) -> Terms:
@@ -141,7 +167,7 @@ def _enumerated(
 ) -> Any:
     from numpyro.contrib.funsor import config_enumerate, enum
 
-    last = Last(program)
+    last = Last(_Imputed(program))
     if watch is not None:
         watch.append(last)
     model = enum(config_enumerate(last), first_available_dim=-1 - structure.max_plate_nesting)

@@ -12,6 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro.contrib.control_flow import scan
+from scipy import stats
 
 import bayeskit as bk
 from bayeskit.inference.pointwise import Pointwise
@@ -244,3 +245,22 @@ except bk.errors.MethodError as error:
 """
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     assert in_process(SCRIPT + script, XLA_FLAGS=flags, JAX_ENABLE_X64="1") == ["2", "4", "True", "True"]
+
+
+def test_imputed_elements_have_their_own_density():
+    """NumPyro leaves the elements that were observed without one: they drift, and every trajectory is cut."""
+
+    def model(y, mask):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        with numpyro.plate("row", 4):
+            numpyro.sample("y", dist.LogNormal(mean, 0.5), obs=y, obs_mask=mask)
+
+    y, mask = np.array([1.2, 0.4, 2.0, 0.7]), np.array([True, False, True, True])
+    target = bk.Target(bk.bind(model, {"y": y, "mask": mask}))
+    z = {"mean": jnp.array(0.3), "y_unobserved": jnp.array([0.1, -0.2, 0.5, 0.9])}
+    expected = stats.norm.logpdf(0.3) + stats.norm.logpdf(z["y_unobserved"], 0.3, 0.5).sum()
+    expected += (stats.norm.logpdf(np.log(y[mask]), 0.3, 0.5) - np.log(y[mask])).sum()
+    np.testing.assert_allclose(target.log_density(z), expected, rtol=1e-12)
+    post = bk.infer(model, {"y": y, "mask": mask}, bk.NUTS(num_chains=2, num_draws=500), key=0, progress=False)
+    assert bk.check(post).ok
+    assert int(post["sample_stats/n_steps"].max()) < 100
