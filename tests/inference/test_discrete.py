@@ -112,6 +112,7 @@ def computed(model, how, num):
     return {n: v[0] for n, v in Discrete(target, how)(np.full((1, num, 1), MEAN), keys).items()}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("model", NAMES)
 def test_probabilities_are_exact(model):
     paths, weights = joint(model)

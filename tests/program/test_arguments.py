@@ -64,6 +64,7 @@ CONTAINERS = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_containers_are_arguments(name):
     model, value = CONTAINERS[name]
@@ -175,6 +176,7 @@ PYTHON = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", PYTHON)
 def test_what_is_read_as_a_python_value_is_constant(name):
     model, data, mean, expected, constant = PYTHON[name]
