@@ -39,13 +39,9 @@ pytestmark = [
 ]
 
 
-def rows(*stages: str, chosen: Callable[[PeerModel], object] = lambda row: True) -> list[object]:
-    """One parameter a row. Where a stage does not work yet it must fail, so that a fault that is mended is noticed."""
-    params = []
-    for row in filter(chosen, PEER_MODELS):
-        reasons = [row.faults[stage] for stage in stages if stage in row.faults]
-        params.append(pytest.param(row, id=row.name, marks=[pytest.mark.xfail(reason=r) for r in reasons[:1]]))
-    return params
+def rows(chosen: Callable[[PeerModel], object] = lambda row: True) -> list[object]:
+    """One parameter a row."""
+    return [pytest.param(row, id=row.name) for row in filter(chosen, PEER_MODELS)]
 
 
 @cache
@@ -65,7 +61,7 @@ def numpyros_log_density(row: PeerModel, structure) -> Callable[[Mapping[str, ja
     return lambda values: -potential_energy(model, (), row.data, values, enum=summed)
 
 
-@pytest.mark.parametrize("row", rows("density"))
+@pytest.mark.parametrize("row", rows())
 def test_log_density_is_numpyros(row):
     target = target_of(row)
     assert {site.name for site in target.structure.of_kind("observed", "factor")} == set(row.observed)
@@ -82,7 +78,7 @@ def test_log_density_is_numpyros(row):
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
-@pytest.mark.parametrize("row", rows("density", chosen=lambda row: row.refusal))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.refusal))
 def test_a_log_likelihood_that_has_no_meaning_is_refused(row):
     method = bk.NUTS(num_chains=1, num_warmup=10, num_draws=10)
     with pytest.raises(bk.errors.ModelError) as caught:
@@ -131,13 +127,13 @@ def differences(ours: np.ndarray, theirs: np.ndarray) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("density", "infer", chosen=lambda row: row.is_hard))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.is_hard))
 def test_a_posterior_that_is_not_explored_has_a_bad_verdict(row):
     assert not bk.check(fit(row), quiet=True).ok
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("density", "infer", chosen=lambda row: not row.is_hard))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: not row.is_hard))
 def test_posterior_means_are_numpyros(row):
     posterior, theirs = fit(row)["posterior"], numpyros_draws(row)
     names = row.compared or tuple(posterior.data_vars)
@@ -173,24 +169,24 @@ def check_log_likelihood(row, post):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("density", "infer", "predict", chosen=lambda row: row.observed))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.observed))
 def test_predictions(row):
     check_predictions(row, fit(row), row.not_predicted)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("density", "infer", chosen=lambda row: row.not_predicted))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.not_predicted))
 def test_predictions_with_the_discrete_sites_drawn(row):
     check_predictions(row, fit(row), row.not_drawn, discrete="sample")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows("density", "infer", chosen=lambda row: row.element))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.element))
 def test_leave_one_out(row):
     check_log_likelihood(row, fit(row))
 
 
-@pytest.mark.parametrize("row", rows("predict", chosen=lambda row: row.name in SHORT))
+@pytest.mark.parametrize("row", rows(chosen=lambda row: row.name in SHORT))
 def test_from_end_to_end_in_a_short_run(row):
     method = bk.NUTS(num_chains=2, num_warmup=50, num_draws=50)
     pointwise = row.element is not None

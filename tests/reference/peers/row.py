@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +27,6 @@ class PeerModel:
         compared: the sites whose means are compared with NumPyro's; all by default.
         is_hard: whether no step size is right for all of the posterior, so that the verdict must be bad.
         stand_in: a model with the same density, where NumPyro cannot take the model itself.
-        faults: what does not work yet, by stage (``"density"``, ``"infer"``, ``"predict"``), and why.
     """
 
     name: str
@@ -44,7 +43,6 @@ class PeerModel:
     compared: tuple[str, ...] | None = None
     is_hard: bool = False
     stand_in: Callable[..., None] | None = None
-    faults: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
