@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Distribution
 from numpyro.primitives import Messenger
 
 from bayeskit._settings import check_choice
@@ -30,6 +29,7 @@ from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.target import Target
 from bayeskit.target.density import enumerated_sites, run_trace, summed_log_density
+from bayeskit.target.rescored import Rescored
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["HOW", "Discrete", "check_discrete"]
@@ -57,32 +57,6 @@ class _Factor(NamedTuple):
     time: int | None
 
 
-class _Tilted(Distribution):
-    """A discrete distribution with numbers added to its log probabilities."""
-
-    def __init__(self, base: Distribution, tilt: Array):
-        self._base, self._tilt = base, tilt
-        super().__init__(base.batch_shape, base.event_shape)
-
-    @property
-    def support(self) -> Any:
-        return self._base.support
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        return True
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        return self._base.enumerate_support(expand=expand)
-
-    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
-        return self._base.sample(key, sample_shape)
-
-    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
-        del intermediates
-        return self._base.log_prob(value) + self._tilt
-
-
 class _Tilt(Messenger):
     """Adds numbers to the log probabilities of discrete sites."""
 
@@ -93,7 +67,8 @@ class _Tilt(Messenger):
     def process_message(self, msg: dict[str, Any]) -> None:
         """NumPyro's hook, called at every site; after a scan once for all of its steps."""
         if msg["type"] == "sample" and msg["name"] in self._tilts:
-            msg["fn"] = _Tilted(msg["fn"], self._tilts[msg["name"]])
+            tilt = self._tilts[msg["name"]]
+            msg["fn"] = Rescored(msg["fn"], lambda log_prob: log_prob + tilt)
 
 
 def check_discrete(how: str | None) -> None:

@@ -42,7 +42,7 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     Raises:
         ModelError: the fit lacks a latent site of the model or has it with another shape; or there is no likelihood of
             each observation.
-        DataError: as for :func:`bayeskit.bind`, or ``post`` is not a fit.
+        DataError: as for :func:`bayeskit.bind`; or ``post`` is not a fit, or holds draws that the model cannot have.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist
@@ -69,6 +69,13 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
         parts.append(pointwise(positions[None]))
     found = {n: np.concatenate([part[n][0] for part in parts]) for n in parts[0]}
     found = {n: v.reshape(chains, draws, *v.shape[1:]) for n, v in found.items()}
+    for name, value in found.items():
+        if (missing := np.isnan(value)).any():
+            chain, draw = (int(i) for i in np.argwhere(missing)[0][:2])
+            raise DataError(
+                f"the log likelihood of {name!r} is NaN at draw {draw} of chain {chain}: the fit holds draws there "
+                "that are NaN or outside the support of their site"
+            )
     from bayeskit.storage import add_group
 
     names, labelled = labels(target.structure, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
-from numpyro.distributions.distribution import Distribution, Unit
-from numpyro.primitives import Messenger
+from numpyro.distributions.distribution import Unit
+from numpyro.primitives import Messenger, sample
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
@@ -21,6 +22,7 @@ from bayeskit.program import Program, is_prior_factor
 from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.runnable import name_of_program
 from bayeskit.program.sites import Term, read, site_term
+from bayeskit.target.rescored import Rescored
 from bayeskit.target.sites import JACOBIAN, Site, Structure, Watch, place
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -68,21 +70,24 @@ class _Imputed(Messenger):
     integrates to one, the posterior of everything else is what it was.
     """
 
-    def __init__(self, fn: Any):
-        super().__init__(fn)
-        self._observed: set[str] = set()
-
     def process_message(self, msg: dict[str, Any]) -> None:
         """NumPyro's hook, called at every site, innermost first."""
         if msg["type"] != "sample":
             return
-        name = msg["name"].rpartition(JACOBIAN)[2]
-        if msg["is_observed"] and name.endswith("_observed"):
-            self._observed.add(name.removesuffix("_observed"))
-        if name.endswith("_unobserved") and name.removesuffix("_unobserved") in self._observed:
+        if msg["name"].endswith("_unobserved") and _is_imputing():
             reading = read(msg["fn"])
             if reading.mask is not True:
                 msg["fn"] = reading.elements.to_event(reading.within)
+
+
+def _is_imputing() -> bool:
+    """Whether the site under way is made by NumPyro, of an observation with `obs_mask`, and not the user's own."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "_masked_observe" and frame.f_globals.get("__name__") == sample.__module__:
+            return True
+    return False
 
 
 def split(sites: dict[str, Site], moving: frozenset[str]) -> Terms:
@@ -212,31 +217,8 @@ class _Guard(Messenger):
             msg["value"] = msg["fn"].sample(None)
 
 
-class _Floored(Distribution):
-    """A distribution whose log density is not below `FLOORS`."""
-
-    def __init__(self, base: Distribution):
-        self._base = base
-        super().__init__(base.batch_shape, base.event_shape)
-
-    @property
-    def support(self) -> Any:
-        return self._base.support
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        return bool(self._base.has_enumerate_support)
-
-    def enumerate_support(self, expand: bool = True) -> Array:
-        return self._base.enumerate_support(expand=expand)
-
-    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
-        return self._base.sample(key, sample_shape)
-
-    def log_prob(self, value: Array, intermediates: Any = None) -> Array:
-        del intermediates
-        log_prob = jnp.asarray(self._base.log_prob(value))
-        return jnp.maximum(log_prob, FLOORS[log_prob.dtype.itemsize])
+def _floored(log_prob: Array) -> Array:
+    return jnp.maximum(log_prob, FLOORS[log_prob.dtype.itemsize])
 
 
 class _Floor(Messenger):
@@ -247,7 +229,7 @@ class _Floor(Messenger):
         if msg["type"] == "sample" and JACOBIAN not in msg["name"] and not isinstance(msg["fn"], Unit):
             discrete = msg["fn"].support.is_discrete
             if discrete or msg["is_observed"]:
-                msg["fn"] = _Floored(msg["fn"])
+                msg["fn"] = Rescored(msg["fn"], _floored)
 
 
 def behind_discrete(program: Program, structure: Structure) -> frozenset[str]:

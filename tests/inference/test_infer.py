@@ -264,3 +264,22 @@ def test_imputed_elements_have_their_own_density():
     post = bk.infer(model, {"y": y, "mask": mask}, bk.NUTS(num_chains=2, num_draws=500), key=0, progress=False)
     assert bk.check(post).ok
     assert int(post["sample_stats/n_steps"].max()) < 100
+
+
+def test_a_mask_of_the_user_s_own_stays_one():
+    """A site of the same name, whose masked elements something else depends on."""
+
+    def model(y, mask):
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        with numpyro.handlers.mask(mask=mask):
+            numpyro.sample("y_observed", dist.Normal(mean, 1.0), obs=y)
+        with numpyro.handlers.mask(mask=~mask):
+            other = numpyro.sample("y_unobserved", dist.Normal(mean, 1.0).expand([4]))
+        numpyro.sample("total", dist.Normal(other.sum(), 1.0), obs=0.0)
+
+    mask = np.array([True, False, True, True])
+    target = bk.Target(bk.bind(model, {"y": Y, "mask": mask}))
+    other = np.array([0.1, -0.2, 0.5, 0.9])
+    expected = stats.norm.logpdf([0.3, other[1] - 0.3, other.sum()]).sum() + stats.norm.logpdf(Y[mask], 0.3).sum()
+    z = {"mean": jnp.array(0.3), "y_unobserved": jnp.asarray(other)}
+    np.testing.assert_allclose(target.log_density(z), expected, rtol=1e-12)

@@ -62,3 +62,7 @@ def test_errors():
         bk.log_likelihood(mixture, {"y": Y}, post)
     with pytest.raises(DataError, match=r"post must be a fit, the DataTree that bayeskit.infer returned, got DataTree"):
         bk.log_likelihood(regression, {"x": X, "y": Y}, xr.DataTree())
+    whole = bk.infer(regression, {"x": X, "y": Y}, METHOD, key=0, progress=False)
+    whole["posterior"]["scale"] = -whole["posterior/scale"]
+    with pytest.raises(DataError, match="the log likelihood of 'y' is NaN at draw 0 of chain 0: the fit holds draws"):
+        bk.log_likelihood(regression, {"x": X, "y": Y}, whole)
