@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,10 +17,11 @@ from bayeskit._keys import raw_key
 from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
-from bayeskit.errors import DataError, InitError, Interrupted, MethodError, ModelError, StorageError
-from bayeskit.inference.assemble import Coords, Dims, assemble, labels, meanings, record, site_record
+from bayeskit.errors import DataError, InitError, MethodError, ModelError, StorageError
+from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run, compile_time
+from bayeskit.inference.ending import finish, hand_over, interrupted
 from bayeskit.inference.method import Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
@@ -143,11 +143,11 @@ def infer(
                 disk = RunStore.create(store, make_record)
             run.go(bar, disk)
         except KeyboardInterrupt:
-            raise _interrupted(run, attrs, dims, coords, store if disk is not None else None) from None
+            raise interrupted(run, attrs, dims, coords, store if disk is not None else None) from None
         except Exception as error:
-            _hand_over(error, run, attrs, dims, coords)
+            hand_over(error, run, attrs, dims, coords)
             raise
-    return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
+    return finish(run, attrs, dims, coords, disk, begin, compiling[0])
 
 
 def resume(
@@ -192,11 +192,11 @@ def resume(
             _restore(run, disk, raw)
             run.go(bar, disk)
         except KeyboardInterrupt:
-            raise _interrupted(run, attrs, dims, coords, path) from None
+            raise interrupted(run, attrs, dims, coords, path) from None
         except Exception as error:
-            _hand_over(error, run, attrs, dims, coords)
+            hand_over(error, run, attrs, dims, coords)
             raise
-    return _finish(run, attrs, dims, coords, disk, begin, compiling[0])
+    return finish(run, attrs, dims, coords, disk, begin, compiling[0])
 
 
 def _same_method(kept: Mapping[str, Any], method: Method | None, path: str | os.PathLike[str]) -> Method:
@@ -339,76 +339,3 @@ def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | No
     sites = target.structure.of_kind("latent", "deterministic")
     empty = {s.name: np.zeros((1, 0, *s.shape)) for s in sites if s.name not in target.hidden}
     assemble(target, empty, {"lp": np.zeros((1, 0))}, None, attrs, dims, coords)
-
-
-def _hand_over(
-    error: Exception, run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None
-) -> None:
-    """Give the draws made so far to the error that ends a run."""
-    drawn = run.collected.filled
-    if drawn:
-        error.post = _assembled(run, {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)  # type: ignore[attr-defined]
-        error.add_note(f"{drawn} draws a chain were made before; they are in .post of this error")
-
-
-def _interrupted(
-    run: Run,
-    attrs: Mapping[str, object],
-    dims: Dims | None,
-    coords: Coords | None,
-    store: str | os.PathLike[str] | None,
-) -> Interrupted:
-    drawn = run.collected.filled
-    post = None
-    if drawn:
-        post = _assembled(run, {**attrs, "interrupted": 1, "num_draws": drawn}, dims, coords)
-    where = ""
-    if store is not None:
-        again = "" if run.method.is_recordable else ", method=method"
-        where = f"; go on with bayeskit.resume(model, data, {os.fspath(store)!r}{again})"
-    message = f"interrupted after {run.done} of {run.total} steps, with {drawn} draws a chain in .post{where}"
-    return Interrupted(message, post, None if store is None else os.fspath(store))
-
-
-def _groups(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    pointwise = run.collected.group("log_likelihood") if run.also.pointwise is not None else None
-    return run.collected.group("posterior"), run.collected.group("sample_stats"), pointwise
-
-
-def _assembled(
-    run: Run, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None, *, finished: bool = False
-) -> xr.DataTree:
-    """The result; without labels and data where these cannot be put to it, so that no draw is ever lost."""
-    groups = _groups(run)
-    try:
-        traces = run.method.traces(run.state) if finished else None
-        learned = run.method.learned(run.state, run.target) if finished else None
-        return assemble(run.target, *groups, attrs, dims, coords, traces, learned, run.also.discrete)
-    except Exception as error:
-        warnings.warn(
-            f"the draws could not be labelled ({type(error).__name__}: {error}); they are returned without the names "
-            "of their dimensions and without the data",
-            stacklevel=3,
-        )
-        from bayeskit.storage import add_group, make_tree
-
-        posterior, stats, pointwise = groups
-        bare = make_tree({"posterior": posterior}, attrs=attrs, site_attrs=meanings(run.target.structure))
-        tree = add_group(bare, "sample_stats", stats)
-        return tree if pointwise is None else add_group(tree, "log_likelihood", pointwise)
-
-
-def _finish(
-    run: Run,
-    attrs: Mapping[str, object],
-    dims: Dims | None,
-    coords: Coords | None,
-    disk: RunStore | None,
-    begin: float,
-    compiling: float,
-) -> xr.DataTree:
-    times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    tree = _assembled(run, {**attrs, **times}, dims, coords, finished=True)
-    if disk is not None:
-        disk.finish(tree)
-    return tree

@@ -276,7 +276,7 @@ def test_draws_that_cannot_be_labelled_are_returned(monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no labels today")
 
-    monkeypatch.setattr("bayeskit.inference.run.assemble", broken)
+    monkeypatch.setattr("bayeskit.inference.ending.assemble", broken)
     with pytest.warns(UserWarning, match=r"could not be labelled \(RuntimeError: no labels today\); they are returned"):
         post = bk.infer(plain, {"y": Y}, SHORT, key=0, progress=False)
     assert post["posterior/mean"].shape == (2, 60)
