@@ -1,0 +1,228 @@
+r"""Linear equations on tensor grids and at scattered points, in terms of the coefficients $Z$ of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from bayeskit._typing import Array
+from bayeskit.models.spectral_pde.features import Layout, combinations, features
+from bayeskit.models.spectral_pde.operator import Derivative
+from bayeskit.models.spectral_pde.problem import Problem
+from bayeskit.models.spectral_pde.spectrum import Spectrum
+from bayeskit.numerics.kronecker import kronecker_apply, kronecker_gram, kronecker_rows
+
+__all__ = ["Basis", "Equations", "Shapes", "condition_equations", "interior_equations", "reading_equations"]
+
+Matrices = list[list[Array]]
+"""For each coordinate, the features and their derivatives at the points along it."""
+
+
+class Basis(NamedTuple):
+    """What the solution is made of: a spectrum, the matrices of its features, and their layout, along each coordinate."""
+
+    spectra: tuple[Spectrum, ...]
+    combined: tuple[tuple[Array, ...], ...]
+    layouts: tuple[Layout, ...]
+
+    @classmethod
+    def of(cls, spectra: Sequence[Spectrum], layouts: Sequence[Layout]) -> Basis:
+        """With matrices that belong to these spectra."""
+        pairs = zip(spectra, layouts, strict=True)
+        return cls(tuple(spectra), tuple(combinations(one, layout) for one, layout in pairs), tuple(layouts))
+
+    def features(self, axis: int, points: Array, order: int) -> list[Array]:
+        """Along one coordinate, with their derivatives."""
+        return features(self.spectra[axis], self.combined[axis], points, self.layouts[axis], order)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the coefficients."""
+        return tuple(layout.size for layout in self.layouts)
+
+
+class Shapes(NamedTuple):
+    """What must be known of equations before they are computed; hashable.
+
+    Attributes:
+        orders: the derivative in each term.
+        wraps: along which coordinates it is the difference between the second point and the first.
+        scattered: whether the points along the coordinates belong together, one equation each.
+        is_exact: whether they hold but for the tolerance; readings have noise of their own.
+    """
+
+    orders: tuple[Derivative, ...]
+    wraps: tuple[bool, ...]
+    scattered: bool = False
+    is_exact: bool = True
+
+
+class Equations(eqx.Module):
+    r"""$\sum_t c_t \, \partial^{m_t} u = y$ with independent errors, on a grid or at scattered points.
+
+    Attributes:
+        points: along each coordinate.
+        slopes: $c_t$, a number or an array of the shape of the targets, a term each.
+        targets: $y$.
+        scale: the size of the left side, of which the tolerance is a fraction; for readings the standard deviation.
+        shapes: see there.
+    """
+
+    points: tuple[Array, ...]
+    slopes: tuple[Array, ...]
+    targets: Array
+    scale: Array
+    shapes: Shapes = eqx.field(static=True)
+
+    def matrices(self, basis: Basis) -> Matrices:
+        """The features along each coordinate and the derivatives that are needed."""
+        result = []
+        for axis, points in enumerate(self.points):
+            found = basis.features(axis, points, max(orders[axis] for orders in self.shapes.orders))
+            if self.shapes.wraps[axis]:
+                found = [matrix[1:2] - matrix[0:1] for matrix in found]
+            result.append(found)
+        return result
+
+    def apply(self, matrices: Matrices, coefficients: Array) -> Array:
+        """The left side, of the shape of the targets."""
+        result = jnp.zeros_like(self.targets)
+        for orders, slope in zip(self.shapes.orders, self.slopes, strict=True):
+            result = result + slope * self._derivative(matrices, orders, coefficients)
+        return result
+
+    def _derivative(self, matrices: Matrices, orders: Derivative, coefficients: Array) -> Array:
+        factors = self._factors(matrices, orders)
+        if self.shapes.scattered:
+            return kronecker_rows(factors) @ coefficients.ravel()
+        return kronecker_apply(factors, coefficients)
+
+    def adjoint(self, matrices: Matrices, values: Array) -> Array:
+        """The transpose of `apply`, of the shape of the coefficients."""
+        shape = tuple(found[0].shape[1] for found in matrices)
+        result = jnp.zeros(shape, values.dtype)
+        for orders, slope in zip(self.shapes.orders, self.slopes, strict=True):
+            factors = self._factors(matrices, orders)
+            if self.shapes.scattered:
+                result = result + (kronecker_rows(factors).T @ (slope * values)).reshape(shape)
+            else:
+                result = result + kronecker_apply([factor.T for factor in factors], slope * values)
+        return result
+
+    def gram(self, matrices: Matrices) -> Array:
+        r"""$A^\top A$, shape `(R, R)`."""
+        if self.shapes.scattered:
+            rows = self.rows(matrices)
+            return rows.T @ rows
+        result = None
+        for i, (orders, slope) in enumerate(zip(self.shapes.orders, self.slopes, strict=True)):
+            for other, factor in list(zip(self.shapes.orders, self.slopes, strict=True))[i:]:
+                left, right = self._factors(matrices, orders), self._factors(matrices, other)
+                weight = slope * factor
+                part = kronecker_gram(left, right, weight) if weight.ndim else weight * kronecker_gram(left, right)
+                part = part if other == orders else part + part.T
+                result = part if result is None else result + part
+        assert result is not None
+        return result
+
+    def rows(self, matrices: Matrices) -> Array:
+        """$A$ itself, shape `(targets, R)`: for few equations, or one coordinate."""
+        total = jnp.zeros(())
+        for orders, slope in zip(self.shapes.orders, self.slopes, strict=True):
+            factors = self._factors(matrices, orders)
+            if self.shapes.scattered or len(factors) == 1:
+                rows = kronecker_rows(factors)
+            else:
+                rows = factors[0]
+                for factor in factors[1:]:
+                    rows = jnp.kron(rows, factor)
+            total = total + (slope.reshape(-1, 1) if slope.ndim else slope) * rows
+        return total
+
+    def _factors(self, matrices: Matrices, orders: Derivative) -> list[Array]:
+        return [found[order] for found, order in zip(matrices, orders, strict=True)]
+
+    def errors(self, tolerance: Array | float) -> Array:
+        """The standard deviation of an error."""
+        return self.scale * tolerance if self.shapes.is_exact else self.scale
+
+
+def interior_equations(
+    problem: Problem, source: Array, coefficients: Mapping[str, Array], at: Sequence[Array] | None
+) -> Equations:
+    """The equation at the nodes, linearised at a solution.
+
+    Args:
+        problem: see there.
+        source: at the nodes.
+        coefficients: all of them.
+        at: the derivatives that the operator reads, at the nodes; `None` for a solution of zero.
+    """
+    operator, shape = problem.linear_operator, source.shape
+    nodes = tuple(jnp.asarray(points) for points in problem.nodes())
+    shapes = Shapes(operator.terms, (False,) * len(nodes))
+    num_terms = len(operator.terms)
+    if operator.varies:
+        points = jnp.stack([jnp.asarray(g).ravel() for g in problem.grid()], axis=1)
+        values = (
+            jnp.zeros((len(points), num_terms)) if at is None else jnp.stack([one.ravel() for one in at], axis=1)
+        )
+        value, slopes = operator.linearise(values, points, coefficients)
+        targets = source - (value - jnp.sum(slopes * values, axis=1)).reshape(shape)
+        return Equations(nodes, tuple(slopes.T.reshape(num_terms, *shape)), targets, jnp.ones(()), shapes)
+    origin = jnp.asarray([points[0] for points in nodes])[None]
+    value, slopes = operator.linearise(jnp.zeros((1, num_terms)), origin, coefficients)
+    return Equations(nodes, tuple(slopes[0]), source - value[0], jnp.ones(()), shapes)
+
+
+def condition_equations(problem: Problem, coefficients: Mapping[str, Array]) -> list[Equations]:
+    """What holds at the boundary and at the first time."""
+    result = []
+    for face in problem.faces:
+        points = tuple(jnp.asarray(p) for p in problem.face_points(face))
+        orders = tuple(face.order if axis == face.axis else 0 for axis in range(len(points)))
+        wraps = tuple(face.wraps and axis == face.axis for axis in range(len(points)))
+        targets = problem.face_values(face, coefficients)
+        slope = jnp.asarray(face.sign, jnp.float64)
+        result.append(Equations(points, (slope,), targets, jnp.ones(()), Shapes((orders,), wraps)))
+    return result
+
+
+def reading_equations(at: Array, values: Array, sd: Array) -> Equations:
+    """Noisy values of the solution at scattered points."""
+    dimensions = at.shape[1]
+    shapes = Shapes(((0,) * dimensions,), (False,) * dimensions, scattered=True, is_exact=False)
+    points = tuple(at[:, axis] for axis in range(dimensions))
+    return Equations(points, (jnp.ones(()),), values, sd, shapes)
+
+
+def derivative_rows(basis: Basis, points: Array, orders: Derivative) -> Array:
+    """The features of a derivative at scattered points, shape `(points, R)`."""
+    return kronecker_rows([basis.features(axis, points[:, axis], m)[m] for axis, m in enumerate(orders)])
+
+
+def prior_variance(spectra: Sequence[Spectrum], orders: Derivative) -> float:
+    r"""The variance of a derivative under the prior, $\prod_d \sum_q w_q E[(2 \pi s)^{2 m_d}]$ with $s$ of the spectrum."""
+    result = 1.0
+    for spectrum, order in zip(spectra, orders, strict=True):
+        rate = 2 * np.pi * np.asarray(spectrum.frequency)
+        width = 1.0 / np.asarray(spectrum.lengthscale)
+        moment = np.ones_like(rate)
+        previous = np.zeros_like(rate)
+        for k in range(2 * order):  # of a normal variable: E[s^(k+1)] = rate E[s^k] + k width^2 E[s^(k-1)]
+            moment, previous = rate * moment + k * width**2 * previous, moment
+        result *= float(np.sum(np.asarray(spectrum.weight) * moment))
+    return result
+
+
+def scaled(equations: Equations, spectra: Sequence[Spectrum]) -> Equations:
+    """The equations, with the prior standard deviation of their left side as its size."""
+    variance = 0.0
+    for orders, slope in zip(equations.shapes.orders, equations.slopes, strict=True):
+        doubled = 4.0 if any(equations.shapes.wraps) else 1.0
+        variance += doubled * float(jnp.mean(slope**2)) * prior_variance(spectra, orders)
+    return eqx.tree_at(lambda e: e.scale, equations, jnp.asarray(np.sqrt(variance)))

@@ -1,0 +1,154 @@
+r"""Features of a spectral-mixture kernel on an interval: exact to rounding, with derivatives of every order.
+
+A component is $e^{-r^2 / 2\ell^2} \cos 2\pi\mu r$. The trapezoid rule with the step $\Delta = 1 / (L + 8.6\,\ell)$ turns
+the spectrum of the envelope into frequencies $j \Delta$; what it makes is the envelope repeated at distances $1 / \Delta$,
+and on a domain of length $L$ the nearest repetition is $8.6\,\ell$ away, where the envelope is below $10^{-16}$ (Greengard,
+Rachh and Barnett 2022, "Equispaced Fourier representations for efficient Gaussian process regression from a billion data
+points", section 3). The sines and cosines of the envelope are all but linearly dependent on the domain, so they are
+combined by an orthogonal matrix, from a singular value decomposition, of which the columns that cannot be seen are left
+out. Times the two carriers these are the features; no small number is ever divided by.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from bayeskit._typing import Array
+from bayeskit.errors import MethodError
+from bayeskit.models.spectral_pde.spectrum import Spectrum
+
+__all__ = ["Layout", "combinations", "features", "layout_for"]
+
+REACH = 8.6
+"""Length scales after which the envelope is below 1e-16."""
+CUT = 9.5
+"""Standard deviations of the spectrum after which even its eighth moment is below rounding."""
+
+
+class Layout(NamedTuple):
+    """What must be known of the features along one coordinate before they are computed; hashable.
+
+    Attributes:
+        centre: of the interval.
+        length: of the interval.
+        half: the frequencies of an envelope are $-$`half`$ \\Delta, \\dots,$ `half`$ \\Delta$.
+        ranks: how many combinations of an envelope are kept, for each component.
+        is_trend: whether a component stands at frequency 0, so that it needs no sine.
+    """
+
+    centre: float
+    length: float
+    half: int
+    ranks: tuple[int, ...]
+    is_trend: tuple[bool, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return sum(rank * (1 if trend else 2) for rank, trend in zip(self.ranks, self.is_trend, strict=True))
+
+
+def layout_for(
+    domain: tuple[float, float], lengthscale: Sequence[float], is_trend: Sequence[bool], precision: float
+) -> Layout:
+    """The layout that is exact to `precision` for length scales of at least these.
+
+    Raises:
+        MethodError: a length scale so small that it would take more than `MOST` frequencies.
+    """
+    length = domain[1] - domain[0]
+    half = 8 * math.ceil(max(_half(length / scale) for scale in lengthscale) / 8)  # few shapes, few compilations
+    if half > MOST:
+        raise MethodError(
+            f"a length scale of {min(lengthscale):.3g} on a domain of length {length:.3g} needs {half} frequencies, more "
+            f"than {MOST}: the solution varies too fast for these features; use a smaller domain"
+        )
+    ranks = tuple(2 * math.ceil(rank(length / scale, half, precision) / 2) for scale in lengthscale)
+    return Layout((domain[0] + domain[1]) / 2, length, half, ranks, tuple(bool(trend) for trend in is_trend))
+
+
+MOST = 2000
+
+
+def _half(ratio: float) -> int:
+    return math.ceil(CUT / (2 * math.pi) * (ratio + REACH))
+
+
+def rank(ratio: float, half: int, precision: float) -> int:
+    """How many combinations of an envelope of length scale `length / ratio` can be seen above `precision`."""
+    return _rank(round(math.log(ratio), 2), half, precision)
+
+
+@functools.lru_cache(maxsize=512)
+def _rank(log_ratio: float, half: int, precision: float) -> int:
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        values = np.linalg.svd(np.asarray(_seen(jnp.float64(math.exp(-log_ratio)), 1.0, half)), compute_uv=False)
+    return int(np.sum(values > precision * values[0]))
+
+
+def combinations(spectrum: Spectrum, layout: Layout) -> tuple[Float[Array, "frequencies rank"], ...]:
+    """The orthogonal matrix of each component, to be computed once: singular vectors are not unique."""
+    scales = jax.lax.stop_gradient(spectrum.lengthscale)
+    seen = [_seen(scales[q], layout.length, layout.half) for q in range(len(layout.ranks))]
+    return tuple(
+        jnp.linalg.svd(one, full_matrices=False)[2][:rank].T for one, rank in zip(seen, layout.ranks, strict=True)
+    )
+
+
+def features(
+    spectrum: Spectrum, combined: Sequence[Array], points: Float[Array, " n"], layout: Layout, order: int
+) -> list[Float[Array, "n r"]]:
+    r"""The features at points and their derivatives, `[Phi, Phi', ...]` up to an order.
+
+    $\Phi \Phi^\top$ is the covariance of the process at the points, and $\Phi^{(i)} \Phi^{(j)\top}$ that of its
+    derivatives. Differentiable in the spectrum: the orthogonal matrix is a constant there, which changes no
+    derivative, as all that can be seen lies in its span whatever the matrix is.
+
+    Args:
+        spectrum: along this coordinate.
+        combined: from `combinations`.
+        points: within the interval.
+        layout: see there; float64 is taken as given.
+        order: the highest derivative.
+    """
+    at = points - layout.centre
+    columns: list[list[Array]] = [[] for _ in range(order + 1)]
+    for q, (matrix, trend) in enumerate(zip(combined, layout.is_trend, strict=True)):
+        scale, amplitude = spectrum.lengthscale[q], jnp.sqrt(spectrum.weight[q])
+        envelope = [values @ matrix for values in _envelope(at, scale, layout.length, layout.half, order)]
+        rate = 2 * math.pi * spectrum.frequency[q]
+        for shift in (0.0,) if trend else (0.0, 0.5 * math.pi):
+            carrier = [rate**m * jnp.cos(rate * at - shift + 0.5 * math.pi * m)[:, None] for m in range(order + 1)]
+            for m in range(order + 1):  # Leibniz' rule
+                product = sum(math.comb(m, i) * envelope[i] * carrier[m - i] for i in range(m + 1))
+                columns[m].append(amplitude * product)
+    return [jnp.concatenate(parts, axis=1) for parts in columns]
+
+
+def _envelope(at: Array, scale: Array, length: float, half: int, order: int) -> list[Array]:
+    """Cosines and sines whose squares add up to the envelope, and their derivatives, each `(n, 2 half + 1)`."""
+    step = 1.0 / (length + REACH * scale)
+    j = jnp.arange(-half, half + 1)
+    root = jnp.sqrt(step * math.sqrt(2 * math.pi) * scale) * jnp.exp(-((math.pi * scale * step * j) ** 2))
+    amplitude = jnp.where(j == 0, 1.0, math.sqrt(2.0)) * root
+    rate = 2 * math.pi * step * j
+    phase = jnp.where(j < 0, -0.5 * math.pi, 0.0)  # negative numbers stand for sines
+    angle = rate * at[:, None] + phase
+    return [amplitude * rate**m * jnp.cos(angle + 0.5 * math.pi * m) for m in range(order + 1)]
+
+
+def _seen(scale: Array, length: float, half: int) -> Array:
+    """The envelope and its second and fourth derivative at points that are dense at the ends, in like units."""
+    at = 0.5 * length * jnp.cos(jnp.linspace(0.0, math.pi, 4 * half + 8))
+    value, _, second, _, fourth = _envelope(at, scale, length, half, 4)
+    unit = jnp.minimum(scale, length)
+    return jnp.concatenate([value, second * unit**2 / 3, fourth * unit**4 / 50])
+
