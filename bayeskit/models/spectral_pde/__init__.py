@@ -1,0 +1,1 @@
+"""Gaussian processes with learned spectra that solve differential equations."""
