@@ -19,28 +19,38 @@ def components(value: ArrayLike, name: str, *, zero: bool) -> Float[Array, " q"]
     Raises:
         DataError: not real, not a number or a vector, or (where it is known) with impossible values.
     """
-    known = None if isinstance(value, jax.core.Tracer) else np.asarray(value)
-    array = value if known is None else known
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+    array = jnp.asarray(value) if traced else np.asarray(value)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise DataError(f"{name} must hold real numbers, got {array.dtype}")
     if array.ndim > 1 or array.size == 0:
         raise DataError(f"{name} must be a number or have shape (components,), got shape {array.shape}")
-    if known is not None:
-        wrong = ~np.isfinite(known) | (known < 0 if zero else known <= 0)
+    if isinstance(array, np.ndarray):
+        wrong = np.atleast_1d(~np.isfinite(array) | (array < 0 if zero else array <= 0))
         if wrong.any():
-            place, found = int(np.flatnonzero(wrong)[0]), known.reshape(-1)[wrong.reshape(-1)][0]
+            place = int(np.flatnonzero(wrong)[0])
             rule = "finite and at least 0" if zero else "finite and above 0"
-            raise DataError(f"{name} must be {rule}, got {found} in component {place}")
+            raise DataError(f"{name} must be {rule}, got {np.atleast_1d(array)[place]} in component {place}")
     return jnp.atleast_1d(jnp.asarray(array, float))
 
 
 def order_of(order: int, name: str) -> int:
+    """A number of derivatives.
+
+    Raises:
+        MethodError: not an integer, or negative.
+    """
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
         raise MethodError(f"{name} must be an integer of at least 0, got {order!r}")
     return int(order)
 
 
 def coordinate(x: ArrayLike, name: str) -> Float[Array, ""]:
+    """A point of a kernel of one coordinate.
+
+    Raises:
+        DataError: more than one number.
+    """
     array = jnp.asarray(x)
     if array.shape not in ((), (1,)):
         raise DataError(f"{name} must be a number or have shape (1,), got {array.shape}; use Product for coordinates")
@@ -48,6 +58,11 @@ def coordinate(x: ArrayLike, name: str) -> Float[Array, ""]:
 
 
 def point(x: ArrayLike, name: str, size: int) -> Float[Array, " d"]:
+    """A point of a kernel of several coordinates.
+
+    Raises:
+        DataError: not one number a coordinate.
+    """
     array = jnp.asarray(x)
     if array.shape != (size,):
         raise DataError(f"{name} must have shape ({size},), one number a coordinate, got {array.shape}")

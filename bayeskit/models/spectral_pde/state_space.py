@@ -1,0 +1,231 @@
+"""Gaussian processes on a line in linear time: Student's t spectra as stochastic differential equations."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from bayeskit._keepable import keepable
+from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import DataError, MethodError
+from bayeskit.models.spectral_pde.kernels import StudentT
+from bayeskit.models.spectral_pde.matern_process import stationary_root, step_noise_root, transition
+from bayeskit.xla.precision import in_double
+
+__all__ = ["StateSpacePosterior", "condition", "log_evidence"]
+
+
+class _State(NamedTuple):
+    """A normal distribution of the state: its mean, and a lower triangular root of its covariance."""
+
+    mean: Float[Array, " s"]
+    root: Float[Array, "s s"]
+
+
+class _Steps(NamedTuple):
+    """What leads from one point to the next, a row a step: the transition, and a root of the noise."""
+
+    transition: Float[Array, "n s s"]
+    noise: Float[Array, "n s s"]
+
+
+@keepable("spectral_pde.StateSpacePosterior", in_double=True)
+class StateSpacePosterior(eqx.Module):
+    """A Gaussian process on a line, given observations: made by :func:`condition`, in float64.
+
+    Attributes:
+        kernel: the kernel of the process.
+        x: the points of the observations in ascending order, shape `(n,)`.
+        log_evidence: the log density of the targets.
+    """
+
+    kernel: StudentT
+    x: Float[Array, " n"]
+    log_evidence: Float[Array, ""]
+    _filtered: _State
+    _smoothed: _State
+
+    def mean(self, x_new: ArrayLike, order: int = 0) -> Float[Array, " m"]:
+        """The mean of a derivative of the process.
+
+        Args:
+            x_new: points, shape `(m,)`, in any order.
+            order: of the derivative: 0, 1 or 2.
+
+        Raises:
+            DataError: points that are not a vector of finite real numbers.
+            MethodError: another order.
+        """
+        return self._predict(x_new, order)[0]
+
+    def sd(self, x_new: ArrayLike, order: int = 0) -> Float[Array, " m"]:
+        """The standard deviation of a derivative of the process: arguments and errors as those of `mean`."""
+        return self._predict(x_new, order)[1]
+
+    def _predict(self, x_new: ArrayLike, order: int) -> tuple[Array, Array]:
+        if isinstance(order, bool) or order not in (0, 1, 2):
+            raise MethodError(f"order must be 0, 1 or 2: a Student's t spectrum has no more here; got {order!r}")
+        return _predict(self, _vector(x_new, "x_new"), int(order))
+
+
+def condition(
+    kernel: StudentT, x: ArrayLike, coefficients: ArrayLike, targets: ArrayLike, noise_sd: ArrayLike
+) -> StateSpacePosterior:
+    r"""The posterior of a Gaussian process $u$ on a line, given what is known of it and its derivatives, in $O(n)$.
+
+    Observations are $y_i = c_{i0} u(x_i) + c_{i1} u'(x_i) + c_{i2} u''(x_i) + \epsilon_i$ with
+    $\epsilon_i \sim N(0, \sigma_i^2)$; with $y_i = f(x_i)$ they are a linear differential equation and its boundary
+    values. Several may be at one point.
+    """
+    return _condition(kernel, *_observations(x, coefficients, targets, noise_sd))
+
+
+def log_evidence(
+    kernel: StudentT, x: ArrayLike, coefficients: ArrayLike, targets: ArrayLike, noise_sd: ArrayLike
+) -> Float[Array, ""]:
+    """The log density of the targets: arguments and errors as those of :func:`condition`, without its other half."""
+    return _log_evidence(kernel, *_observations(x, coefficients, targets, noise_sd))
+
+
+@in_double
+def _log_evidence(kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array) -> Array:
+    order = jnp.argsort(x)
+    return _filter(kernel, x[order], coefficients[order], targets[order], noise_sd[order])[1]
+
+
+@in_double
+def _condition(
+    kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array
+) -> StateSpacePosterior:
+    order = jnp.argsort(x)
+    x = x[order]
+    filtered, evidence = _filter(kernel, x, coefficients[order], targets[order], noise_sd[order])
+    steps = _steps(kernel, jnp.diff(x))
+
+    def back(later: _State, item: tuple[_State, Array, Array]) -> tuple[_State, _State]:
+        earlier = _smooth(*item, later)
+        return earlier, earlier
+
+    last = jax.tree.map(lambda leaf: leaf[-1], filtered)
+    before = jax.tree.map(lambda leaf: leaf[:-1], filtered)
+    _, smoothed = jax.lax.scan(back, last, (before, *steps), reverse=True)
+    smoothed = jax.tree.map(lambda most, end: jnp.concatenate([most, end[None]]), smoothed, last)
+    return StateSpacePosterior(kernel, x, evidence, filtered, smoothed)
+
+
+@in_double
+def _predict(posterior: StateSpacePosterior, x_new: Array, order: int) -> tuple[Array, Array]:
+    x, kernel = posterior.x, posterior.kernel
+    prior = _prior(kernel)
+    # the state at a new point, given what is to its left: the prior where that is nothing
+    place = jnp.searchsorted(x, x_new, side="right")
+    left = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest])[place], prior, posterior._filtered)
+    arrival = _steps(kernel, jnp.where(place > 0, x_new - x[place - 1], 0.0))
+    here = jax.vmap(_move)(left, *arrival)
+    # and given what is to its right
+    following = jnp.minimum(place, x.size - 1)
+    departure = _steps(kernel, jnp.maximum(x[following] - x_new, 0.0))
+    right = jax.tree.map(lambda leaf: leaf[following], posterior._smoothed)
+    smoothed = jax.vmap(_smooth)(here, *departure, right)
+    past = place == x.size
+    mean = jnp.where(past[:, None], here.mean, smoothed.mean)
+    root = jnp.where(past[:, None, None], here.root, smoothed.root)
+    coefficients = jnp.broadcast_to(jnp.eye(3)[order], (x_new.size, 3))
+    functional = _functionals(kernel, x_new - x[0], coefficients)
+    sd = jnp.linalg.norm(jnp.einsum("ns,nst->nt", functional, root), axis=1)
+    return jnp.sum(functional * mean, axis=1), sd
+
+
+def _filter(
+    kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array
+) -> tuple[_State, Float[Array, ""]]:
+    """The states given the observations up to their point, and the log density of the targets."""
+    steps = _steps(kernel, jnp.diff(x, prepend=x[0]))
+    functionals = _functionals(kernel, x - x[0], coefficients)
+
+    def step(before: _State, item: tuple[Array, ...]) -> tuple[_State, tuple[_State, Array]]:
+        transition, noise, functional, target, sd = item
+        mean, root = _move(before, transition, noise)
+        known = root.T @ functional
+        predicted_sd = jnp.sqrt(sd**2 + known @ known)
+        residual = target - functional @ mean
+        along = root @ known / predicted_sd
+        density = -0.5 * (residual / predicted_sd) ** 2 - jnp.log(predicted_sd) - 0.5 * math.log(2 * math.pi)
+        # Potter's update: the root of P - P h h' P / s² without a subtraction of covariances
+        after = _State(
+            mean + along * (residual / predicted_sd), root - jnp.outer(along, known / (predicted_sd + sd))
+        )
+        return after, (after, density)
+
+    _, (filtered, densities) = jax.lax.scan(step, _prior(kernel), (*steps, functionals, targets, noise_sd))
+    return filtered, jnp.sum(densities)
+
+
+def _move(state: _State, transition: Array, noise: Array) -> _State:
+    """The state one step later."""
+    stack = jnp.concatenate([(transition @ state.root).T, noise.T])
+    return _State(transition @ state.mean, jnp.linalg.qr(stack, mode="r").T)
+
+
+def _smooth(earlier: _State, transition: Array, noise: Array, later: _State) -> _State:
+    """A state given all observations, from what is known before it and all that is known of the next one."""
+    size = earlier.mean.size
+    moved = (transition @ earlier.root).T
+    stack = jnp.block([[moved, earlier.root.T], [noise.T, jnp.zeros((size, size))]])
+    upper = jnp.linalg.qr(stack, mode="r")
+    gain = jax.scipy.linalg.solve_triangular(upper[:size, :size], upper[:size, size:]).T
+    mean = earlier.mean + gain @ (later.mean - transition @ earlier.mean)
+    both = jnp.concatenate([(gain @ later.root).T, upper[size:, size:]])
+    return _State(mean, jnp.linalg.qr(both, mode="r").T)
+
+
+def _prior(kernel: StudentT) -> _State:
+    size = 6 * kernel.weight.size
+    root = jnp.kron(jnp.eye(size // 3), stationary_root())
+    return _State(jnp.zeros(size), root)
+
+
+def _steps(kernel: StudentT, distance: Float[Array, " n"]) -> _Steps:
+    """Steps over these distances, for all components."""
+    tau = math.sqrt(5) * distance[:, None] / kernel.lengthscale
+    return _Steps(_spread(transition(tau)), _spread(step_noise_root(tau)))
+
+
+def _spread(blocks: Float[Array, "n q 3 3"]) -> Float[Array, "n s s"]:
+    """One block a component, twice, along the diagonal: the amplitudes of the cosine and of the sine."""
+    n, q = blocks.shape[:2]
+    full = jnp.einsum("nqij,qr,ab->nqairbj", blocks, jnp.eye(q), jnp.eye(2))
+    return full.reshape(n, 6 * q, 6 * q)
+
+
+def _functionals(kernel: StudentT, x: Float[Array, " n"], coefficients: Float[Array, "n 3"]) -> Float[Array, "n s"]:
+    r"""The vectors $h$ with $c_0 u + c_1 u' + c_2 u'' = h^\top z$, for a state $z$ at $x$."""
+    pulse = 2 * math.pi * kernel.frequency
+    rate = math.sqrt(5) / kernel.lengthscale
+    c0, c1, c2 = (coefficients[:, i, None] for i in range(3))
+    angle = x[:, None] * pulse
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    rows = []
+    for wave, slope in ((cos, -pulse * sin), (sin, pulse * cos)):
+        # Leibniz' rule: what multiplies the amplitude, its first and its second derivative
+        a0, a1, a2 = (c0 - c2 * pulse**2) * wave + c1 * slope, c1 * wave + 2 * c2 * slope, c2 * wave
+        a1, a2 = a1 * rate, a2 * rate**2
+        rows.append(jnp.stack([a0 - a1 + a2, a1 - 2 * a2, a2], axis=-1))
+    functional = jnp.sqrt(kernel.weight)[:, None, None] * jnp.stack(rows, axis=2)
+    return functional.reshape(x.size, -1)
+
+
+def _observations(x: ArrayLike, coefficients: ArrayLike, targets: ArrayLike, noise_sd: ArrayLike) -> tuple[Array, ...]:
+    points = _vector(x, "x")
+    return points, coefficients, targets, noise_sd
+
+
+def _vector(x, name):
+    return x
