@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -14,15 +13,17 @@ from jaxtyping import Float
 
 from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
-from bayeskit.errors import DataError, MethodError
+from bayeskit.errors import MethodError
 from bayeskit.models.spectral_pde.kernels import StudentT
 from bayeskit.models.spectral_pde.matern_process import stationary_root, step_noise_root, transition
+from bayeskit.models.spectral_pde.observations import Observations, observations, vector
 from bayeskit.xla.precision import in_double
 
 __all__ = ["StateSpacePosterior", "condition", "log_evidence"]
 
 
-class _State(NamedTuple):
+@keepable("spectral_pde.State", in_double=True)
+class State(NamedTuple):
     """A normal distribution of the state: its mean, and a lower triangular root of its covariance."""
 
     mean: Float[Array, " s"]
@@ -49,8 +50,8 @@ class StateSpacePosterior(eqx.Module):
     kernel: StudentT
     x: Float[Array, " n"]
     log_evidence: Float[Array, ""]
-    _filtered: _State
-    _smoothed: _State
+    _filtered: State
+    _smoothed: State
 
     def mean(self, x_new: ArrayLike, order: int = 0) -> Float[Array, " m"]:
         """The mean of a derivative of the process.
@@ -72,7 +73,7 @@ class StateSpacePosterior(eqx.Module):
     def _predict(self, x_new: ArrayLike, order: int) -> tuple[Array, Array]:
         if isinstance(order, bool) or order not in (0, 1, 2):
             raise MethodError(f"order must be 0, 1 or 2: a Student's t spectrum has no more here; got {order!r}")
-        return _predict(self, _vector(x_new, "x_new"), int(order))
+        return _predict(self, vector(x_new, "x_new"), int(order))
 
 
 def condition(
@@ -82,34 +83,72 @@ def condition(
 
     Observations are $y_i = c_{i0} u(x_i) + c_{i1} u'(x_i) + c_{i2} u''(x_i) + \epsilon_i$ with
     $\epsilon_i \sim N(0, \sigma_i^2)$; with $y_i = f(x_i)$ they are a linear differential equation and its boundary
-    values. Several may be at one point.
+    values. Several may be at one point. All is computed in float64.
+
+    A component of the kernel is $\alpha(x) \cos(2 \pi \mu x) + \beta(x) \sin(2 \pi \mu x)$ with two independent
+    Matérn processes of smoothness 5/2. Each of these and its first two derivatives are a Markov process, in whose state
+    $u$, $u'$ and $u''$ are linear; white noise enters only the third derivative. So the state has six numbers a
+    component, and a filter and a smoother that go through the points once give everything.
+
+    Both keep roots of covariances, joined by QR decompositions (Kaminski, Bryson and Schmidt 1971; the smoother is that
+    of Rauch, Tung and Striebel). FOUND
+
+    Args:
+        kernel: the kernel of $u$.
+        x: the points $x_i$, shape `(n,)`, in any order.
+        coefficients: $(c_{i0}, c_{i1}, c_{i2})$, shape `(n, 3)`.
+        targets: $y_i$, shape `(n,)`.
+        noise_sd: $\sigma_i > 0$, a number or shape `(n,)`.
+
+    Raises:
+        DataError: arrays of other shapes, empty, or with values that are not finite, or noise that is not positive.
+
+    Example:
+        u'' = -sin(x) between zeros at 0 and π, so that u = sin(x):
+
+        >>> import numpy as np
+        >>> x = np.linspace(0.0, np.pi, 30)
+        >>> inside = np.tile([0.0, 0.0, 1.0], (30, 1))
+        >>> ends = np.tile([1.0, 0.0, 0.0], (2, 1))
+        >>> kernel = StudentT(weight=1.0, frequency=0.1, lengthscale=10.0)
+        >>> posterior = condition(
+        ...     kernel,
+        ...     np.concatenate([x, x[[0, -1]]]),
+        ...     np.concatenate([inside, ends]),
+        ...     np.concatenate([-np.sin(x), np.zeros(2)]),
+        ...     noise_sd=1e-4,
+        ... )
+        >>> bool(np.all(np.abs(np.asarray(posterior.mean(x)) - np.sin(x)) < 1e-3))
+        True
+        >>> posterior.sd(x, order=1).shape
+        (30,)
+
+    Sources: Hartikainen and Särkkä (2010), "Kalman filtering and smoothing solutions to temporal Gaussian process
+    regression models"; Solin and Särkkä (2014), "Explicit link between periodic covariance functions and state space
+    models".
     """
-    return _condition(kernel, *_observations(x, coefficients, targets, noise_sd))
+    return _condition(kernel, observations(x, coefficients, targets, noise_sd))
 
 
 def log_evidence(
     kernel: StudentT, x: ArrayLike, coefficients: ArrayLike, targets: ArrayLike, noise_sd: ArrayLike
 ) -> Float[Array, ""]:
     """The log density of the targets: arguments and errors as those of :func:`condition`, without its other half."""
-    return _log_evidence(kernel, *_observations(x, coefficients, targets, noise_sd))
+    return _log_evidence(kernel, observations(x, coefficients, targets, noise_sd))
 
 
 @in_double
-def _log_evidence(kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array) -> Array:
-    order = jnp.argsort(x)
-    return _filter(kernel, x[order], coefficients[order], targets[order], noise_sd[order])[1]
+def _log_evidence(kernel: StudentT, observed: Observations) -> Array:
+    return _filter(kernel, *_in_order(observed))[1]
 
 
 @in_double
-def _condition(
-    kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array
-) -> StateSpacePosterior:
-    order = jnp.argsort(x)
-    x = x[order]
-    filtered, evidence = _filter(kernel, x, coefficients[order], targets[order], noise_sd[order])
+def _condition(kernel: StudentT, observed: Observations) -> StateSpacePosterior:
+    x, *seen = _in_order(observed)
+    filtered, evidence = _filter(kernel, x, *seen)
     steps = _steps(kernel, jnp.diff(x))
 
-    def back(later: _State, item: tuple[_State, Array, Array]) -> tuple[_State, _State]:
+    def back(later: State, item: tuple[State, Array, Array]) -> tuple[State, State]:
         earlier = _smooth(*item, later)
         return earlier, earlier
 
@@ -121,8 +160,8 @@ def _condition(
 
 
 @in_double
-def _predict(posterior: StateSpacePosterior, x_new: Array, order: int) -> tuple[Array, Array]:
-    x, kernel = posterior.x, posterior.kernel
+def _predict(posterior: StateSpacePosterior, points: Array | np.ndarray, order: int) -> tuple[Array, Array]:
+    x, kernel, x_new = posterior.x, posterior.kernel, jnp.asarray(points)
     prior = _prior(kernel)
     # the state at a new point, given what is to its left: the prior where that is nothing
     place = jnp.searchsorted(x, x_new, side="right")
@@ -143,14 +182,19 @@ def _predict(posterior: StateSpacePosterior, x_new: Array, order: int) -> tuple[
     return jnp.sum(functional * mean, axis=1), sd
 
 
+def _in_order(observed: Observations) -> list[Array]:
+    order = jnp.argsort(jnp.asarray(observed.x))
+    return [jnp.asarray(part)[order] for part in observed]
+
+
 def _filter(
     kernel: StudentT, x: Array, coefficients: Array, targets: Array, noise_sd: Array
-) -> tuple[_State, Float[Array, ""]]:
+) -> tuple[State, Float[Array, ""]]:
     """The states given the observations up to their point, and the log density of the targets."""
     steps = _steps(kernel, jnp.diff(x, prepend=x[0]))
     functionals = _functionals(kernel, x - x[0], coefficients)
 
-    def step(before: _State, item: tuple[Array, ...]) -> tuple[_State, tuple[_State, Array]]:
+    def step(before: State, item: tuple[Array, Array, Array, Array, Array]) -> tuple[State, tuple[State, Array]]:
         transition, noise, functional, target, sd = item
         mean, root = _move(before, transition, noise)
         known = root.T @ functional
@@ -159,22 +203,20 @@ def _filter(
         along = root @ known / predicted_sd
         density = -0.5 * (residual / predicted_sd) ** 2 - jnp.log(predicted_sd) - 0.5 * math.log(2 * math.pi)
         # Potter's update: the root of P - P h h' P / s² without a subtraction of covariances
-        after = _State(
-            mean + along * (residual / predicted_sd), root - jnp.outer(along, known / (predicted_sd + sd))
-        )
+        after = State(mean + along * (residual / predicted_sd), root - jnp.outer(along, known / (predicted_sd + sd)))
         return after, (after, density)
 
     _, (filtered, densities) = jax.lax.scan(step, _prior(kernel), (*steps, functionals, targets, noise_sd))
     return filtered, jnp.sum(densities)
 
 
-def _move(state: _State, transition: Array, noise: Array) -> _State:
+def _move(state: State, transition: Array, noise: Array) -> State:
     """The state one step later."""
     stack = jnp.concatenate([(transition @ state.root).T, noise.T])
-    return _State(transition @ state.mean, jnp.linalg.qr(stack, mode="r").T)
+    return State(transition @ state.mean, jnp.linalg.qr(stack, mode="r").T)
 
 
-def _smooth(earlier: _State, transition: Array, noise: Array, later: _State) -> _State:
+def _smooth(earlier: State, transition: Array, noise: Array, later: State) -> State:
     """A state given all observations, from what is known before it and all that is known of the next one."""
     size = earlier.mean.size
     moved = (transition @ earlier.root).T
@@ -183,13 +225,13 @@ def _smooth(earlier: _State, transition: Array, noise: Array, later: _State) -> 
     gain = jax.scipy.linalg.solve_triangular(upper[:size, :size], upper[:size, size:]).T
     mean = earlier.mean + gain @ (later.mean - transition @ earlier.mean)
     both = jnp.concatenate([(gain @ later.root).T, upper[size:, size:]])
-    return _State(mean, jnp.linalg.qr(both, mode="r").T)
+    return State(mean, jnp.linalg.qr(both, mode="r").T)
 
 
-def _prior(kernel: StudentT) -> _State:
+def _prior(kernel: StudentT) -> State:
     size = 6 * kernel.weight.size
     root = jnp.kron(jnp.eye(size // 3), stationary_root())
-    return _State(jnp.zeros(size), root)
+    return State(jnp.zeros(size), root)
 
 
 def _steps(kernel: StudentT, distance: Float[Array, " n"]) -> _Steps:
@@ -220,12 +262,3 @@ def _functionals(kernel: StudentT, x: Float[Array, " n"], coefficients: Float[Ar
         rows.append(jnp.stack([a0 - a1 + a2, a1 - 2 * a2, a2], axis=-1))
     functional = jnp.sqrt(kernel.weight)[:, None, None] * jnp.stack(rows, axis=2)
     return functional.reshape(x.size, -1)
-
-
-def _observations(x: ArrayLike, coefficients: ArrayLike, targets: ArrayLike, noise_sd: ArrayLike) -> tuple[Array, ...]:
-    points = _vector(x, "x")
-    return points, coefficients, targets, noise_sd
-
-
-def _vector(x, name):
-    return x
