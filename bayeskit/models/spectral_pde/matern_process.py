@@ -51,7 +51,9 @@ def step_noise_root(tau: Float[Array, "*batch"]) -> Float[Array, "*batch 3 3"]:
     """
     tau = jnp.minimum(tau, LONGEST)
     root = jnp.linalg.cholesky(_moments(2 * tau)[..., POWERS[:, None] + POWERS])
-    scale = math.sqrt(VARIANCE) * jnp.sqrt(tau)[..., None] * tau[..., None] ** POWERS / FACTORIALS
+    # the root has no derivative at zero, but what depends on other things than the time has one there, which is zero
+    half = jnp.where(tau > 0, jnp.sqrt(jnp.where(tau > 0, tau, 1.0)), 0.0)
+    scale = math.sqrt(VARIANCE) * half[..., None] * tau[..., None] ** POWERS / FACTORIALS
     return scale[..., None] * root
 
 
