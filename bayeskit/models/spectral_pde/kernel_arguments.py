@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +13,13 @@ from jaxtyping import Float
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, MethodError
 
-__all__ = ["components", "coordinate", "order_of", "point"]
+__all__ = ["Parameter", "components", "coordinate", "order_of", "point"]
+
+Parameter: TypeAlias = ArrayLike | Sequence[ArrayLike]
+"""One number a component."""
 
 
-def components(value: ArrayLike, name: str, *, zero: bool) -> Float[Array, " q"]:
+def components(value: Parameter, name: str, *, zero: bool) -> Float[Array, " q"]:
     """A parameter as a vector.
 
     Raises:

@@ -15,7 +15,7 @@ from tinygp.kernels import Kernel
 from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, MethodError
-from bayeskit.models.spectral_pde.kernel_arguments import components, coordinate, order_of, point
+from bayeskit.models.spectral_pde.kernel_arguments import Parameter, components, coordinate, order_of, point
 from bayeskit.models.spectral_pde.matern import matern
 
 __all__ = ["Product", "SpectralKernel", "SpectralMixture", "StudentT"]
@@ -49,7 +49,7 @@ class SpectralKernel(Kernel):
     most_derivatives: ClassVar[int | None]
     """How often $k$ is continuously differentiable in $r$; ``None`` if without end."""
 
-    def __init__(self, weight: ArrayLike, frequency: ArrayLike, lengthscale: ArrayLike):
+    def __init__(self, weight: Parameter, frequency: Parameter, lengthscale: Parameter):
         self.weight = components(weight, "weight", zero=True)
         self.frequency = components(frequency, "frequency", zero=True)
         self.lengthscale = components(lengthscale, "lengthscale", zero=False)

@@ -90,8 +90,11 @@ def condition(
     $u$, $u'$ and $u''$ are linear; white noise enters only the third derivative. So the state has six numbers a
     component, and a filter and a smoother that go through the points once give everything.
 
-    Both keep roots of covariances, joined by QR decompositions (Kaminski, Bryson and Schmidt 1971; the smoother is that
-    of Rauch, Tung and Striebel). FOUND
+    Both keep roots of covariances, joined by QR decompositions. The quasiseparable solver of tinygp, which keeps the
+    covariances, was tried first. For $u'' = f$ at 900 points with a frequency of 20, a length scale of 20 and noise of
+    $10^{-6}$ of the standard deviation of what is seen, it is off by $3 \cdot 10^{-5}$ of the log evidence and by
+    $2 \cdot 10^{-3}$ of the standard deviations, and those at other points take it a matrix of all pairs. With roots
+    it is $10^{-13}$ and $10^{-10}$, and $10^{-13}$ of the means (`benchmarks/state_space_accuracy.py`).
 
     Args:
         kernel: the kernel of $u$.
@@ -125,7 +128,8 @@ def condition(
 
     Sources: Hartikainen and Särkkä (2010), "Kalman filtering and smoothing solutions to temporal Gaussian process
     regression models"; Solin and Särkkä (2014), "Explicit link between periodic covariance functions and state space
-    models".
+    models"; Kaminski, Bryson and Schmidt (1971), "Discrete square root filtering"; Rauch, Tung and Striebel (1965),
+    "Maximum likelihood estimates of linear dynamic systems".
     """
     return _condition(kernel, observations(x, coefficients, targets, noise_sd))
 

@@ -1,5 +1,6 @@
 """Kernels with a given spectrum: their closed forms against automatic derivatives, quadratures and finite numbers."""
 
+import os
 import re
 
 import jax
@@ -15,6 +16,7 @@ from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, Stude
 
 WEIGHT, FREQUENCY, LENGTHSCALE = np.array([1.5, 0.4]), np.array([0.3, 2.0]), np.array([0.7, 1.3])
 R = np.array([-2.1, -0.4, 0.0, 1e-3, 0.05, 0.6, 1.7])
+CHECKED = os.environ.get("BAYESKIT_RUNTIME_TYPES", "0") == "1"
 KINDS = [SpectralMixture, StudentT]
 
 
@@ -161,7 +163,7 @@ def test_parameters_may_be_traced():
         ((1.0, np.nan, 1.0), "frequency must be finite and at least 0, got nan in component 0"),
         ((1.0, 1.0, [0.0]), "lengthscale must be finite and above 0, got 0.0 in component 0"),
         ((1.0, 1.0, np.inf), "lengthscale must be finite and above 0, got inf in component 0"),
-        ((1j, 1.0, 1.0), "weight must hold real numbers, got complex128"),
+        ((np.array(1j), 1.0, 1.0), "weight must hold real numbers, got complex128"),
         ((np.ones((2, 2)), 1.0, 1.0), "weight must be a number or have shape (components,), got shape (2, 2)"),
         (([], [], []), "weight must be a number or have shape (components,), got shape (0,)"),
         (
@@ -186,7 +188,6 @@ def test_impossible_orders_and_points():
         (MethodError, beyond, lambda: make(StudentT).derivative(2, 3)),
         (MethodError, beyond, lambda: product.derivative((4, 0), (1, 0))),
         (MethodError, "order1 must be an integer of at least 0, got -1", lambda: make(StudentT).derivative(-1, 0)),
-        (MethodError, "order2 must be an integer of at least 0, got 1.0", lambda: make(StudentT).derivative(0, 1.0)),
         (MethodError, "order2 must be an integer of at least 0, got True", lambda: make(StudentT).derivative(0, True)),
         (
             MethodError,
@@ -196,11 +197,6 @@ def test_impossible_orders_and_points():
         (DataError, "kernels is empty; give one kernel a coordinate", lambda: Product([])),
         (
             DataError,
-            "kernels[0] must be a SpectralMixture or a StudentT, got Matern52",
-            lambda: Product([tinygp.kernels.Matern52()]),
-        ),
-        (
-            DataError,
             "X1 must be a number or have shape (1,), got (2,); use Product for coordinates",
             lambda: make(StudentT).evaluate(np.zeros(2), 0.0),
         ),
@@ -208,6 +204,20 @@ def test_impossible_orders_and_points():
             DataError,
             "x2 must have shape (2,), one number a coordinate, got (3,)",
             lambda: product.evaluate(np.zeros(2), np.zeros(3)),
+        ),
+    ]:
+        with pytest.raises(error, match=f"^{re.escape(message)}$"):
+            call()
+
+
+@pytest.mark.skipif(CHECKED, reason="the signatures refuse these first")
+def test_arguments_of_another_type():
+    for error, message, call in [
+        (MethodError, "order2 must be an integer of at least 0, got 1.0", lambda: make(StudentT).derivative(0, 1.0)),
+        (
+            DataError,
+            "kernels[0] must be a SpectralMixture or a StudentT, got Matern52",
+            lambda: Product([tinygp.kernels.Matern52()]),
         ),
     ]:
         with pytest.raises(error, match=f"^{re.escape(message)}$"):
