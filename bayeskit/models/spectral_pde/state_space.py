@@ -73,7 +73,7 @@ class StateSpacePosterior(eqx.Module):
     def _predict(self, x_new: ArrayLike, order: int) -> tuple[Array, Array]:
         if isinstance(order, bool) or order not in (0, 1, 2):
             raise MethodError(f"order must be 0, 1 or 2: a Student's t spectrum has no more here; got {order!r}")
-        return _predict(self, vector(x_new, "x_new"), int(order))
+        return _predict(self, vector(x_new, "x_new"), np.eye(3)[order])
 
 
 def condition(
@@ -164,7 +164,9 @@ def _condition(kernel: StudentT, observed: Observations) -> StateSpacePosterior:
 
 
 @in_double
-def _predict(posterior: StateSpacePosterior, points: Array | np.ndarray, order: int) -> tuple[Array, Array]:
+def _predict(
+    posterior: StateSpacePosterior, points: Array | np.ndarray, wanted: Array | np.ndarray
+) -> tuple[Array, Array]:
     x, kernel, x_new = posterior.x, posterior.kernel, jnp.asarray(points)
     prior = _prior(kernel)
     # the state at a new point, given what is to its left: the prior where that is nothing
@@ -180,7 +182,7 @@ def _predict(posterior: StateSpacePosterior, points: Array | np.ndarray, order: 
     past = place == x.size
     mean = jnp.where(past[:, None], here.mean, smoothed.mean)
     root = jnp.where(past[:, None, None], here.root, smoothed.root)
-    coefficients = jnp.broadcast_to(jnp.eye(3)[order], (x_new.size, 3))
+    coefficients = jnp.broadcast_to(jnp.asarray(wanted), (x_new.size, 3))
     functional = _functionals(kernel, x_new - x[0], coefficients)
     sd = jnp.linalg.norm(jnp.einsum("ns,nst->nt", functional, root), axis=1)
     return jnp.sum(functional * mean, axis=1), sd
