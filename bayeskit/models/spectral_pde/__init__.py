@@ -1,9 +1,24 @@
 """Gaussian processes with learned spectra that solve differential equations."""
 
+from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
+from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, StudentT
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.solve import solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
-__all__ = ["Dirichlet", "Neumann", "Periodic", "Problem", "Readings", "Solution", "Spectrum", "solve"]
+__all__ = [
+    "Dirichlet",
+    "Neumann",
+    "Periodic",
+    "Problem",
+    "Product",
+    "Readings",
+    "Solution",
+    "SpectralMixture",
+    "Spectrum",
+    "StudentT",
+    "solve",
+    "state_space",
+]
