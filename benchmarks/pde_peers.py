@@ -2,9 +2,10 @@
 
     python benchmarks/pde_peers.py [--problems 0 1 2 ...] [--seeds 20] [--pinn-seconds 30]
 
-NumPy and SciPy in float64. "relative L2" is taken on 300 equispaced points in each dimension, ends included; seconds
-are those of solving, without evaluation. Then the inverse problem of `pde_inverse_peers.py`: how far least squares and
-a physics-informed network end from the unknowns, and how often the intervals of least squares hold them.
+NumPy and SciPy in float64. Errors are relative, in L2, on 300 equispaced points in each dimension, ends included;
+seconds are those of solving, without evaluation. "bar" and "paper" are those of `pde_problems.py`. Then the inverse
+problem of `pde_inverse_peers.py`: how far least squares and a physics-informed network end from the unknowns, and how
+often the intervals of least squares hold them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 from benchmarks.pde_inverse_peers import least_squares_inverse, pinn_inverse, simulate_readings
 from benchmarks.pde_problems import PROBLEMS, SPEED, Problem
 
+TRUTH = (0.3, 0.4)  # diffusion and place of the inverse problem
 Solution = Callable[[np.ndarray], np.ndarray]  # points of shape (points, dimension) to values
 
 
@@ -109,8 +111,8 @@ def node_weights(num_nodes: int) -> np.ndarray:
 def derivatives(num_nodes: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     """The matrices of the first and second derivative at Chebyshev's points of an interval.
 
-    Differences of points are products of sines and diagonals make rows sum to zero, both against rounding (Baltensperger
-    and Trummer 2003, "Spectral differencing with a twist").
+    Differences of points are products of sines, and diagonals make rows sum to zero, both against rounding
+    (Baltensperger and Trummer 2003, "Spectral differencing with a twist").
     """
     angles = np.pi * np.arange(num_nodes) / (num_nodes - 1)
     gaps = 2 * np.sin((angles[:, None] + angles) / 2) * np.sin((angles[:, None] - angles) / 2)
@@ -210,10 +212,10 @@ def differences(nodes: list[np.ndarray]) -> Scheme:
 
 
 def box_scheme(problem: Problem, nodes: list[np.ndarray]) -> np.ndarray:
-    """Differences centred in each cell of space and time, u + r (value before - value at the left): stable at any r.
+    """Differences centred in each cell of space and time, stable at any step.
 
-    In a cell with old values a, b and new ones c, d from left to right, d = a + r (c - b), r = (courant - 1) /
-    (courant + 1): along x a recursion of first order from the value that flows in.
+    In a cell with old values a, b and new ones c, d from left to right, d = a + r (c - b) with
+    r = (courant - 1) / (courant + 1): along x a recursion of first order from the value that flows in.
     """
     x, t = nodes
     courant = SPEED * (t[1] - t[0]) / (x[1] - x[0])
@@ -242,30 +244,22 @@ def timed(method: Callable[[Problem, int], Solution], problem: Problem) -> str:
 
 def inverse_table(num_seeds: int, pinn_seconds: float) -> None:
     """Errors and intervals over data sets of one truth; the network sees the first three."""
-    truth = np.array([TRUTH_DIFFUSION, TRUTH_PLACE])
-    print(f"\ninverse problem, diffusion {truth[0]}, place {truth[1]}: relative error of the one, error of the other")
-    held, errors, seconds = np.zeros(2), [], []
-    for seed in range(num_seeds):
-        data = simulate_readings(*truth, seed)
-        fit = least_squares_inverse(data.readings, data.at)
-        errors.append((fit.diffusion / truth[0] - 1, fit.place - truth[1]))
-        seconds.append(fit.seconds)
-        held += [low <= true <= high for (low, high), true in zip(fit.intervals, truth, strict=True)]
-    rms = np.sqrt(np.mean(np.square(errors), axis=0))
-    print(
-        f"least squares, {num_seeds} data sets: rms {rms[0]:.4f} {rms[1]:.5f}; 90% intervals hold {held / num_seeds};"
-    )
-    print(f"    {np.median(seconds):.3f} s each")
-    for seed in range(3) if pinn_seconds else ():
-        data = simulate_readings(*truth, seed)
+    truth = np.array(TRUTH)
+    data_sets = [simulate_readings(*TRUTH, seed) for seed in range(num_seeds)]
+    fits = [least_squares_inverse(data.readings, data.at) for data in data_sets]
+    scale = np.array([truth[0], 1.0])
+    errors = (np.array([(fit.diffusion, fit.place) for fit in fits]) - truth) / scale
+    intervals = np.array([fit.intervals for fit in fits])
+    held = np.mean((intervals[..., 0] <= truth) & (truth <= intervals[..., 1]), axis=0)
+    rms = np.sqrt(np.mean(errors**2, axis=0))
+    print(f"\ninverse problem, diffusion {TRUTH[0]}, place {TRUTH[1]}: relative error of the one, error of the other")
+    print(f"least squares, {num_seeds} data sets: rms {rms[0]:.4f} {rms[1]:.4f}, 90% intervals hold", end=" ")
+    print(f"{held[0]:.0%} {held[1]:.0%}, {np.median([fit.seconds for fit in fits]):.3f} s each")
+    for seed, data in enumerate(data_sets[:3] if pinn_seconds else ()):
         fit = pinn_inverse(data.readings, data.at, pinn_seconds, seed=seed)
-        print(
-            f"network, data set {seed}: {fit.diffusion / truth[0] - 1:.4f} {fit.place - truth[1]:.5f}"
-            f" (least squares {errors[seed][0]:.4f} {errors[seed][1]:.5f}), {fit.steps} steps, {fit.seconds:.1f} s"
-        )
-
-
-TRUTH_DIFFUSION, TRUTH_PLACE = 0.3, 0.4
+        error = (np.array([fit.diffusion, fit.place]) - truth) / scale
+        print(f"data set {seed}: least squares {errors[seed][0]:7.4f} {errors[seed][1]:7.4f}, network", end=" ")
+        print(f"{error[0]:7.4f} {error[1]:7.4f} after {fit.steps} steps, {fit.seconds:.1f} s", flush=True)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """The differential equations of the benchmark, each with its solution and the source that makes it so.
 
-Poisson's equation has `laplacian(u) = source`, Allen and Cahn's `laplacian(u) + u (u^2 - 1) = source`; u is given on the
-whole boundary. Advection has `u_t + SPEED u_x = 0` at points (x, t), with u given at t = 0 and where it flows in, x = 0.
+Poisson's equation has `laplacian(u) = source`, Allen and Cahn's `laplacian(u) + u (u^2 - 1) = source`; u is given on
+the whole boundary. Advection has `u_t + SPEED u_x = 0` at points (x, t), with u given at t = 0 and where it flows in,
+at x = 0.
 """
 
 from __future__ import annotations
