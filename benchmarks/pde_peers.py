@@ -1,6 +1,6 @@
 """What Chebyshev collocation and second-order finite differences get on the nodes of the benchmark of equations.
 
-    python benchmarks/pde_peers.py [--problems 0 1 2 ...] [--seeds 20] [--pinn-seconds 30]
+    python benchmarks/pde_peers.py [--problems 0 1 2 ...] [--seeds 100] [--pinn-seconds 30]
 
 NumPy and SciPy in float64. Errors are relative, in L2, on 300 equispaced points in each dimension, ends included;
 seconds are those of solving, without evaluation. "bar" and "paper" are those of `pde_problems.py`. Then the inverse
@@ -266,15 +266,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, nargs="*", default=range(len(PROBLEMS)), help="rows of the table")
-    parser.add_argument("--seeds", type=int, default=20, help="data sets of the inverse problem")
+    parser.add_argument("--seeds", type=int, default=100, help="data sets of the inverse problem")
     parser.add_argument("--pinn-seconds", type=float, default=30, help="of training; 0 for no network")
     asked = parser.parse_args()
-    print(f"{'equation':52}{'nodes':>8}{'bar':>10}{'paper':>9}   Chebyshev   seconds differences   seconds")
+    print(f"{'equation':56}{'nodes':>8}{'bar':>10}{'paper':>9}   Chebyshev   seconds differences   seconds")
     for problem in (PROBLEMS[at] for at in asked.problems):
         dimension = len(problem.domain)
         label = f"{problem.kind} {dimension}-D  {problem.name}"
         nodes = f"{problem.num_nodes}^{dimension}"
-        row = f"{label:52}{nodes:>8}{problem.bar:10.1e}{problem.paper:9.1e}"
+        row = f"{label:56}{nodes:>8}{problem.bar:10.1e}{problem.paper:9.1e}"
         print(row + timed(chebyshev, problem) + timed(finite_differences, problem), flush=True)
     if asked.seeds:
         inverse_table(asked.seeds, asked.pinn_seconds)
