@@ -2,6 +2,7 @@ r"""Linear equations on tensor grids and at scattered points, in terms of the co
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Basis(NamedTuple):
     """What the solution is made of: a spectrum, the matrices of its features, and their layout, along each coordinate."""
 
     spectra: tuple[Spectrum, ...]
-    combined: tuple[tuple[Array, ...], ...]
+    combined: tuple[Array, ...]
     layouts: tuple[Layout, ...]
 
     @classmethod
@@ -45,18 +46,27 @@ class Basis(NamedTuple):
         return tuple(layout.size for layout in self.layouts)
 
 
+class Place(enum.Enum):
+    """Nodes along a coordinate."""
+
+    ALL = "all nodes"
+    LOW = "the lower end"
+    HIGH = "the upper end"
+    WRAP = "the upper end less the lower"
+
+
 class Shapes(NamedTuple):
     """What must be known of equations before they are computed; hashable.
 
     Attributes:
         orders: the derivative in each term.
-        wraps: along which coordinates it is the difference between the second point and the first.
+        places: along each coordinate, which nodes: all, one end, or the difference between both.
         scattered: whether the points along the coordinates belong together, one equation each.
         is_exact: whether they hold but for the tolerance; readings have noise of their own.
     """
 
     orders: tuple[Derivative, ...]
-    wraps: tuple[bool, ...]
+    places: tuple[Place, ...]
     scattered: bool = False
     is_exact: bool = True
 
@@ -65,7 +75,7 @@ class Equations(eqx.Module):
     r"""$\sum_t c_t \, \partial^{m_t} u = y$ with independent errors, on a grid or at scattered points.
 
     Attributes:
-        points: along each coordinate.
+        points: along each coordinate: the nodes, or the scattered points.
         slopes: $c_t$, a number or an array of the shape of the targets, a term each.
         targets: $y$.
         scale: the size of the left side, of which the tolerance is a fraction; for readings the standard deviation.
@@ -77,16 +87,6 @@ class Equations(eqx.Module):
     targets: Array
     scale: Array
     shapes: Shapes = eqx.field(static=True)
-
-    def matrices(self, basis: Basis) -> Matrices:
-        """The features along each coordinate and the derivatives that are needed."""
-        result = []
-        for axis, points in enumerate(self.points):
-            found = basis.features(axis, points, max(orders[axis] for orders in self.shapes.orders))
-            if self.shapes.wraps[axis]:
-                found = [matrix[1:2] - matrix[0:1] for matrix in found]
-            result.append(found)
-        return result
 
     def apply(self, matrices: Matrices, coefficients: Array) -> Array:
         """The left side, of the shape of the targets."""
@@ -112,6 +112,10 @@ class Equations(eqx.Module):
             else:
                 result = result + kronecker_apply([factor.T for factor in factors], slope * values)
         return result
+
+    def derivatives(self, matrices: Matrices, coefficients: Array) -> list[Array]:
+        """The derivative in each term, of the shape of the targets."""
+        return [self._derivative(matrices, orders, coefficients) for orders in self.shapes.orders]
 
     def gram(self, matrices: Matrices) -> Array:
         r"""$A^\top A$, shape `(R, R)`."""
@@ -151,6 +155,32 @@ class Equations(eqx.Module):
         return self.scale * tolerance if self.shapes.is_exact else self.scale
 
 
+def matrices_of(equations: Sequence[Equations], basis: Basis) -> list[Matrices]:
+    """The features along each coordinate and their derivatives, as each of the equations needs them.
+
+    Those at the nodes are computed once, and each takes its rows of them.
+    """
+    on_grid = [one for one in equations if not one.shapes.scattered]
+    nodes = []
+    for axis in range(len(basis.shape)):
+        order = max((orders[axis] for one in on_grid for orders in one.shapes.orders), default=0)
+        nodes.append(basis.features(axis, on_grid[0].points[axis], order) if on_grid else [])
+    result = []
+    for one in equations:
+        if one.shapes.scattered:
+            tops = [max(orders[axis] for orders in one.shapes.orders) for axis in range(len(basis.shape))]
+            result.append([basis.features(axis, points, tops[axis]) for axis, points in enumerate(one.points)])
+        else:
+            places = zip(nodes, one.shapes.places, strict=True)
+            result.append([[_rows_at(matrix, place) for matrix in found] for found, place in places])
+    return result
+
+
+def _rows_at(matrix: Array, place: Place) -> Array:
+    rows = {Place.ALL: matrix, Place.LOW: matrix[:1], Place.HIGH: matrix[-1:]}
+    return matrix[-1:] - matrix[:1] if place is Place.WRAP else rows[place]
+
+
 def interior_equations(
     problem: Problem, source: Array, coefficients: Mapping[str, Array], at: Sequence[Array] | None
 ) -> Equations:
@@ -164,7 +194,7 @@ def interior_equations(
     """
     operator, shape = problem.linear_operator, source.shape
     nodes = tuple(jnp.asarray(points) for points in problem.nodes())
-    shapes = Shapes(operator.terms, (False,) * len(nodes))
+    shapes = Shapes(operator.terms, (Place.ALL,) * len(nodes))
     num_terms = len(operator.terms)
     if operator.varies:
         points = jnp.stack([jnp.asarray(g).ravel() for g in problem.grid()], axis=1)
@@ -182,20 +212,21 @@ def interior_equations(
 def condition_equations(problem: Problem, coefficients: Mapping[str, Array]) -> list[Equations]:
     """What holds at the boundary and at the first time."""
     result = []
+    nodes = tuple(jnp.asarray(points) for points in problem.nodes())
     for face in problem.faces:
-        points = tuple(jnp.asarray(p) for p in problem.face_points(face))
-        orders = tuple(face.order if axis == face.axis else 0 for axis in range(len(points)))
-        wraps = tuple(face.wraps and axis == face.axis for axis in range(len(points)))
+        orders = tuple(face.order if axis == face.axis else 0 for axis in range(len(nodes)))
+        there = Place.WRAP if face.wraps else (Place.HIGH if face.end else Place.LOW)
+        places = tuple(there if axis == face.axis else Place.ALL for axis in range(len(nodes)))
         targets = problem.face_values(face, coefficients)
         slope = jnp.asarray(face.sign, jnp.float64)
-        result.append(Equations(points, (slope,), targets, jnp.ones(()), Shapes((orders,), wraps)))
+        result.append(Equations(nodes, (slope,), targets, jnp.ones(()), Shapes((orders,), places)))
     return result
 
 
 def reading_equations(at: Array, values: Array, sd: Array) -> Equations:
     """Noisy values of the solution at scattered points."""
     dimensions = at.shape[1]
-    shapes = Shapes(((0,) * dimensions,), (False,) * dimensions, scattered=True, is_exact=False)
+    shapes = Shapes(((0,) * dimensions,), (Place.ALL,) * dimensions, scattered=True, is_exact=False)
     points = tuple(at[:, axis] for axis in range(dimensions))
     return Equations(points, (jnp.ones(()),), values, sd, shapes)
 
@@ -223,6 +254,6 @@ def scaled(equations: Equations, spectra: Sequence[Spectrum]) -> Equations:
     """The equations, with the prior standard deviation of their left side as its size."""
     variance = 0.0
     for orders, slope in zip(equations.shapes.orders, equations.slopes, strict=True):
-        doubled = 4.0 if any(equations.shapes.wraps) else 1.0
+        doubled = 4.0 if Place.WRAP in equations.shapes.places else 1.0
         variance += doubled * float(jnp.mean(slope**2)) * prior_variance(spectra, orders)
     return eqx.tree_at(lambda e: e.scale, equations, jnp.asarray(np.sqrt(variance)))

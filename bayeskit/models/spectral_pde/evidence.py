@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from bayeskit._typing import Array
-from bayeskit.models.spectral_pde.equations import Basis, Equations, Matrices
+from bayeskit.models.spectral_pde.equations import Basis, Equations, Matrices, matrices_of
 
 __all__ = ["Normal", "log_evidence", "normal_posterior"]
 
@@ -43,7 +43,7 @@ def log_evidence(equations: Sequence[Equations], basis: Basis, tolerance: Array 
     $\hat z$ minimises the square, so that its own change does not count, and the derivative of $\log |H|$ is
     $\operatorname{tr} H^{-1} dH$: no derivative of a factorisation is taken. First derivatives only.
     """
-    matrices = [one.matrices(basis) for one in equations]
+    matrices = matrices_of(equations, basis)
     precision = _precision(equations, matrices, basis, tolerance)
     fixed = jax.lax.stop_gradient(precision)
     root = jnp.linalg.cholesky(fixed)
@@ -66,7 +66,7 @@ def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: fl
     of the precision; then the mean is refined by conjugate gradients on residuals of the equations themselves, with
     that factor as the preconditioner, as the square of the rows has half the digits.
     """
-    matrices = [one.matrices(basis) for one in equations]
+    matrices = matrices_of(equations, basis)
     if len(basis.shape) == 1:
         return _by_rows(equations, matrices, basis, tolerance)
     precision = _precision(equations, matrices, basis, tolerance)

@@ -40,26 +40,30 @@ class Layout(NamedTuple):
         centre: of the interval.
         length: of the interval.
         half: the frequencies of an envelope are $-$`half`$ \\Delta, \\dots,$ `half`$ \\Delta$.
-        ranks: how many combinations of an envelope are kept, for each component.
-        is_trend: whether a component stands at frequency 0, so that it needs no sine.
+        trends: components at frequency 0, which come first and need no sine.
+        tones: the other components.
+        trend_rank: how many combinations of an envelope are kept, for a trend.
+        tone_rank: likewise, for a tone.
     """
 
     centre: float
     length: float
     half: int
-    ranks: tuple[int, ...]
-    is_trend: tuple[bool, ...]
+    trends: int
+    tones: int
+    trend_rank: int
+    tone_rank: int
 
     @property
     def size(self) -> int:
         """The number of features."""
-        return sum(rank * (1 if trend else 2) for rank, trend in zip(self.ranks, self.is_trend, strict=True))
+        return self.trends * self.trend_rank + 2 * self.tones * self.tone_rank
 
 
 def layout_for(
-    domain: tuple[float, float], lengthscale: Sequence[float], is_trend: Sequence[bool], precision: float
+    domain: tuple[float, float], lengthscale: Sequence[float], trends: int, precision: float
 ) -> Layout:
-    """The layout that is exact to `precision` for length scales of at least these.
+    """The layout that is exact to `precision` for length scales of at least these, those of `trends` trends first.
 
     Raises:
         MethodError: a length scale so small that it would take more than `MOST` frequencies.
@@ -71,8 +75,12 @@ def layout_for(
             f"a length scale of {min(lengthscale):.3g} on a domain of length {length:.3g} needs {half} frequencies, more "
             f"than {MOST}: the solution varies too fast for these features; use a smaller domain"
         )
-    ranks = tuple(2 * math.ceil(rank(length / scale, half, precision) / 2) for scale in lengthscale)
-    return Layout((domain[0] + domain[1]) / 2, length, half, ranks, tuple(bool(trend) for trend in is_trend))
+    ranks = [
+        max((rank(length / scale, half, precision) for scale in part), default=1)
+        for part in (lengthscale[:trends], lengthscale[trends:])
+    ]
+    centre = (domain[0] + domain[1]) / 2
+    return Layout(centre, length, half, trends, len(lengthscale) - trends, ranks[0], ranks[1])
 
 
 MOST = 2000
@@ -94,17 +102,15 @@ def _rank(log_ratio: float, half: int, precision: float) -> int:
     return int(np.sum(values > precision * values[0]))
 
 
-def combinations(spectrum: Spectrum, layout: Layout) -> tuple[Float[Array, "frequencies rank"], ...]:
+def combinations(spectrum: Spectrum, layout: Layout) -> Float[Array, "q frequencies rank"]:
     """The orthogonal matrix of each component, to be computed once: singular vectors are not unique."""
-    scales = jax.lax.stop_gradient(spectrum.lengthscale)
-    seen = [_seen(scales[q], layout.length, layout.half) for q in range(len(layout.ranks))]
-    return tuple(
-        jnp.linalg.svd(one, full_matrices=False)[2][:rank].T for one, rank in zip(seen, layout.ranks, strict=True)
-    )
+    seen = jax.vmap(lambda scale: _seen(scale, layout.length, layout.half))(jax.lax.stop_gradient(spectrum.lengthscale))
+    rank = max(layout.trend_rank, layout.tone_rank)
+    return jnp.swapaxes(jnp.linalg.svd(seen, full_matrices=False)[2][:, :rank], 1, 2)
 
 
 def features(
-    spectrum: Spectrum, combined: Sequence[Array], points: Float[Array, " n"], layout: Layout, order: int
+    spectrum: Spectrum, combined: Array, points: Float[Array, " n"], layout: Layout, order: int
 ) -> list[Float[Array, "n r"]]:
     r"""The features at points and their derivatives, `[Phi, Phi', ...]` up to an order.
 
@@ -113,24 +119,35 @@ def features(
     derivative, as all that can be seen lies in its span whatever the matrix is.
 
     Args:
-        spectrum: along this coordinate.
+        spectrum: along this coordinate, trends first.
         combined: from `combinations`.
         points: within the interval.
         layout: see there; float64 is taken as given.
         order: the highest derivative.
     """
     at = points - layout.centre
-    columns: list[list[Array]] = [[] for _ in range(order + 1)]
-    for q, (matrix, trend) in enumerate(zip(combined, layout.is_trend, strict=True)):
-        scale, amplitude = spectrum.lengthscale[q], jnp.sqrt(spectrum.weight[q])
-        envelope = [values @ matrix for values in _envelope(at, scale, layout.length, layout.half, order)]
-        rate = 2 * math.pi * spectrum.frequency[q]
-        for shift in (0.0,) if trend else (0.0, 0.5 * math.pi):
-            carrier = [rate**m * jnp.cos(rate * at - shift + 0.5 * math.pi * m)[:, None] for m in range(order + 1)]
-            for m in range(order + 1):  # Leibniz' rule
-                product = sum(math.comb(m, i) * envelope[i] * carrier[m - i] for i in range(m + 1))
-                columns[m].append(amplitude * product)
-    return [jnp.concatenate(parts, axis=1) for parts in columns]
+    envelope = [
+        jnp.einsum("qnf,qfr->qnr", values, combined)
+        for values in jax.vmap(lambda scale: _envelope(at, scale, layout.length, layout.half, order), out_axes=0)(
+            spectrum.lengthscale
+        )
+    ]
+    rate = 2 * math.pi * spectrum.frequency[:, None, None]
+    shift = jnp.array([0.0, -0.5 * math.pi])
+    carrier = [
+        rate**m * jnp.cos(rate * at[:, None] + shift + 0.5 * math.pi * m) for m in range(order + 1)
+    ]  # (q, n, 2)
+    amplitude = jnp.sqrt(spectrum.weight)[:, None, None, None]
+    result = []
+    for m in range(order + 1):  # Leibniz' rule
+        terms = [
+            math.comb(m, i) * envelope[i][:, :, None, :] * carrier[m - i][:, :, :, None] for i in range(m + 1)
+        ]
+        whole = jnp.moveaxis(amplitude * sum(terms[1:], terms[0]), 0, 1)  # (n, q, 2, r)
+        trends = whole[:, : layout.trends, 0, : layout.trend_rank].reshape(len(at), -1)
+        tones = whole[:, layout.trends :, :, : layout.tone_rank].reshape(len(at), -1)
+        result.append(jnp.concatenate([trends, tones], axis=1))
+    return result
 
 
 def _envelope(at: Array, scale: Array, length: float, half: int, order: int) -> list[Array]:

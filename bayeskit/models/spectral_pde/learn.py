@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -28,11 +28,16 @@ LONGEST = 10.0
 """Length scales, in lengths of the domain: beyond it a component is a pure tone."""
 LEAST_WEIGHT = 1e-18
 """Of the starting variance."""
+LEAST_TREND = 1e-10
 GAIN = 1.0
 """Nats of evidence that a component must be worth."""
+FALL = {1: 1e-8, 2: 1e-6, 3: 1e-6}
+"""Learning ends where a step lowers the loss by less than this share of it."""
 REPEATS = 8
-MOST_FEATURES = {1: 1500, 2: 1800, 3: 1800}
-"""While learning."""
+FEW, MOST = 500, 1800
+"""Features while learning: so many are welcome, and so many possible."""
+SETTLED = 0.1
+"""The slope in units of its curvature, over the square root of the number of equations: what an end may have."""
 
 
 @dataclasses.dataclass
@@ -64,6 +69,7 @@ class Learner:
         bar: the progress bar.
         max_steps: L-BFGS steps at a tolerance.
         course: so far.
+        floors: how short the length scales may become.
     """
 
     domain: tuple[tuple[float, float], ...]
@@ -73,17 +79,19 @@ class Learner:
     bar: ProgressBar
     max_steps: int
     course: Course = dataclasses.field(default_factory=Course)
+    floors: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     def learn(self, equations: Sequence[Equations], tolerance: float, *, prune: bool) -> None:
         """Maximise the evidence at a tolerance, from where the spectra are."""
+        if not self.floors:
+            self.floors = self._first_floors(tolerance)
         for _ in range(REPEATS):
-            lowest = self._lowest(tolerance)
-            layouts = self._layouts(lowest, tolerance)
-            found = self._maximise(equations, tolerance, layouts, lowest)
+            layouts = self._layouts(self.floors, tolerance)
+            found = self._maximise(equations, tolerance, layouts)
             self._take(found, layouts)
             if prune:
                 self._prune(equations, tolerance, layouts)
-            if not self._cramped(lowest):
+            if not self._lower_floors(tolerance):
                 return
 
     @property
@@ -91,26 +99,48 @@ class Learner:
         """The shortest length scale that the nodes can tell, along each coordinate."""
         return [(high - low) / (n - 1) for (low, high), n in zip(self.domain, self.counts, strict=True)]
 
-    def _lowest(self, tolerance: float) -> list[np.ndarray]:
-        """How short the length scales may become with the features of this round."""
-        for factor in (6.0, 3.0, 2.0, 1.5, 1.2, 1.05):
-            lowest = [
-                np.maximum(np.asarray(s.lengthscale) / factor, least)
-                for s, least in zip(self.spectra, self.smallest, strict=True)
+    def _first_floors(self, tolerance: float) -> list[np.ndarray]:
+        """How short the length scales may become with the features of the first round.
+
+        Along one coordinate an eighth of the domain; along several, where features are dear, hardly less than they are.
+        """
+        for factor in (8.0,) if len(self.domain) == 1 else (1.5, 1.05):
+            floors = [
+                np.maximum(np.minimum(np.asarray(s.lengthscale), high - low) / factor, least)
+                if len(self.domain) == 1
+                else np.maximum(np.asarray(s.lengthscale) / factor, least)
+                for s, least, (low, high) in zip(self.spectra, self.smallest, self.domain, strict=True)
             ]
-            size = math.prod(layout.size for layout in self._layouts(lowest, tolerance))
-            if size <= MOST_FEATURES[len(self.domain)]:
-                return lowest
+            size = self._size(floors, tolerance)
+            if size <= FEW or (factor < 1.1 and size <= MOST):
+                return floors
         raise DataError(
-            f"to learn this spectrum takes {size} unknowns, more than {MOST_FEATURES[len(self.domain)]}: the solution "
-            "varies over lengths that are short against the domain. Use a smaller domain, fewer num_components, or give "
-            "the spectrum"
+            f"to learn this spectrum takes {size} unknowns, more than {MOST}: use fewer num_components, or give the "
+            "spectrum"
         )
 
-    def _layouts(self, lowest: Sequence[np.ndarray], tolerance: float) -> tuple[Layout, ...]:
+    def _lower_floors(self, tolerance: float) -> bool:
+        """Let those length scales become shorter that would; whether there are any."""
+        step = 4.0 if len(self.domain) == 1 else 1.6
+        lower, some = [], False
+        for s, floor, least in zip(self.spectra, self.floors, self.smallest, strict=True):
+            low = (np.asarray(s.lengthscale) < 1.01 * floor) & (s.share > 1e-8) & (floor > 1.01 * least)
+            some = some or bool(low.any())
+            lower.append(np.where(low, np.maximum(floor / step, least), floor))
+        if some and self._size(lower, tolerance) > MOST:
+            self.course.converged = False
+            return False
+        self.floors = lower
+        return some
+
+    def _size(self, floors: Sequence[np.ndarray], tolerance: float) -> int:
+        return math.prod(layout.size for layout in self._layouts(floors, tolerance))
+
+    def _layouts(self, floors: Sequence[np.ndarray], tolerance: float) -> tuple[Layout, ...]:
+        precision = 1e-7 if len(self.domain) == 1 else 0.1 * tolerance
         return tuple(
-            layout_for(interval, low.tolist(), (np.asarray(s.frequency) == 0).tolist(), tolerance * 0.1)
-            for interval, low, s in zip(self.domain, lowest, self.spectra, strict=True)
+            layout_for(interval, low.tolist(), _trends(s), precision)
+            for interval, low, s in zip(self.domain, floors, self.spectra, strict=True)
         )
 
     def _vector(self) -> np.ndarray:
@@ -126,39 +156,47 @@ class Learner:
             [] if self.noise is None else [math.log(self.noise)],
         )
 
-    def _bounds(self, lowest: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = [], []
-        for interval, n, spectrum, least in zip(self.domain, self.counts, self.spectra, lowest, strict=True):
+        for interval, n, spectrum, least in zip(self.domain, self.counts, self.spectra, self.floors, strict=True):
             moving = int(np.sum(np.asarray(spectrum.frequency) > 0))
             total, q = float(np.asarray(spectrum.weight).sum()), len(least)
-            low.append(_Part(np.full(moving, 0.25), np.log(least), np.full(q, math.log(total * LEAST_WEIGHT))))
+            weight = np.full(q, math.log(total * LEAST_WEIGHT))
+            weight[: q - moving] = math.log(total * LEAST_TREND)
+            low.append(_Part(np.full(moving, 0.25), np.log(least), weight))
             longest = math.log(LONGEST * (interval[1] - interval[0]))
-            high.append(_Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * 1e8))))
+            high.append(_Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * 1e4))))
         noise = [] if self.noise is None else [math.log(self.noise)]
         return _packed(low, [one - 25.0 for one in noise]), _packed(high, [one + 25.0 for one in noise])
 
     def _maximise(
-        self, equations: Sequence[Equations], tolerance: float, layouts: tuple[Layout, ...], lowest: list[np.ndarray]
+        self, equations: Sequence[Equations], tolerance: float, layouts: tuple[Layout, ...]
     ) -> np.ndarray:
-        low, high = self._bounds(lowest)
-        latest: dict[bytes, float] = {}
+        low, high = self._bounds()
+        start = np.clip(self._vector(), low, high)
 
         def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
             found = _value_and_slope(jnp.asarray(vector), tuple(equations), jnp.asarray(tolerance), layouts)
             value, gradient = float(found[0]), np.asarray(found[1])
             if not (math.isfinite(value) and np.isfinite(gradient).all()):
                 return 1e18, np.zeros_like(vector)  # a wall that the line search turns back from
-            latest[vector.tobytes()] = float(np.linalg.norm(_free(gradient, vector, low, high)))
             return value, gradient
 
-        start = np.clip(self._vector(), low, high)
-        first, _ = loss(start)
+        first, slope = loss(start)
         if first >= 1e18:
             raise TrainingError(
                 "the evidence of the equation is not finite where learning starts: check the sizes of the source, of the "
                 "boundary values and of what multiplies the derivatives"
             )
-        losses, norms = [first], [latest[start.tobytes()]]
+        units = self._units(loss, start, slope, low, high)
+        latest: dict[bytes, float] = {}
+
+        def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = loss(units * x)
+            latest[x.tobytes()] = float(np.linalg.norm(_free(units * gradient, x, low / units, high / units)))
+            return value, units * gradient
+
+        losses, norms = [first], [float(np.linalg.norm(_free(units * slope, start, low, high)))]
 
         def note(intermediate_result: scipy.optimize.OptimizeResult) -> None:
             losses.append(float(intermediate_result.fun))
@@ -166,22 +204,46 @@ class Learner:
             self.bar.update("evidence", len(self.course.losses) + len(losses))
 
         found = scipy.optimize.minimize(
-            loss,
-            start,
+            scaled,
+            start / units,
             jac=True,
             method="L-BFGS-B",
-            bounds=np.stack([low, high], axis=1),
+            bounds=np.stack([low / units, high / units], axis=1),
             callback=note,
-            options={"maxiter": self.max_steps, "ftol": 1e-9, "gtol": 1e-3, "maxcor": 20},
+            options={"maxiter": self.max_steps, "ftol": FALL[len(self.domain)], "gtol": 1e-3, "maxcor": 20},
         )
         name = f"tolerance {tolerance:.0e}"
         self.course.losses += losses
         self.course.gradient_norms += norms
         self.course.phases[name] = self.course.phases.get(name, 0) + len(losses)
         # ABNORMAL: no shorter step falls, which at the end of what rounding allows is where it settles
-        settled = bool(found.success) or (len(losses) > 2 and "ABNORMAL" in str(found.message))
-        self.course.converged = settled and found.nit < self.max_steps
-        return np.asarray(found.x)
+        small = norms[-1] < SETTLED * math.sqrt(sum(one.targets.size for one in equations))
+        self.course.converged = bool((found.success or "ABNORMAL" in str(found.message)) and small)
+        return np.asarray(units * found.x)
+
+    def _units(
+        self,
+        loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        start: np.ndarray,
+        slope: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+    ) -> np.ndarray:
+        """Units in which the evidence bends alike in all directions: by one evaluation a number that is learned.
+
+        A frequency is known the better the smaller the tolerance is, by factors that L-BFGS would not find out. Along
+        several coordinates, where evaluations are dear, only frequencies get units.
+        """
+        ends = np.cumsum([0, *(3 * len(s.share) - _trends(s) for s in self.spectra)])
+        moving = [range(a, a + len(s.share) - _trends(s)) for a, s in zip(ends, self.spectra, strict=False)]
+        every = range(len(start)) if len(self.domain) == 1 else [i for one in moving for i in one]
+        units = np.ones_like(start)
+        for i in every:
+            aside = start.copy()
+            aside[i] += 1e-5 if start[i] + 1e-5 < high[i] else -1e-5
+            bend = (loss(aside)[1][i] - slope[i]) / (aside[i] - start[i])
+            units[i] = 1.0 / math.sqrt(max(abs(bend), 1.0)) if math.isfinite(bend) else 1.0
+        return units
 
     def _take(self, vector: np.ndarray, layouts: tuple[Layout, ...]) -> None:
         spectra, noise = _unpacked(jnp.asarray(vector), layouts)
@@ -203,8 +265,8 @@ class Learner:
             key=lambda pair: self.spectra[pair[0]].share[pair[1]],
         )
         for axis, q in order:
-            if kept[axis].sum() == 1:
-                continue
+            if q < _trends(self.spectra[axis]) or kept[axis].sum() == 1:
+                continue  # what a trend is worth shows only at the smallest tolerance
             weights = places[axis].log_weight
             without = vector.copy()
             without[weights.start + q] = vector[weights].max() - 60.0
@@ -215,24 +277,21 @@ class Learner:
             s if keep.all() else Spectrum(*(np.asarray(v)[keep] for v in (s.weight, s.frequency, s.lengthscale)))
             for s, keep in zip(self.spectra, kept, strict=True)
         )
-
-    def _cramped(self, lowest: list[np.ndarray]) -> bool:
-        """Whether a length scale would go on below what the features of this round allowed."""
-        for spectrum, low, least in zip(self.spectra, lowest, self.smallest, strict=True):
-            scale = np.asarray(spectrum.lengthscale)
-            floor = low.min()
-            if np.any((scale < 1.01 * floor) & (spectrum.share > 1e-8)) and floor > 1.01 * least:
-                return True
-        return False
+        self.floors = [floor[keep] for floor, keep in zip(self.floors, kept, strict=True)]
 
 
 def basis_of(spectra: Sequence[Spectrum], domain: Sequence[tuple[float, float]], precision: float) -> Basis:
     """The features of these spectra, exact to `precision`."""
     layouts = tuple(
-        layout_for(interval, np.asarray(s.lengthscale).tolist(), (np.asarray(s.frequency) == 0).tolist(), precision)
+        layout_for(interval, np.asarray(s.lengthscale).tolist(), _trends(s), precision)
         for interval, s in zip(domain, spectra, strict=True)
     )
     return Basis.of([jax.tree.map(jnp.asarray, one) for one in spectra], layouts)
+
+
+def _trends(spectrum: Spectrum) -> int:
+    """How many components are trends; they come first."""
+    return int(np.sum(np.asarray(spectrum.frequency) == 0))
 
 
 class _Part(NamedTuple):
@@ -250,7 +309,7 @@ def _packed(parts: Sequence[_Part], noise: Sequence[float]) -> np.ndarray:
 def _places(layouts: Sequence[Layout]) -> list[_Part]:
     result, begin = [], 0
     for layout in layouts:
-        moving, q = layout.is_trend.count(False), len(layout.is_trend)
+        moving, q = layout.tones, layout.trends + layout.tones
         ends = [begin, begin + moving, begin + moving + q, begin + moving + 2 * q]
         result.append(_Part(*(slice(a, b) for a, b in zip(ends, ends[1:], strict=False))))
         begin = ends[-1]
@@ -261,8 +320,7 @@ def _unpacked(vector: Array, layouts: Sequence[Layout]) -> tuple[tuple[Spectrum,
     """The spectra, and the standard deviation of readings where it is learned."""
     spectra, places = [], _places(layouts)
     for axis, (layout, place) in enumerate(zip(layouts, places, strict=True)):
-        where = np.flatnonzero(~np.array(layout.is_trend))
-        frequency = jnp.zeros(len(layout.is_trend)).at[where].set(vector[place.cycles] / layout.length)
+        frequency = jnp.concatenate([jnp.zeros(layout.trends), vector[place.cycles] / layout.length])
         logs = vector[place.log_weight]
         weight = jnp.exp(logs) if axis == 0 else jax.nn.softmax(logs)
         spectra.append(Spectrum(weight, frequency, jnp.exp(vector[place.log_lengthscale])))

@@ -57,7 +57,7 @@ class Solution:
     coordinates: tuple[str, ...]
     domain: tuple[tuple[float, float], ...]
     spectrum: tuple[Spectrum, ...]
-    combined: tuple[tuple[np.ndarray, ...], ...]
+    combined: tuple[np.ndarray, ...]
     layouts: tuple[Layout, ...]
     coefficients: np.ndarray
     root: np.ndarray

@@ -25,6 +25,7 @@ from bayeskit.models.spectral_pde.equations import (
     condition_equations,
     derivative_rows,
     interior_equations,
+    matrices_of,
     prior_variance,
     reading_equations,
     scaled,
@@ -41,7 +42,7 @@ from bayeskit.xla.miscompilation import safe_jit
 __all__ = ["solve"]
 
 TOLERANCE = {1: 1e-10, 2: 1e-8, 3: 1e-8}
-LEARNING = {1: (1e-3, 1e-6), 2: (1e-3, 1e-5), 3: (1e-3, 1e-5)}
+LEARNING = {1: (1e-2, 1e-4, 1e-6), 2: (1e-2,), 3: (1e-2,)}
 """Tolerances at which the spectrum is learned."""
 PRECISION = 1e-12
 GAUSS_NEWTON = 30
@@ -217,7 +218,7 @@ class _State:
             trend = size.max() if len(size) else 1.0
             weight = np.maximum(np.concatenate([[trend], size]) / max(trend, 1e-300), 1e-3) ** 2
             q = len(weight)
-            spectra.append(Spectrum(weight / weight.sum(), np.append(0.0, tones.frequency), np.full(q, length)))
+            spectra.append(Spectrum(weight / weight.sum(), np.append(0.0, tones.frequency), np.full(q, (1.0 if len(domain) == 1 else 2.0) * length)))
         size = self._size(spectra)
         first = spectra[0]
         spectra[0] = Spectrum(first.weight * size**2, first.frequency, first.lengthscale)
@@ -308,8 +309,9 @@ class _State:
         reached, _ = operator.linearise(at, points, self.coefficients)
         residual = (self.source - reached.reshape(shape)) / (self.interior_scale * tolerance)
         squares = float(jnp.sum(residual**2)) + float(jnp.sum(point.mean**2))
-        for one in self.conditions:
-            gap = one.targets - one.apply(one.matrices(basis), point.mean)
+        everything = (self.interior(), *self.conditions)
+        for one, matrices in list(zip(everything, matrices_of(everything, basis), strict=True))[1:]:
+            gap = one.targets - one.apply(matrices, point.mean)
             squares += float(jnp.sum((gap / one.errors(tolerance)) ** 2))
         return squares
 
@@ -406,7 +408,11 @@ def checked(spectrum: Sequence[Spectrum], coordinates: Sequence[str]) -> tuple[S
     spectra = (spectrum,) if isinstance(spectrum, Spectrum) else tuple(spectrum)
     if len(spectra) != len(coordinates) or not all(isinstance(one, Spectrum) for one in spectra):
         raise MethodError(f"spectrum must be one Spectrum for each of {', '.join(coordinates)}; got {spectra!r}")
-    return spectra
+    ordered = []
+    for one in spectra:
+        order = np.argsort(np.asarray(one.frequency) > 0, kind="stable")  # trends first
+        ordered.append(Spectrum(*(np.asarray(v)[order] for v in (one.weight, one.frequency, one.lengthscale))))
+    return tuple(ordered)
 
 
 def _edges(spectra: Sequence[Spectrum], problem: Problem) -> dict[str, float]:
@@ -479,9 +485,7 @@ _evidence = safe_jit(
     lambda equations, basis, tolerance: log_evidence(equations, basis, tolerance), compile=eqx.filter_jit
 )
 _values_of = safe_jit(
-    lambda interior, basis, mean: [
-        interior._derivative(interior.matrices(basis), orders, mean) for orders in interior.shapes.orders
-    ],
+    lambda interior, basis, mean: interior.derivatives(matrices_of([interior], basis)[0], mean),
     compile=eqx.filter_jit,
 )
 

@@ -46,13 +46,16 @@ def find_tones(lines: np.ndarray, length: float, most: int) -> Tones:
     window = np.blackman(count + 2)[1:-1]
     pad = 2 ** math.ceil(math.log2(16 * count))
     frequencies = np.fft.rfftfreq(pad, length / (count - 1))
-    design = np.zeros((count, 0))
+    design = np.ones((count, 1))
     found: list[float] = []
     amplitudes: list[float] = []
-    left, top = lines, None
+
+    def spectrum(signals: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.mean(np.abs(np.fft.rfft(signals * window[:, None], pad, axis=0)) ** 2, axis=1))
+
+    top, left = spectrum(lines).max(), lines - lines.mean(axis=0)
     while len(found) < most:
-        power = np.sqrt(np.mean(np.abs(np.fft.rfft(left * window[:, None], pad, axis=0)) ** 2, axis=1))
-        top = power.max() if top is None else top
+        power = spectrum(left)
         peak = _highest(power, frequencies, length, found, WEAKEST * top)
         if peak is None:
             break
