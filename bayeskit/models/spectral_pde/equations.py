@@ -16,6 +16,7 @@ from bayeskit.models.spectral_pde.operator import Derivative
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.numerics.kronecker import kronecker_apply, kronecker_gram, kronecker_rows
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Basis", "Equations", "Shapes", "condition_equations", "interior_equations", "reading_equations"]
 
@@ -233,7 +234,14 @@ def reading_equations(at: Array, values: Array, sd: Array) -> Equations:
 
 def derivative_rows(basis: Basis, points: Array, orders: Derivative) -> Array:
     """The features of a derivative at scattered points, shape `(points, R)`."""
+    return _derivative_rows(basis, points, orders)
+
+
+def _rows_of(basis: Basis, points: Array, orders: Derivative) -> Array:
     return kronecker_rows([basis.features(axis, points[:, axis], m)[m] for axis, m in enumerate(orders)])
+
+
+_derivative_rows = safe_jit(_rows_of, compile=eqx.filter_jit)
 
 
 def prior_variance(spectra: Sequence[Spectrum], orders: Derivative) -> float:

@@ -20,7 +20,7 @@ from bayeskit.models.spectral_pde.equations import Basis, Equations, Matrices, m
 
 __all__ = ["Normal", "log_evidence", "normal_posterior"]
 
-REFINEMENTS = 30
+REFINEMENTS = 100
 
 
 class Normal(NamedTuple):
@@ -30,11 +30,13 @@ class Normal(NamedTuple):
         mean: $\hat z$, of the shape of the coefficients.
         root: an upper triangular $R$ with $R^\top R = H$.
         misfit: of the refinement, relative: how far the mean is from solving its equations.
+        log_evidence: of the equations.
     """
 
     mean: Array
     root: Array
     misfit: Array
+    log_evidence: Array
 
 
 def log_evidence(equations: Sequence[Equations], basis: Basis, tolerance: Array | float) -> Array:
@@ -50,6 +52,16 @@ def log_evidence(equations: Sequence[Equations], basis: Basis, tolerance: Array 
     mean = jax.lax.stop_gradient(_solve(root, _moment(equations, matrices, tolerance).ravel()).reshape(basis.shape))
     inverse = jax.lax.stop_gradient(_solve(root, jnp.eye(len(root))))
     log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(root))) + jnp.sum(inverse * (precision - fixed))
+    return _density(equations, matrices, mean, log_determinant, tolerance)
+
+
+def _density(
+    equations: Sequence[Equations],
+    matrices: Sequence[Matrices],
+    mean: Array,
+    log_determinant: Array,
+    tolerance: Array | float,
+) -> Array:
     squares, logs, count = jnp.sum(mean**2), jnp.zeros(()), 0
     for one, found in zip(equations, matrices, strict=True):
         error = one.errors(tolerance)
@@ -85,7 +97,8 @@ def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: fl
         return _solve(lower, residual.ravel()).reshape(basis.shape)
 
     mean, misfit = _conjugate_gradients(apply, precondition, moment)
-    return Normal(mean, lower.T, misfit)
+    determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(lower)))
+    return Normal(mean, lower.T, misfit, _density(equations, matrices, mean, determinant, tolerance))
 
 
 def _conjugate_gradients(apply, precondition, moment: Array) -> tuple[Array, Array]:  # type: ignore[no-untyped-def]
@@ -123,7 +136,9 @@ def _by_rows(equations: Sequence[Equations], matrices: Sequence[Matrices], basis
     for _ in range(3):  # refined with residuals of the rows
         change = jax.scipy.linalg.solve_triangular(root, orthogonal.T @ (right - stacked @ mean))
         mean = mean + change
-    return Normal(mean, root, jnp.linalg.norm(change) / jnp.maximum(jnp.linalg.norm(mean), 1e-300))
+    misfit = jnp.linalg.norm(change) / jnp.maximum(jnp.linalg.norm(mean), 1e-300)
+    determinant = 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root))))
+    return Normal(mean, root, misfit, _density(equations, matrices, mean, determinant, tolerance))
 
 
 def _precision(

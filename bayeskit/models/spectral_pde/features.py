@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,16 +97,22 @@ def rank(ratio: float, half: int, precision: float) -> int:
 
 @functools.lru_cache(maxsize=512)
 def _rank(log_ratio: float, half: int, precision: float) -> int:
-    with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        values = np.linalg.svd(np.asarray(_seen(jnp.float64(math.exp(-log_ratio)), 1.0, half)), compute_uv=False)
+    values = np.linalg.svd(_seen(np, math.exp(-log_ratio), 1.0, half), compute_uv=False)
     return int(np.sum(values > precision * values[0]))
 
 
-def combinations(spectrum: Spectrum, layout: Layout) -> Float[Array, "q frequencies rank"]:
-    """The orthogonal matrix of each component, to be computed once: singular vectors are not unique."""
-    seen = jax.vmap(lambda scale: _seen(scale, layout.length, layout.half))(jax.lax.stop_gradient(spectrum.lengthscale))
+def combinations(spectrum: Spectrum, layout: Layout) -> Float[Array | np.ndarray, "q frequencies rank"]:
+    """The orthogonal matrix of each component, to be computed once: singular vectors are not unique.
+
+    Of a spectrum of NumPy arrays it is computed on the host.
+    """
     rank = max(layout.trend_rank, layout.tone_rank)
-    return jnp.swapaxes(jnp.linalg.svd(seen, full_matrices=False)[2][:, :rank], 1, 2)
+    if isinstance(spectrum.lengthscale, np.ndarray):
+        seen = np.stack([_seen(np, float(scale), layout.length, layout.half) for scale in spectrum.lengthscale])
+        return np.swapaxes(np.linalg.svd(seen, full_matrices=False)[2][:, :rank], 1, 2)
+    scales = jax.lax.stop_gradient(spectrum.lengthscale)
+    traced = jax.vmap(lambda scale: _seen(jnp, scale, layout.length, layout.half))(scales)
+    return jnp.swapaxes(jnp.linalg.svd(traced, full_matrices=False)[2][:, :rank], 1, 2)
 
 
 def features(
@@ -128,7 +134,7 @@ def features(
     at = points - layout.centre
     envelope = [
         jnp.einsum("qnf,qfr->qnr", values, combined)
-        for values in jax.vmap(lambda scale: _envelope(at, scale, layout.length, layout.half, order), out_axes=0)(
+        for values in jax.vmap(lambda scale: _envelope(jnp, at, scale, layout.length, layout.half, order))(
             spectrum.lengthscale
         )
     ]
@@ -150,22 +156,20 @@ def features(
     return result
 
 
-def _envelope(at: Array, scale: Array, length: float, half: int, order: int) -> list[Array]:
+def _envelope(xp: Any, at: Any, scale: Any, length: float, half: int, order: int) -> list[Any]:
     """Cosines and sines whose squares add up to the envelope, and their derivatives, each `(n, 2 half + 1)`."""
     step = 1.0 / (length + REACH * scale)
-    j = jnp.arange(-half, half + 1)
-    root = jnp.sqrt(step * math.sqrt(2 * math.pi) * scale) * jnp.exp(-((math.pi * scale * step * j) ** 2))
-    amplitude = jnp.where(j == 0, 1.0, math.sqrt(2.0)) * root
+    j = np.arange(-half, half + 1)  # negative numbers stand for sines
+    root = xp.sqrt(step * math.sqrt(2 * math.pi) * scale) * xp.exp(-((math.pi * scale * step * j) ** 2))
+    amplitude = np.where(j == 0, 1.0, math.sqrt(2.0)) * root
     rate = 2 * math.pi * step * j
-    phase = jnp.where(j < 0, -0.5 * math.pi, 0.0)  # negative numbers stand for sines
-    angle = rate * at[:, None] + phase
-    return [amplitude * rate**m * jnp.cos(angle + 0.5 * math.pi * m) for m in range(order + 1)]
+    angle = rate * at[:, None] - np.where(j < 0, 0.5 * math.pi, 0.0)
+    return [amplitude * rate**m * xp.cos(angle + 0.5 * math.pi * m) for m in range(order + 1)]
 
 
-def _seen(scale: Array, length: float, half: int) -> Array:
+def _seen(xp: Any, scale: Any, length: float, half: int) -> Any:
     """The envelope and its second and fourth derivative at points that are dense at the ends, in like units."""
-    at = 0.5 * length * jnp.cos(jnp.linspace(0.0, math.pi, 4 * half + 8))
-    value, _, second, _, fourth = _envelope(at, scale, length, half, 4)
-    unit = jnp.minimum(scale, length)
-    return jnp.concatenate([value, second * unit**2 / 3, fourth * unit**4 / 50])
-
+    at = 0.5 * length * np.cos(np.linspace(0.0, math.pi, 4 * half + 8))
+    value, _, second, _, fourth = _envelope(xp, at, scale, length, half, 4)
+    unit = xp.minimum(scale, length)
+    return xp.concatenate([value, second * unit**2 / 3, fourth * unit**4 / 50])

@@ -254,7 +254,8 @@ class Learner:
         """Leave out the components without which the evidence does not fall, the weakest first."""
 
         def loss(vector: np.ndarray) -> float:
-            return float(_value(jnp.asarray(vector), tuple(equations), jnp.asarray(tolerance), layouts))
+            # with the slope, as the program for both is there already
+            return float(_value_and_slope(jnp.asarray(vector), tuple(equations), jnp.asarray(tolerance), layouts)[0])
 
         vector = self._vector()
         best = loss(vector)
@@ -286,7 +287,7 @@ def basis_of(spectra: Sequence[Spectrum], domain: Sequence[tuple[float, float]],
         layout_for(interval, np.asarray(s.lengthscale).tolist(), _trends(s), precision)
         for interval, s in zip(domain, spectra, strict=True)
     )
-    return Basis.of([jax.tree.map(jnp.asarray, one) for one in spectra], layouts)
+    return Basis.of([jax.tree.map(np.asarray, one) for one in spectra], layouts)
 
 
 def _trends(spectrum: Spectrum) -> int:
@@ -337,7 +338,6 @@ def _loss(vector: Array, equations: tuple[Equations, ...], tolerance: Array, lay
     return -log_evidence(equations, Basis.of(spectra, layouts), tolerance)
 
 
-_value = safe_jit(_loss, compile=eqx.filter_jit)
 _value_and_slope = safe_jit(lambda vector, *rest: jax.value_and_grad(_loss)(vector, *rest), compile=eqx.filter_jit)
 
 

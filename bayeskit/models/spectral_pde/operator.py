@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array
 from bayeskit.errors import DataError, ModelError
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Derivative", "Operator", "arguments_of", "derivative_of", "trace_operator"]
 
@@ -120,9 +122,7 @@ class Operator:
         wanted = {name: known[name] for name in self.uses}
         return jnp.asarray(self.function(_At(self.coordinates, lambda d: table[d]), **wanted))
 
-    def linearise(
-        self, values: Array, points: Array, coefficients: Mapping[str, Array]
-    ) -> tuple[Array, Array]:
+    def linearise(self, values: Array, points: Array, coefficients: Mapping[str, Array]) -> tuple[Array, Array]:
         """The operator and its slopes: shapes `(points,)` and `(points, terms)`.
 
         Args:
@@ -130,8 +130,15 @@ class Operator:
             points: shape `(points, coordinates)`.
             coefficients: by name.
         """
-        both = jax.value_and_grad(self.at)
-        return jax.vmap(both, in_axes=(0, 0, None))(values, points, dict(coefficients))
+        return _linearise(self, values, points, dict(coefficients))
+
+
+def _at_points(operator: Operator, values: Array, points: Array, coefficients: dict[str, Array]) -> tuple[Array, Array]:
+    both = jax.value_and_grad(operator.at)
+    return jax.vmap(both, in_axes=(0, 0, None))(values, points, coefficients)
+
+
+_linearise = safe_jit(_at_points, compile=eqx.filter_jit)
 
 
 def trace_operator(
@@ -189,6 +196,6 @@ def _is_linear(operator: Operator, coefficients: Mapping[str, np.ndarray], domai
     values = sizes * generator.normal(size=(count, len(operator.terms)))
     point = np.repeat(generator.uniform(domain[:, 0], domain[:, 1])[None], count, axis=0)
     given = {name: jnp.asarray(value) for name, value in coefficients.items()}
-    _, slopes = jax.jit(operator.linearise)(jnp.asarray(values), jnp.asarray(point), given)
+    _, slopes = operator.linearise(jnp.asarray(values), jnp.asarray(point), given)
     slopes = np.asarray(slopes)
     return bool(np.allclose(slopes, slopes[:1], rtol=1e-12, atol=0.0))

@@ -30,8 +30,9 @@ from bayeskit.models.spectral_pde.equations import (
     reading_equations,
     scaled,
 )
-from bayeskit.models.spectral_pde.evidence import Normal, log_evidence, normal_posterior
+from bayeskit.models.spectral_pde.evidence import Normal, normal_posterior
 from bayeskit.models.spectral_pde.learn import Course, Learner, basis_of
+from bayeskit.models.spectral_pde.operator import Operator
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.spectrum import Spectrum
@@ -370,12 +371,11 @@ def _record(state: _State, basis: Basis, tolerance: float, steps: Steps, raw: Ar
     residual = residual_sd = np.zeros(0)
     if callable(problem.source) or np.ndim(problem.source) == 0:
         low, high = np.asarray(problem.domain).T
-        noise = np.asarray(jax.random.uniform(jnp.asarray(raw), (FRESH, len(low)), jnp.float64))
-        points = low + (high - low) * noise
+        points = low + (high - low) * np.random.default_rng(np.asarray(raw)).uniform(size=(FRESH, len(low)))
         residual, residual_sd = residuals(problem, basis, posterior, points, state.coefficients)
         residual_sd = np.hypot(residual_sd, tolerance * float(state.interior_scale))
     return _Record(
-        log_evidence=float(_evidence(state.equations(), basis, jnp.asarray(tolerance))),
+        log_evidence=float(posterior.log_evidence),
         misfit=float(posterior.misfit),
         condition=float((diagonal.max() / diagonal.min()) ** 2),
         steps=steps,
@@ -391,16 +391,26 @@ def residuals(
     problem: Problem, basis: Basis, posterior: Normal, points: np.ndarray, coefficients: Mapping[str, Array]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is left of the equation at points, and its standard deviation under the posterior."""
-    operator = problem.linear_operator
     at = jnp.asarray(points)
+    found = _left(problem.linear_operator, basis, posterior, at, dict(coefficients))
+    source = problem.source_at(points, coefficients)
+    return np.asarray(found[0]) - np.asarray(source), np.asarray(found[1])
+
+
+def _left_side(
+    operator: Operator, basis: Basis, posterior: Normal, at: Array, coefficients: dict[str, Array]
+) -> tuple[Array, Array]:
+    """The left side of the equation at points, and its standard deviation."""
     rows = [derivative_rows(basis, at, orders) for orders in operator.terms]
     values = jnp.stack([one @ posterior.mean.ravel() for one in rows], axis=1)
     reached, slopes = operator.linearise(values, at, coefficients)
-    source = problem.source_at(points, coefficients)
     row = sum(slopes[:, t : t + 1] * one for t, one in enumerate(rows))
     white = jax.scipy.linalg.solve_triangular(posterior.root, row.T, trans=1)
     rounding = jnp.abs(slopes * values).sum(axis=1) * 1e3 * jnp.finfo(values.dtype).eps
-    return np.asarray(reached - source), np.asarray(jnp.sqrt(jnp.sum(white**2, axis=0) + rounding**2))
+    return reached, jnp.sqrt(jnp.sum(white**2, axis=0) + rounding**2)
+
+
+_left = safe_jit(_left_side, compile=eqx.filter_jit)
 
 
 def checked(spectrum: Sequence[Spectrum], coordinates: Sequence[str]) -> tuple[Spectrum, ...]:
@@ -481,9 +491,6 @@ def _normal(equations: tuple[Equations, ...], basis: Basis, tolerance: Array) ->
 
 
 _compiled = safe_jit(_normal, compile=eqx.filter_jit)
-_evidence = safe_jit(
-    lambda equations, basis, tolerance: log_evidence(equations, basis, tolerance), compile=eqx.filter_jit
-)
 _values_of = safe_jit(
     lambda interior, basis, mean: interior.derivatives(matrices_of([interior], basis)[0], mean),
     compile=eqx.filter_jit,
