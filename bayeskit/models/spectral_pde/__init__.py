@@ -3,6 +3,7 @@
 from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
 from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, StudentT
+from bayeskit.models.spectral_pde.plots import plot
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.solve import solve
@@ -19,6 +20,7 @@ __all__ = [
     "SpectralMixture",
     "Spectrum",
     "StudentT",
+    "plot",
     "solve",
     "state_space",
 ]
