@@ -26,10 +26,14 @@ __all__ = ["plot"]
 BANDS = {"90%": 1.6448536, "50%": 0.6744898}
 """Standard deviations on either side of the mean."""
 NUM_DRAWS = 5
-VISIBLE = 0.005
+VISIBLE = 0.01
 """A band is seen where it is wider than this share of the height of the panel."""
 MATTERS = 1e-6
 """The share of a component that counts for what the grid must resolve, as in the record of `solve`."""
+AT_ONCE = 8
+"""Lines of an image that are computed at a time."""
+LEFT_OUT = 0.01
+"""The share of the pixels of an image on a log scale that may be darker than its darkest colour."""
 MEAN, OTHER, EXACT = "C0", "C1", "black"
 
 
@@ -53,7 +57,8 @@ def plot(
         exact: the true solution, a number or a function of one array a coordinate, computed in float64. It is dashed,
             and its absolute distance from the mean is shown, on a log scale; where that is 0 it is drawn at the
             smallest positive one.
-        readings: drawn as points, along one coordinate with bars of one standard deviation of their noise.
+        readings: drawn as points; along one coordinate with bars of one standard deviation of their noise, over two in
+            the colours of the image.
         num: points along each coordinate at which the solution is computed.
 
     Returns:
@@ -126,9 +131,9 @@ def _exact_values(exact: Function, axes: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _over_grid(solution: Solution, axes: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the standard deviation at all pairs, one coordinate after the other: a hundred times faster.
+    r"""The mean and the standard deviation at all pairs, one coordinate after the other.
 
-    With $W = R^{-1}$, the variance is the sum of the squares of $(\\phi_x \\otimes \\phi_y)^\\top W$.
+    With $W = R^{-1}$, the variance is the sum of the squares of $(\phi_x \otimes \phi_y)^\top W$.
     """
     with jax.enable_x64(True):
         every = zip(*solution.basis, axes, strict=True)
@@ -140,7 +145,11 @@ def _over_grid(solution: Solution, axes: tuple[np.ndarray, ...]) -> tuple[np.nda
         white = np.asarray(jax.scipy.linalg.solve_triangular(root, jnp.eye(len(root))))
     first, second = rows
     white = white.reshape(first.shape[1], -1)
-    variance = [((second @ (row @ white).reshape(second.shape[1], -1)) ** 2).sum(axis=1) for row in first]
+    variance = []
+    for begin in range(0, len(first), AT_ONCE):
+        for part in first[begin : begin + AT_ONCE] @ white:
+            of_line = second @ part.reshape(second.shape[1], -1)
+            variance.append(np.einsum("nr,nr->n", of_line, of_line))
     return first @ solution.coefficients @ second.T, np.sqrt(np.stack(variance))
 
 
@@ -205,43 +214,54 @@ def _positive(values: np.ndarray) -> tuple[np.ndarray, str]:
 def _images(solution: Solution, shown: _Shown, readings: Readings | None) -> Figure:
     import matplotlib.pyplot as plt
 
-    top = ["mean", "sd"] if shown.exact is None else ["mean", "sd", "error"]
-    spread = [name for name in top for _ in range(6 // len(top))]
-    figure, axes = plt.subplot_mosaic(
-        [spread, ["first"] * 3 + ["second"] * 3], figsize=(10, 6.4), layout="constrained", height_ratios=[1.25, 1]
-    )
-    least, most = float(shown.mean.min()), float(shown.mean.max())
-    size = max(-least, most)
-    how = {"cmap": "RdBu_r", "vmin": -size, "vmax": size} if least < 0 < most else {"cmap": "viridis"}
-    _draw_image(axes["mean"], solution, shown, shown.mean, "Mean", how)
-    if readings is not None:
-        axes["mean"].plot(*np.asarray(readings.at).T, "k.", ms=3)
-    _draw_image(axes["sd"], solution, shown, shown.sd, "Standard deviation", None)
+    sizes = {"Standard deviation": shown.sd}
     if shown.exact is not None:
-        _draw_image(axes["error"], solution, shown, np.abs(shown.mean - shown.exact), "Absolute error", None)
-    for axis, name in enumerate(("first", "second")):
-        _draw_spectrum(axes[name], solution, axis)
+        sizes["Absolute error"] = np.abs(shown.mean - shown.exact)
+    figure = plt.figure(figsize=(10, 6.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    panels = above.subplots(1, 1 + len(sizes), sharex=True, sharey=True)
+    colours = _colours_of_mean(shown.mean if readings is None else np.append(shown.mean, readings.values))
+    _draw_image(panels[0], shown, shown.mean, **colours)
+    panels[0].set(title="Mean", xlim=solution.domain[0], ylim=solution.domain[1], ylabel=solution.coordinates[1])
+    if readings is not None:
+        panels[0].scatter(*np.asarray(readings.at).T, c=readings.values, s=18, edgecolors="black", lw=0.7, **colours)
+    for axes, (title, values) in zip(panels[1:], sizes.items(), strict=True):
+        values, note = _positive(values)
+        _draw_image(axes, shown, values, **_colours_of_size(values))
+        axes.set_title(title + note)
+    for axes in panels:
+        axes.set_xlabel(solution.coordinates[0])
+    for axis, axes in enumerate(below.subplots(1, 2)):
+        _draw_spectrum(axes, solution, axis)
     return figure
 
 
-def _draw_image(
-    axes: Any, solution: Solution, shown: _Shown, values: np.ndarray, title: str, how: dict[str, Any] | None
-) -> None:
-    """An image on the domain; on a log scale without settings of its colours."""
-    from matplotlib.colors import LogNorm
-
-    note = ""
-    if how is None:
-        values, note = _positive(values)
-        how = {"cmap": "viridis", "norm": LogNorm()}
+def _draw_image(axes: Any, shown: _Shown, values: np.ndarray, extend: str = "neither", **colours: Any) -> None:
+    """An image with a pixel around each point."""
     extent: list[float] = []
-    for points in shown.axes:  # a pixel is around its point
+    for points in shown.axes:
         half = (points[1] - points[0]) / 2
         extent += [points[0] - half, points[-1] + half]
-    image = axes.imshow(values.T, origin="lower", extent=extent, aspect="auto", **how)
-    first, second = solution.coordinates
-    axes.set(title=title + note, xlabel=first, ylabel=second, xlim=solution.domain[0], ylim=solution.domain[1])
-    axes.figure.colorbar(image, ax=axes)
+    image = axes.imshow(values.T, origin="lower", extent=extent, aspect="auto", **colours)
+    axes.figure.colorbar(image, ax=axes, extend=extend)
+
+
+def _colours_of_mean(values: np.ndarray) -> dict[str, Any]:
+    """Those that diverge from 0 where it is of both signs."""
+    low, high = float(values.min()), float(values.max())
+    if min(-low, high) > 0.05 * max(-low, high):
+        return {"cmap": "RdBu_r", "vmin": -max(-low, high), "vmax": max(-low, high)}
+    return {"cmap": "viridis", "vmin": low, "vmax": high}
+
+
+def _colours_of_size(values: np.ndarray) -> dict[str, Any]:
+    """A log scale, but not of less than a decade. The few smallest, where an error changes sign, do not set it."""
+    from matplotlib.colors import LogNorm
+
+    low, high = float(np.quantile(values, LEFT_OUT)), float(values.max())
+    if high < 10 * low:
+        return {"cmap": "viridis"}
+    return {"cmap": "viridis", "norm": LogNorm(low, high), "extend": "min"}
 
 
 # ---------------------------------------------------------------- spectra
@@ -254,12 +274,13 @@ def _draw_spectrum(axes: Any, solution: Solution, axis: int) -> None:
     width = 1.0 / (2 * math.pi * np.asarray(spectrum.lengthscale)[kept])
     resolved = _resolved(solution, axis)
     right = 1.1 * float((centre + 5 * width).max())
-    if resolved is not None and resolved < 1.5 * right:
-        right = max(right, 1.1 * resolved)
-        axes.axvspan(resolved, right, color="0.9", lw=0)
-        axes.annotate("not resolved", (resolved, 0.97), **_CORNER, ha="left")
-    elif resolved is not None:
-        axes.annotate(f"the grid resolves up to {resolved:.3g} →", (right, 0.97), **_CORNER, ha="right")
+    if resolved is not None:
+        beyond = "" if resolved < 1.5 * right else " →"
+        right = right if beyond else max(right, 1.1 * resolved)
+        axes.axvspan(resolved, max(right, resolved), color="0.9", lw=0)
+        place, text = 0.99 * min(resolved, right), f"the grid resolves up to {resolved:.3g}{beyond}"
+        how = {"ha": "right", "va": "top", "fontsize": "small", "color": "0.4"}
+        axes.text(place, 0.97, text, transform=axes.get_xaxis_transform(), **how)
 
     bells = (centre[:, None] + width[:, None] * np.linspace(-6, 6, 121)).ravel()
     at = np.unique(np.concatenate([np.linspace(0, right, 400), bells[(bells >= 0) & (bells <= right)]]))
@@ -278,16 +299,6 @@ def _draw_spectrum(axes: Any, solution: Solution, axis: int) -> None:
     stems.plot(centre, share, "o", color=OTHER, ms=4)
     stems.set(ylim=(bottom, 5.0), ylabel="share of the variance")
     stems.yaxis.label.set_color(OTHER)
-
-
-_CORNER: dict[str, Any] = {
-    "xycoords": ("data", "axes fraction"),
-    "xytext": (0, 0),
-    "textcoords": "offset points",
-    "va": "top",
-    "fontsize": "small",
-    "color": "0.4",
-}
 
 
 def _resolved(solution: Solution, axis: int) -> float | None:
