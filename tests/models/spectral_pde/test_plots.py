@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from bayeskit.models import spectral_pde as sp
 from bayeskit.models.spectral_pde.plots import _positive
 
 NUM = 11
+CHECKED = os.environ.get("BAYESKIT_RUNTIME_TYPES", "0") == "1"
 SINE = sp.Spectrum(*np.array([[1.0, 0.1], [0.0, 1.0], [1.0, 2.0]]))
 BUMP = sp.Spectrum(1.0, 0.0, 1.0)
 
@@ -156,18 +158,23 @@ def test_misuse(line, sheet):
     cube = dataclasses.replace(solution, coordinates=("x", "y", "z"))
     with pytest.raises(DataError, match=r"one or two coordinates, and this one has x, y, z: take a slice"):
         sp.plot(cube)
-    with pytest.raises(MethodError, match="plot takes a Solution, as solve returns it, got Readings"):
-        sp.plot(readings)
     with pytest.raises(MethodError, match="num must be an integer of at least 2, got 1"):
         sp.plot(solution, num=1)
-    with pytest.raises(DataError, match=r"readings must be Readings\(at, values, sd\), got tuple"):
-        sp.plot(solution, readings=(0.0, 1.0))
     with pytest.raises(DataError, match=r"at of the readings must have the shape \(points, 2\)"):
         sp.plot(sheet, readings=readings)
-    with pytest.raises(ModelError, match="exact takes a number or a function of the coordinates, got 'sin'"):
-        sp.plot(solution, "sin")
     with pytest.raises(DataError, match="exact is not finite at 1 of 11 points"):
-        sp.plot(solution, lambda x: jnp.log(x), num=NUM)
+        sp.plot(solution, jnp.log, num=NUM)
     with pytest.raises(ModelError, match="exact takes 1 arguments; it is called with 2"):
         sp.plot(sheet, jnp.sin)
     assert not plt.get_fignums()  # nothing half drawn
+
+
+@pytest.mark.skipif(CHECKED, reason="the signatures refuse these first")
+def test_arguments_of_another_type(line):
+    solution, readings = line
+    with pytest.raises(MethodError, match="plot takes a Solution, as solve returns it, got Readings"):
+        sp.plot(readings)
+    with pytest.raises(DataError, match=r"readings must be Readings\(at, values, sd\), got tuple"):
+        sp.plot(solution, readings=(0.0, 1.0))
+    with pytest.raises(ModelError, match="exact takes a number or a function of the coordinates, got 'sin'"):
+        sp.plot(solution, "sin")
