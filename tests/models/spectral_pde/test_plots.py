@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,14 +58,15 @@ def lines(axes):
 
 def test_a_curve(line):
     solution, readings = line
-    figure = sp.plot(solution, jnp.sin, readings=readings, num=NUM)
+    with jax.enable_x64(False):  # as users have it
+        figure = sp.plot(solution, jnp.sin, readings=readings, num=NUM)
     x = np.linspace(0.0, 1.0, NUM)
     upper, lower = figure.axes[:2]
 
     drawn = lines(upper)
     np.testing.assert_array_equal(drawn["mean"].get_xdata(), x)
     np.testing.assert_array_equal(drawn["mean"].get_ydata(), solution.mean(x[:, None]))
-    np.testing.assert_array_equal(drawn["exact"].get_ydata(), np.sin(x))  # in float64
+    np.testing.assert_allclose(drawn["exact"].get_ydata(), np.sin(x), rtol=1e-15)  # in float64 all the same
     assert drawn["exact"].get_linestyle() == "--"
     assert sum(label.startswith("_child") for label in drawn) == 5  # draws
     bands = {one.get_label(): one.get_paths()[0].vertices for one in upper.collections if one.get_label()[0] != "_"}
@@ -79,7 +81,7 @@ def test_a_curve(line):
     drawn = lines(lower)
     np.testing.assert_array_equal(drawn["standard deviation"].get_ydata(), solution.sd(x[:, None]))
     error = np.abs(solution.mean(x[:, None]) - np.sin(x))
-    np.testing.assert_array_equal(drawn["absolute error"].get_ydata(), error)
+    np.testing.assert_allclose(drawn["absolute error"].get_ydata(), error, atol=1e-15)
     assert lower.get_yscale() == "log"
 
 
