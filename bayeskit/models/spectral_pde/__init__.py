@@ -4,6 +4,7 @@ from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
 from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, StudentT
 from bayeskit.models.spectral_pde.model import model
+from bayeskit.models.spectral_pde.plots import plot
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.solve import solve
@@ -21,6 +22,7 @@ __all__ = [
     "Spectrum",
     "StudentT",
     "model",
+    "plot",
     "solve",
     "state_space",
 ]
