@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from bayeskit._keepable import keepable
 from bayeskit._typing import Array
 from bayeskit.errors import MethodError
 from bayeskit.models.spectral_pde.spectrum import Spectrum
@@ -33,6 +34,7 @@ CUT = 9.5
 """Standard deviations of the spectrum after which even its eighth moment is below rounding."""
 
 
+@keepable("spectral_pde.Layout")
 class Layout(NamedTuple):
     """What must be known of the features along one coordinate before they are computed; hashable.
 
@@ -60,9 +62,7 @@ class Layout(NamedTuple):
         return self.trends * self.trend_rank + 2 * self.tones * self.tone_rank
 
 
-def layout_for(
-    domain: tuple[float, float], lengthscale: Sequence[float], trends: int, precision: float
-) -> Layout:
+def layout_for(domain: tuple[float, float], lengthscale: Sequence[float], trends: int, precision: float) -> Layout:
     """The layout that is exact to `precision` for length scales of at least these, those of `trends` trends first.
 
     Raises:
@@ -140,15 +140,11 @@ def features(
     ]
     rate = 2 * math.pi * spectrum.frequency[:, None, None]
     shift = jnp.array([0.0, -0.5 * math.pi])
-    carrier = [
-        rate**m * jnp.cos(rate * at[:, None] + shift + 0.5 * math.pi * m) for m in range(order + 1)
-    ]  # (q, n, 2)
+    carrier = [rate**m * jnp.cos(rate * at[:, None] + shift + 0.5 * math.pi * m) for m in range(order + 1)]  # (q, n, 2)
     amplitude = jnp.sqrt(spectrum.weight)[:, None, None, None]
     result = []
     for m in range(order + 1):  # Leibniz' rule
-        terms = [
-            math.comb(m, i) * envelope[i][:, :, None, :] * carrier[m - i][:, :, :, None] for i in range(m + 1)
-        ]
+        terms = [math.comb(m, i) * envelope[i][:, :, None, :] * carrier[m - i][:, :, :, None] for i in range(m + 1)]
         whole = jnp.moveaxis(amplitude * sum(terms[1:], terms[0]), 0, 1)  # (n, q, 2, r)
         trends = whole[:, : layout.trends, 0, : layout.trend_rank].reshape(len(at), -1)
         tones = whole[:, layout.trends :, :, : layout.tone_rank].reshape(len(at), -1)

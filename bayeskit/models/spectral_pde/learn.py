@@ -111,7 +111,7 @@ class Learner:
 
         Along one coordinate an eighth of the domain; along several, where features are dear, hardly less than they are.
         """
-        for factor in (8.0,) if len(self.domain) == 1 else (1.5, 1.05):
+        for factor in (8.0,) if len(self.domain) == 1 else (16.0, 8.0, 4.0, 2.0, 1.5, 1.05):
             floors = [
                 np.maximum(np.minimum(np.asarray(s.lengthscale), high - low) / factor, least)
                 if len(self.domain) == 1
@@ -128,17 +128,19 @@ class Learner:
 
     def _lower_floors(self, tolerance: float) -> bool:
         """Let those length scales become shorter that would; whether there are any."""
-        step = 4.0 if len(self.domain) == 1 else 1.6
-        lower, some = [], False
-        for s, floor, least in zip(self.spectra, self.floors, self.smallest, strict=True):
-            low = (np.asarray(s.lengthscale) < 1.01 * floor) & (s.share > 1e-8) & (floor > 1.01 * least)
-            some = some or bool(low.any())
-            lower.append(np.where(low, np.maximum(floor / step, least), floor))
-        if some and self._size(lower, tolerance) > MOST:
-            self.course.converged = False
-            return False
-        self.floors = lower
-        return some
+        for step in (4.0, 2.0, 1.4):
+            lower, some = [], False
+            for s, floor, least in zip(self.spectra, self.floors, self.smallest, strict=True):
+                low = (np.asarray(s.lengthscale) < 1.01 * floor) & (s.share > 1e-8) & (floor > 1.01 * least)
+                some = some or bool(low.any())
+                lower.append(np.where(low, np.maximum(floor / step, least), floor))
+            if not some:
+                return False
+            if self._size(lower, tolerance) <= (MOST if step < 1.5 else 2 * FEW):
+                self.floors = lower
+                return True
+        self.course.converged = False
+        return False
 
     def _size(self, floors: Sequence[np.ndarray], tolerance: float) -> int:
         return math.prod(layout.size for layout in self._layouts(floors, tolerance))
@@ -165,20 +167,22 @@ class Learner:
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = [], []
-        for interval, n, spectrum, least, total in zip(self.domain, self.counts, self.spectra, self.floors, self.totals, strict=True):
+        for interval, n, spectrum, least, total in zip(
+            self.domain, self.counts, self.spectra, self.floors, self.totals, strict=True
+        ):
             moving = int(np.sum(np.asarray(spectrum.frequency) > 0))
             q = len(least)
             weight = np.full(q, math.log(total * LEAST_WEIGHT))
             weight[: q - moving] = math.log(total * LEAST_TREND)
             low.append(_Part(np.full(moving, 0.25), np.log(least), weight))
             longest = math.log(LONGEST * (interval[1] - interval[0]))
-            high.append(_Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * MOST_WEIGHT))))
+            high.append(
+                _Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * MOST_WEIGHT)))
+            )
         noise = [] if self.noise is None else [math.log(self.noise)]
         return _packed(low, [one - 25.0 for one in noise]), _packed(high, [one + 25.0 for one in noise])
 
-    def _maximise(
-        self, equations: Sequence[Equations], tolerance: float, layouts: tuple[Layout, ...]
-    ) -> np.ndarray:
+    def _maximise(self, equations: Sequence[Equations], tolerance: float, layouts: tuple[Layout, ...]) -> np.ndarray:
         low, high = self._bounds()
         start = np.clip(self._vector(), low, high)
 

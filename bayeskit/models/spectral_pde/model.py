@@ -212,13 +212,16 @@ class _Learned:
         unknown = {name: reference[name] for name in problem.unknown}
         solution = solve(problem, coefficients=unknown, spectrum=self._spectrum, tolerance=TOLERANCE, key=self._key)
         points = problem.inner_points()
-        shape = tuple(len(range(n)[slice(*ends)]) for n, ends in zip(problem.grid()[0].shape, problem.inner, strict=True))
+        shape = tuple(
+            len(range(n)[slice(*ends)]) for n, ends in zip(problem.grid()[0].shape, problem.inner, strict=True)
+        )
         terms = problem.linear_operator.terms
         with jax.enable_x64(True):
             basis = solution.basis
             mean = jnp.asarray(solution.coefficients).ravel()
             values = [
-                np.asarray(derivative_rows(basis, jnp.asarray(points), orders) @ mean).reshape(shape) for orders in terms
+                np.asarray(derivative_rows(basis, jnp.asarray(points), orders) @ mean).reshape(shape)
+                for orders in terms
             ]
             u = np.asarray(derivative_rows(basis, jnp.asarray(points), (0,) * len(shape)) @ mean)
         layouts = layouts_of(solution.spectrum, problem.domain, PRECISION, self._shorter)
@@ -285,9 +288,7 @@ def _gauss_newton(
         matrix = precision(equations, matrices, basis, TOLERANCE)
         mean = _solve(matrix, moment(equations, matrices, TOLERANCE).reshape(-1, 1)).reshape(basis.shape)
         later = equations[0].derivatives(matrices[0], mean)
-        gaps = [
-            jnp.linalg.norm(b - a) / (jnp.linalg.norm(b) + 1e-300) for a, b in zip(values, later, strict=True)
-        ]
+        gaps = [jnp.linalg.norm(b - a) / (jnp.linalg.norm(b) + 1e-300) for a, b in zip(values, later, strict=True)]
         return later, jnp.max(jnp.stack(gaps))
 
     found, changes = jax.lax.scan(step, values, None, length=GAUSS_NEWTON)

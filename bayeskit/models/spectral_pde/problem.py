@@ -76,7 +76,7 @@ class Problem:
     operator uses it.
 
     Args:
-        domain: an interval a coordinate: `x`; `x` and `y`, or `x` and `t`; `x`, `y` and `z`, or `x`, `y` and `t`.
+        domain: an interval a coordinate (or the one interval): `x`; `x` and `y`, or `x` and `t`; `x`, `y` and `z`, or `x`, `y` and `t`.
         operator: $\mathcal L$, a JAX function of `u`, linear or not. `u.value`, `u.x`, `u.xx`, `u.xy`, `u.t` and so on,
             to order 4, are numbers: the solution and its derivatives at one point. Coordinates and coefficients that
             it names are given to it by name: `lambda u, x, diffusion: u.t - diffusion * x * u.xx`.
@@ -253,7 +253,9 @@ class Problem:
                 raise DataError(f"boundary has {name!r}{did_you_mean(name, self.coordinates, 'the coordinates are')}")
         missing = [name for name in space if given and name not in given]
         if missing:
-            raise DataError(f"boundary says nothing of {missing[0]}; add {missing[0]!r}: None if nothing is known there")
+            raise DataError(
+                f"boundary says nothing of {missing[0]}; add {missing[0]!r}: None if nothing is known there"
+            )
         faces: list[Face] = []
         for name, ends in given.items():
             faces += self._ends(self.coordinates.index(name), name, ends)
@@ -433,8 +435,11 @@ def _domain(domain: object) -> tuple[tuple[float, float], ...]:
         array = np.asarray(domain, np.float64)
     except (TypeError, ValueError):
         array = np.zeros(0)
+    array = array[None] if array.shape == (2,) else array  # one coordinate
     if array.ndim != 2 or array.shape[1] != 2 or not 1 <= len(array) <= 3:
-        raise DataError(f"domain must be one interval for each of 1 to 3 coordinates, [(0.0, 1.0), ...]; got {domain!r}")
+        raise DataError(
+            f"domain must be one interval for each of 1 to 3 coordinates, [(0.0, 1.0), ...]; got {domain!r}"
+        )
     for low, high in array:
         if not (np.isfinite([low, high]).all() and low < high):
             raise DataError(f"an interval of the domain must have a lower and a higher end; got ({low:g}, {high:g})")

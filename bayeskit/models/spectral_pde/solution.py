@@ -37,7 +37,7 @@ AT_ONCE = 2**24
 class Solution:
     r"""The posterior $u = \sum_r Z_r \phi_r$ with $Z \sim N(\hat z, H^{-1})$, in float64.
 
-    Points are of shape `(points, coordinates)`, and must lie in the domain. A derivative is named as in an operator:
+    Points are of shape `(points, coordinates)`, or `(points,)` where there is one coordinate, and must lie in the domain. A derivative is named as in an operator:
     `"x"`, `"xx"`, `"xt"`, and so on, to order 4; `"value"` is the solution itself.
 
     Attributes:
@@ -65,6 +65,13 @@ class Solution:
     scales: tuple[float, ...]
     noise: float | None
     tree: xr.DataTree
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{name} in ({low:g}, {high:g}), {len(one.share)} components"
+            for name, (low, high), one in zip(self.coordinates, self.domain, self.spectrum, strict=True)
+        ]
+        return f"Solution({'; '.join(parts)}; {len(self.root)} unknowns)"
 
     def mean(self, x_new: ArrayLike, derivative: str = "value") -> Float[np.ndarray, " points"]:
         """The posterior mean of the solution, or of a derivative.
@@ -124,6 +131,7 @@ class Solution:
     def _rows(self, x_new: ArrayLike, derivative: str) -> Iterator[Array]:
         orders = derivative_of(derivative, self.coordinates)
         points = np.asarray(x_new, np.float64)
+        points = points[:, None] if points.ndim == 1 and len(self.domain) == 1 else points
         check_points("x_new", points, self.domain, self.coordinates)
         basis = self.basis
         size = max(1, AT_ONCE // math.prod(basis.shape))

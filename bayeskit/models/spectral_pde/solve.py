@@ -83,7 +83,7 @@ def solve(
         num_components: at most so many frequencies along a coordinate, beside a trend.
         tolerance: the error that the equation and its conditions are allowed, as a share of the prior standard
             deviation of their left sides; 1e-10 along one coordinate, else 1e-8.
-        max_steps: L-BFGS steps of learning, at each of its two tolerances.
+        max_steps: L-BFGS steps of learning, at each tolerance.
         progress: show a progress bar.
 
     Raises:
@@ -221,7 +221,13 @@ class _State:
             trend = size.max() if len(size) else 1.0
             weight = np.maximum(np.concatenate([[trend], size]) / max(trend, 1e-300), 1e-3) ** 2
             q = len(weight)
-            spectra.append(Spectrum(weight / weight.sum(), np.append(0.0, tones.frequency), np.full(q, (1.0 if len(domain) == 1 else 2.0) * length)))
+            spectra.append(
+                Spectrum(
+                    weight / weight.sum(),
+                    np.append(0.0, tones.frequency),
+                    np.full(q, (1.0 if len(domain) == 1 else 2.0) * length),
+                )
+            )
         size = self._size(spectra)
         first = spectra[0]
         spectra[0] = Spectrum(first.weight * size**2, first.frequency, first.lengthscale)
@@ -361,7 +367,9 @@ class _Record(NamedTuple):
     def tree(self, training: Training, problem: Problem, state: _State, raw: Array):  # type: ignore[no-untyped-def]  # noqa: ANN201, E501
         import xarray as xr
 
-        tree = training.tree("spectral_pde.solve", {"tolerance": self.tolerance}, key=json.dumps(np.asarray(raw).tolist()))
+        tree = training.tree(
+            "spectral_pde.solve", {"tolerance": self.tolerance}, key=json.dumps(np.asarray(raw).tolist())
+        )
         more = {
             "residual": ("fresh", self.residual),
             "residual_sd": ("fresh", self.residual_sd),
@@ -372,6 +380,7 @@ class _Record(NamedTuple):
         dataset = tree["training"].to_dataset().assign(kept).assign_coords(coordinate=list(problem.coordinates))
         tree["training"] = xr.DataTree(dataset)
         tree.attrs |= {
+            "float_dtype": "float64",  # whatever the default is
             "log_evidence": self.log_evidence,
             "refinement_misfit": self.misfit,
             "condition": self.condition,
@@ -576,4 +585,3 @@ def _posterior(equations: tuple[Equations, ...], basis: Basis, tolerance: float)
 
 def _values(interior: Equations, basis: Basis, mean: Array) -> list[Array]:
     return _values_of(interior, basis, mean)
-

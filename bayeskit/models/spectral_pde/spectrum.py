@@ -3,6 +3,8 @@ r"""`Spectrum`: the learned spectrum along one coordinate."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -15,6 +17,8 @@ from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
 
 __all__ = ["Spectrum"]
+
+Numbers: TypeAlias = ArrayLike | Sequence[float]
 
 
 @keepable("spectral_pde.Spectrum", in_double=True)
@@ -46,7 +50,7 @@ class Spectrum(eqx.Module):
     frequency: Float[np.ndarray | Array, " components"]
     lengthscale: Float[np.ndarray | Array, " components"]
 
-    def __init__(self, weight: ArrayLike, frequency: ArrayLike, lengthscale: ArrayLike):
+    def __init__(self, weight: Numbers, frequency: Numbers, lengthscale: Numbers):
         self.weight = _vector("weight", weight)
         self.frequency = _vector("frequency", frequency)
         self.lengthscale = _vector("lengthscale", lengthscale)
@@ -58,6 +62,10 @@ class Spectrum(eqx.Module):
             if not isinstance(value, jax.core.Tracer) and np.any(np.asarray(value) < least):
                 bound = "positive" if name == "lengthscale" else "0 or more"
                 raise DataError(f"{name} of a spectrum must be {bound}; it is {np.asarray(value)}")
+
+        weight = self.weight
+        if not isinstance(weight, jax.core.Tracer) and not np.any(np.asarray(weight) > 0):
+            raise DataError("a spectrum needs a component with a positive weight")
 
     @property
     def share(self) -> np.ndarray:
@@ -74,7 +82,7 @@ class Spectrum(eqx.Module):
         return np.asarray((weight * (bells[0] + bells[1]) / (2 * width * math.sqrt(2 * math.pi))).sum(-1))
 
 
-def _vector(name: str, value: ArrayLike) -> np.ndarray | Array:
+def _vector(name: str, value: Numbers) -> np.ndarray | Array:
     array = value if isinstance(value, jax.Array) else np.atleast_1d(np.asarray(value, np.float64))
     array = jnp.atleast_1d(array) if isinstance(array, jax.Array) else array
     if array.ndim != 1 or array.size == 0:

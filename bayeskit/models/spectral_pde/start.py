@@ -70,9 +70,7 @@ def find_tones(lines: np.ndarray, length: float, most: int) -> Tones:
     return Tones(np.array(found), np.array(amplitudes))
 
 
-def _highest(
-    power: np.ndarray, frequencies: np.ndarray, length: float, found: list[float], least: float
-) -> int | None:
+def _highest(power: np.ndarray, frequencies: np.ndarray, length: float, found: list[float], least: float) -> int | None:
     """The highest peak that stands out: twice as high as what lies a resolution to either side."""
     inner = power[1:-1]
     peaks = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]) & (inner > least))
