@@ -126,7 +126,8 @@ def _conjugate_gradients(
         return z, residual, improved + later / energy * direction, later, first, count + 1
 
     energy, first = jnp.sum(residual * searched), jnp.sum(right * start)
-    state = jax.lax.while_loop(go, step, (start, residual, searched, energy, first, 0))
+    state: tuple[Array, ...] = (start, residual, searched, energy, first, jnp.asarray(0))
+    state = jax.lax.while_loop(go, step, state)
     return state[0], jnp.sqrt(jnp.abs(state[3]) / jnp.maximum(first, jnp.finfo(first.dtype).tiny))
 
 

@@ -38,7 +38,7 @@ from bayeskit.xla.precision import in_double, to_default
 __all__ = ["model"]
 
 TOLERANCE = 1e-5
-PRECISION = 1e-7
+PRECISION = 1e-5
 GAUSS_NEWTON = 8
 ARRIVED = 1e-3
 """Relative change in the last Gauss-Newton step beyond which the density is NaN."""

@@ -76,7 +76,8 @@ class Problem:
     operator uses it.
 
     Args:
-        domain: an interval a coordinate (or the one interval): `x`; `x` and `y`, or `x` and `t`; `x`, `y` and `z`, or `x`, `y` and `t`.
+        domain: an interval a coordinate (or the one interval): `x`; `x` and `y`, or `x` and `t`; `x`, `y` and `z`, or
+            `x`, `y` and `t`.
         operator: $\mathcal L$, a JAX function of `u`, linear or not. `u.value`, `u.x`, `u.xx`, `u.xy`, `u.t` and so on,
             to order 4, are numbers: the solution and its derivatives at one point. Coordinates and coefficients that
             it names are given to it by name: `lambda u, x, diffusion: u.t - diffusion * x * u.xx`.
@@ -84,7 +85,8 @@ class Problem:
         boundary: what holds where the space ends. A function or a number for the values of $u$ at all ends; a
             :class:`Dirichlet`, :class:`Neumann` or :class:`Periodic` condition for all ends; or a mapping from
             coordinates to a condition for both ends, or a pair for the lower and the upper one, with `None` for an end
-            without (the outflow of an advection). An empty mapping says that nothing is known at any end.
+            without (the outflow of an advection) and a list for an end with several (a clamped beam). An empty mapping
+            says that nothing is known at any end.
         initial: the values of $u$ at the first time, a number or a function of the coordinates of space; a pair with
             those of $u_t$ where the equation is of second order in time.
         data: noisy readings of $u$, for :func:`solve`.
@@ -110,7 +112,7 @@ class Problem:
         (('x', 't'), True)
     """
 
-    domain: Sequence[tuple[float, float]]
+    domain: Any  # becomes a tuple of pairs
     operator: Callable[..., Any]
     source: Function | ArrayLike = 0.0
     boundary: object = None
@@ -134,7 +136,8 @@ class Problem:
             reference = self.reference()
             put("coordinates", self._named(reference))
             put("linear_operator", self._traced(self.coordinates, reference))
-            put("faces", (*self._boundary_faces(), *self._initial_faces()))
+            boundary = self._boundary_faces()
+            put("faces", (*boundary, *self._initial_faces(boundary)))
             self._check_values(reference)
         if self.data is not None:
             if not isinstance(self.data, Readings):
@@ -170,8 +173,8 @@ class Problem:
         missing = [name for name in self.unknown if name not in given]
         if missing:
             raise DataError(
-                f"the coefficients {', '.join(missing)} are unknown: give coefficients={{{missing[0]!r}: ...}}, or infer "
-                "them, bk.infer(sp.model(problem), {'at': ..., 'readings': ...}, bk.NUTS(), key=0)"
+                f"the coefficients {', '.join(missing)} are unknown: give coefficients={{{missing[0]!r}: ...}}, or "
+                "infer them, bk.infer(sp.model(problem), {'at': ..., 'readings': ...}, bk.NUTS(), key=0)"
             )
         reference = self.reference()
         result = {name: np.asarray(given.get(name, reference[name]), np.float64) for name in self.coefficients}
@@ -184,7 +187,7 @@ class Problem:
 
     def nodes(self) -> tuple[np.ndarray, ...]:
         """The nodes along each coordinate, the ends among them."""
-        return tuple(np.linspace(*ends, n) for ends, n in zip(self.domain, self._counts(), strict=True))
+        return tuple(np.linspace(low, high, n) for (low, high), n in zip(self.domain, self._counts(), strict=True))
 
     def grid(self) -> tuple[np.ndarray, ...]:
         """One array a coordinate, each of the shape of the grid."""
@@ -269,7 +272,8 @@ class Problem:
         if len(pair) != 2:
             raise DataError(f"boundary of {name} must be one condition, or a pair for its two ends; got {len(pair)}")
         faces = []
-        for end, one in enumerate(pair):
+        each = [(end, one) for end, some in enumerate(pair) for one in (some if isinstance(some, list) else [some])]
+        for end, one in each:
             what = f"boundary at {name} = {self.domain[axis][end]:g}"
             if isinstance(one, Periodic):
                 raise DataError(f"{what}: Periodic() is a condition on both ends; give it alone, not in a pair")
@@ -281,10 +285,10 @@ class Problem:
                 faces.append(Face(axis, end, 0, 1.0, value, what))
         return faces
 
-    def _initial_faces(self) -> list[Face]:
+    def _initial_faces(self, boundary: list[Face]) -> list[Face]:
         axis = len(self.coordinates) - 1
         if self.initial is None:
-            if self.coordinates[-1] == "t" and not any(f.axis == axis for f in self.faces_so_far()) and not self.data:
+            if self.coordinates[-1] == "t" and not any(f.axis == axis for f in boundary) and not self.data:
                 raise DataError(
                     "initial is missing: the last coordinate is a time; give initial=lambda "
                     f"{', '.join(self.coordinates[:-1])}: ... with the values of u at t = {self.domain[-1][0]:g}"
@@ -301,10 +305,6 @@ class Problem:
             check_function(f"initial value {k + 1}", value)
         start = f"initial value at t = {self.domain[-1][0]:g}"
         return [Face(axis, 0, k, 1.0, value, start, without_axis=True) for k, value in enumerate(values)]
-
-    def faces_so_far(self) -> tuple[Face, ...]:
-        """Those of the boundary."""
-        return tuple(self._boundary_faces())
 
     def face_points(self, face: Face) -> tuple[np.ndarray, ...]:
         """Along each coordinate, the points of a face; both ends along that of a periodic one."""

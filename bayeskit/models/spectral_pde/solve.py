@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -39,6 +39,9 @@ from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.models.spectral_pde.start import Tones, find_tones
 from bayeskit.train.training import Stopped, Training, no_training
 from bayeskit.xla.miscompilation import safe_jit
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["solve"]
 
@@ -217,9 +220,9 @@ class _State:
             for orders, slope in zip(operator.terms, slopes, strict=True):
                 if sum(orders) == orders[axis]:
                     symbol += slope * (2 * math.pi * tones.frequency) ** orders[axis]
-            size = tones.amplitude / np.maximum(symbol, 1e-300) if len(symbol) else symbol
-            trend = size.max() if len(size) else 1.0
-            weight = np.maximum(np.concatenate([[trend], size]) / max(trend, 1e-300), 1e-3) ** 2
+            sizes = tones.amplitude / np.maximum(symbol, 1e-300) if len(symbol) else symbol
+            trend = float(sizes.max()) if len(sizes) else 1.0
+            weight = np.maximum(np.concatenate([[trend], sizes]) / max(trend, 1e-300), 1e-3) ** 2
             q = len(weight)
             spectra.append(
                 Spectrum(
@@ -270,11 +273,11 @@ class _State:
 
     def kept(self) -> tuple[Any, ...]:
         """What learning and settling change, to come back to it."""
-        return self.spectra, self.noise, self.conditions, self.values, self.posterior
+        return self.spectra, self.noise, self.conditions, self.values, self.posterior, self.course.converged
 
     def restore(self, kept: tuple[Any, ...]) -> None:
         """Come back to it."""
-        self.spectra, self.noise, self.conditions, self.values, self.posterior = kept
+        self.spectra, self.noise, self.conditions, self.values, self.posterior, self.course.converged = kept
 
     def _hear(self, learner: Learner) -> None:
         self.spectra = learner.spectra
@@ -313,14 +316,17 @@ class _State:
         for _ in range(20):
             if objective <= before.objective * (1 + 1e-9):
                 return after._replace(objective=objective)
-            assert before.values is not None and after.values is not None and after.mean is not None
+            assert before.values is not None
+            assert after.values is not None
+            assert after.mean is not None
             values = [(a + b) / 2 for a, b in zip(before.values, after.values, strict=True)]
             after = _Point(values, (before.mean + after.mean) / 2, math.nan)
             objective = self._objective(after, basis, tolerance)
         return before
 
     def _objective(self, point: _Point, basis: Basis, tolerance: float) -> float:
-        assert point.values is not None and point.mean is not None
+        assert point.values is not None
+        assert point.mean is not None
         operator, source = self.problem.linear_operator, self.problem.at_inner(self.source)
         points = jnp.asarray(self.problem.inner_points())
         at = jnp.stack([one.ravel() for one in point.values], axis=1)
@@ -354,6 +360,7 @@ class _Record(NamedTuple):
     residual: np.ndarray
     residual_sd: np.ndarray
     size: float
+    readings_z: float
     edges: dict[str, float]
 
     @property
@@ -364,7 +371,8 @@ class _Record(NamedTuple):
         z = float(np.sqrt(np.mean((self.residual / self.residual_sd) ** 2)))
         return z < 3.0 or float(np.sqrt(np.mean(self.residual**2))) < FINE * self.size
 
-    def tree(self, training: Training, problem: Problem, state: _State, raw: Array):  # type: ignore[no-untyped-def]  # noqa: ANN201, E501
+    def tree(self, training: Training, problem: Problem, state: _State, raw: Array) -> xr.DataTree:
+        """The record of the fit."""
         import xarray as xr
 
         tree = training.tree(
@@ -387,6 +395,8 @@ class _Record(NamedTuple):
             "gauss_newton_steps": state.num_steps,
             "gauss_newton_arrived": int(self.steps.arrived),
             "operator_size": self.size,
+            "tolerance": self.tolerance,
+            "readings_z": self.readings_z,
             "edges": json.dumps(self.edges),
         }
         return tree
@@ -395,8 +405,8 @@ class _Record(NamedTuple):
 def _learned(state: _State, learner: Learner, least: float, raw: Array) -> tuple[Basis, _Record]:
     """The posterior with spectra that are learned, at the tolerances that are needed.
 
-    Where the equation cannot be satisfied to the least tolerance by a process with this spectrum, or does not hold between
-    the nodes, the spectrum is learned once more at a smaller tolerance, for as long as that raises the evidence.
+    Where the equation cannot be satisfied to the least tolerance by a process with this spectrum, or does not hold
+    between the nodes, the spectrum is learned once more at a smaller tolerance, for as long as it raises the evidence.
     """
     *before, last = LEARNING[len(state.problem.domain)]
     for one in before:
@@ -465,8 +475,19 @@ def _record(state: _State, basis: Basis, tolerance: float, steps: Steps, raw: Ar
         residual=residual,
         residual_sd=residual_sd,
         size=float(state.interior_scale),
+        readings_z=_readings_z(state, basis),
         edges=_edges(state.spectra, problem),
     )
+
+
+def _readings_z(state: _State, basis: Basis) -> float:
+    """The root mean square of what is left of the readings, in standard deviations of their noise; 0 without any."""
+    assert state.posterior is not None
+    for one in state.conditions:
+        if one.shapes.scattered:
+            gap = one.targets - one.apply(matrices_of([one], basis)[0], state.posterior.mean)
+            return float(jnp.sqrt(jnp.mean((gap / one.scale) ** 2)))
+    return 0.0
 
 
 def residuals(
@@ -486,7 +507,7 @@ def _left_side(
     rows = [derivative_rows(basis, at, orders) for orders in operator.terms]
     values = jnp.stack([one @ posterior.mean.ravel() for one in rows], axis=1)
     reached, slopes = operator.linearise(values, at, coefficients)
-    row = sum(slopes[:, t : t + 1] * one for t, one in enumerate(rows))
+    row = jnp.sum(jnp.stack([slopes[:, t : t + 1] * one for t, one in enumerate(rows)]), axis=0)
     white = jax.scipy.linalg.solve_triangular(posterior.root, row.T, trans=1)
     rounding = jnp.abs(slopes * values).sum(axis=1) * 1e3 * jnp.finfo(values.dtype).eps
     return reached, jnp.sqrt(jnp.sum(white**2, axis=0) + rounding**2)
@@ -513,7 +534,7 @@ def _edges(spectra: Sequence[Spectrum], problem: Problem) -> dict[str, float]:
     assert isinstance(problem.num_nodes, tuple)
     for name, one, (low, high), n in zip(problem.coordinates, spectra, problem.domain, problem.num_nodes, strict=True):
         matters = one.share > 1e-6
-        top = np.asarray(one.frequency) + 1.0 / (2 * math.pi * np.asarray(one.lengthscale))
+        top = np.asarray(one.frequency) + 3.0 / (2 * math.pi * np.asarray(one.lengthscale))
         result[name] = float(top[matters].max() * 2 * (high - low) / (n - 1))
     return result
 
