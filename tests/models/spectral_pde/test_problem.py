@@ -145,7 +145,7 @@ MISTAKES = {
     ),
     "unknown derivative": (
         ModelError,
-        "u.w is no derivative: the coordinates are x, so that u has u.value, u.x, u.xx, u.xx and so on, to order 4",
+        "u.w is no derivative: the coordinates are x, so that u has u.value, u.x, u.xx and so on, to order 4",
         lambda: problem(lambda u: u.w),
     ),
     "unknown derivative of two": (
