@@ -474,4 +474,5 @@ def _coefficients(given: object) -> dict[str, Distribution | np.ndarray]:
 def _median(value: object) -> np.ndarray:
     if not isinstance(value, Distribution):
         return np.asarray(value, np.float64)
-    return np.median(np.asarray(value.sample(jax.random.key(0), (1001,)), np.float64), axis=0)
+    draws = np.asarray(value.sample(jax.random.key(0), (1001,)), np.float64)
+    return np.asarray(np.median(draws, axis=0))

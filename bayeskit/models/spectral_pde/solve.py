@@ -57,7 +57,7 @@ GAUSS_NEWTON = 30
 ARRIVED = 1e-9
 """Relative change of the solution after which Gauss-Newton has arrived, or ten times the tolerance."""
 FRESH = 200
-STEP = 10.0
+LARGEST, STEP = 1e-1, 10.0
 """Between tolerances that are tried."""
 SHARE_OF_MEMORY = 0.6
 
@@ -408,11 +408,17 @@ def _learned(state: _State, learner: Learner, least: float, raw: Array) -> tuple
     Where the equation cannot be satisfied to the least tolerance by a process with this spectrum, or does not hold
     between the nodes, the spectrum is learned once more at a smaller tolerance, for as long as it raises the evidence.
     """
-    *before, last = LEARNING[len(state.problem.domain)]
-    for one in before:
-        state.learn(learner, one, prune=False)
-    state.learn(learner, last, prune=True)
-    basis, record = _final(state, least, last, raw)
+    first, *more = LEARNING[len(state.problem.domain)]
+    state.learn(learner, first, prune=not more)
+    reached, evidence = first, -state.course.losses[-1]
+    for one in more:
+        kept = state.kept()
+        state.learn(learner, one, prune=True)
+        if -state.course.losses[-1] <= evidence:
+            state.restore(kept)
+            break
+        reached, evidence = one, -state.course.losses[-1]
+    basis, record = _final(state, least, reached, raw)
     for one in FURTHER[len(state.problem.domain)]:
         if (record.is_fine and record.tolerance <= least) or one < least or not learner.fits(one):
             break
@@ -434,24 +440,33 @@ def _final(state: _State, least: float, most: float, raw: Array) -> tuple[Basis,
     """
     basis = basis_of(state.spectra, state.problem.domain, PRECISION)
     _check_memory(basis, state.problem)
-    tolerance, best = max(least, most), -math.inf
-    while True:
-        steps = state.settle(basis, tolerance)
-        assert state.posterior is not None
-        evidence = float(state.posterior.log_evidence)
-        if not math.isfinite(evidence):
-            raise TrainingError(
-                "the solution is not finite: the equation cannot be solved at this tolerance; use a larger tolerance, "
-                "fewer num_components, or check the sizes of the source and the boundary values"
-            )
-        if evidence < best:
-            tolerance *= STEP
-            steps = state.settle(basis, tolerance)
+    tolerance = max(least, most)
+    steps, best = _tried(state, basis, tolerance)
+    for factor, end in ((1.0 / STEP, least), (STEP, LARGEST)):
+        here = tolerance
+        while tolerance != end:
+            other = min(max(tolerance * factor, least), LARGEST)
+            steps, evidence = _tried(state, basis, other)
+            if evidence < best:
+                steps, _ = _tried(state, basis, tolerance)
+                break
+            tolerance, best = other, evidence
+        if tolerance != here or least >= LARGEST:
             break
-        if tolerance <= least:
-            break
-        best, tolerance = evidence, max(tolerance / STEP, least)
     return basis, _record(state, basis, tolerance, steps, raw)
+
+
+def _tried(state: _State, basis: Basis, tolerance: float) -> tuple[Steps, float]:
+    """Settle at a tolerance; what has the evidence."""
+    steps = state.settle(basis, tolerance)
+    assert state.posterior is not None
+    evidence = float(state.posterior.log_evidence)
+    if not math.isfinite(evidence):
+        raise TrainingError(
+            "the solution is not finite: the equation cannot be solved at this tolerance; use a larger tolerance, "
+            "fewer num_components, or check the sizes of the source and the boundary values"
+        )
+    return steps, evidence
 
 
 def _record(state: _State, basis: Basis, tolerance: float, steps: Steps, raw: Array) -> _Record:
