@@ -2,6 +2,7 @@
 
 from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
+from bayeskit.models.spectral_pde.gp_hm import GPHM, GPHMFit
 from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, StudentT
 from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solution import Solution
@@ -9,7 +10,9 @@ from bayeskit.models.spectral_pde.solve import solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
 __all__ = [
+    "GPHM",
     "Dirichlet",
+    "GPHMFit",
     "Neumann",
     "Periodic",
     "Problem",
