@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import re
 
 import jax
@@ -17,6 +18,7 @@ from bayeskit.models import spectral_pde as sp
 from bayeskit.models.spectral_pde.gp_hm import KERNELS
 from bayeskit.models.spectral_pde.gp_hm_joint import Known, Unknowns, log_joint
 
+CHECKED = os.environ.get("BAYESKIT_RUNTIME_TYPES", "0") == "1"
 SHAPE, COMPONENTS, JITTER, LAMBDA = (8, 6), 3, 1e-4, 7.0
 NONLINEAR = sp.Problem(
     domain=[(0.0, 1.0), (-1.0, 0.5)],
@@ -192,11 +194,11 @@ def test_check_judges_it_and_a_file_keeps_it(tmp_path):
     ("settings", "message"),
     [
         ({"num_components": 0}, "num_components must be a positive integer, got 0"),
-        ({"num_steps": 2.5}, "num_steps must be a positive integer, got 2.5"),
+        ({"num_steps": -1}, "num_steps must be a positive integer, got -1"),
         ({"max_frequency": 0.0}, "max_frequency must be a positive number, got 0.0"),
         ({"boundary_weight": float("inf")}, "boundary_weight must be a positive number, got inf"),
         ({"jitter": -1e-6}, "jitter must be a positive number, got -1e-06"),
-        ({"learning_rate": None}, "learning_rate must be a positive number, got None"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number, got 0.0"),
         ({"kernel": "matern"}, "kernel must be one of 'gaussian', 'student_t', got 'matern'"),
     ],
 )
@@ -207,13 +209,12 @@ def test_impossible_settings(settings, message):
 
 BOX = {"domain": [(0.0, 1.0)], "operator": lambda u: u.xx, "boundary": 0.0, "num_nodes": 6}
 REFUSED = {
-    "no problem": (lambda: "u.xx", "GPHM fits a Problem, got str"),
     "three coordinates": (
         lambda: sp.Problem(**{**BOX, "domain": [(0.0, 1.0)] * 3, "operator": lambda u: u.xx + u.yy + u.zz}),
         "GPHM takes one or two coordinates, and the problem has x, y, z; solve takes three",
     ),
     "readings": (
-        lambda: sp.Problem(**BOX, data=sp.Readings([0.5], [0.1], 0.1)),
+        lambda: sp.Problem(**BOX, data=sp.Readings(np.array([0.5]), np.array([0.1]), 0.1)),
         "GPHM takes no readings, and the problem has them as data; solve takes them",
     ),
     "a slope": (
@@ -246,6 +247,14 @@ def test_what_it_does_not_take(name):
     problem, message = REFUSED[name]
     with pytest.raises(MethodError, match=f"^{re.escape(message)}$"):
         sp.GPHM().fit(problem())
+
+
+@pytest.mark.skipif(CHECKED, reason="refused by the signatures first")
+def test_what_is_of_another_type():
+    with pytest.raises(MethodError, match=r"^GPHM fits a Problem, got str$"):
+        sp.GPHM().fit("u.xx")
+    with pytest.raises(MethodError, match=r"^num_steps must be a positive integer, got 2.5$"):
+        sp.GPHM(num_steps=2.5)
 
 
 def test_a_coefficient_of_another_name():
