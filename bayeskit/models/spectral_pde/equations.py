@@ -2,7 +2,6 @@ r"""Linear equations on tensor grids and at scattered points, in terms of the co
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -47,13 +46,15 @@ class Basis(NamedTuple):
         return tuple(layout.size for layout in self.layouts)
 
 
-class Place(enum.Enum):
-    """Nodes along a coordinate."""
+class Place(NamedTuple):
+    """Nodes along a coordinate: a slice of them, or the difference between the last and the first."""
 
-    ALL = "all nodes"
-    LOW = "the lower end"
-    HIGH = "the upper end"
-    WRAP = "the upper end less the lower"
+    first: int | None = None
+    last: int | None = None
+    wraps: bool = False
+
+
+LOW, HIGH = Place(None, 1), Place(-1, None)
 
 
 class Shapes(NamedTuple):
@@ -61,7 +62,7 @@ class Shapes(NamedTuple):
 
     Attributes:
         orders: the derivative in each term.
-        places: along each coordinate, which nodes: all, one end, or the difference between both.
+        places: along each coordinate, which nodes.
         scattered: whether the points along the coordinates belong together, one equation each.
         is_exact: whether they hold but for the tolerance; readings have noise of their own.
     """
@@ -178,33 +179,30 @@ def matrices_of(equations: Sequence[Equations], basis: Basis) -> list[Matrices]:
 
 
 def _rows_at(matrix: Array, place: Place) -> Array:
-    rows = {Place.ALL: matrix, Place.LOW: matrix[:1], Place.HIGH: matrix[-1:]}
-    return matrix[-1:] - matrix[:1] if place is Place.WRAP else rows[place]
+    return matrix[-1:] - matrix[:1] if place.wraps else matrix[place.first : place.last]
 
 
 def interior_equations(
     problem: Problem, source: Array, coefficients: Mapping[str, Array], at: Sequence[Array] | None
 ) -> Equations:
-    """The equation at the nodes, linearised at a solution.
+    """The equation at the inner nodes, linearised at a solution.
 
     Args:
         problem: see there.
         source: at the nodes.
         coefficients: all of them.
-        at: the derivatives that the operator reads, at the nodes; `None` for a solution of zero.
+        at: the derivatives that the operator reads, at the inner nodes; `None` for a solution of zero.
     """
-    operator, shape = problem.linear_operator, source.shape
+    operator, num_terms = problem.linear_operator, len(problem.linear_operator.terms)
     nodes = tuple(jnp.asarray(points) for points in problem.nodes())
-    shapes = Shapes(operator.terms, (Place.ALL,) * len(nodes))
-    num_terms = len(operator.terms)
+    shapes = Shapes(operator.terms, tuple(Place(*ends) for ends in problem.inner))
+    source = problem.at_inner(source)
     if operator.varies:
-        points = jnp.stack([jnp.asarray(g).ravel() for g in problem.grid()], axis=1)
-        values = (
-            jnp.zeros((len(points), num_terms)) if at is None else jnp.stack([one.ravel() for one in at], axis=1)
-        )
+        points = jnp.asarray(problem.inner_points())
+        values = jnp.zeros((len(points), num_terms)) if at is None else jnp.stack([one.ravel() for one in at], axis=1)
         value, slopes = operator.linearise(values, points, coefficients)
-        targets = source - (value - jnp.sum(slopes * values, axis=1)).reshape(shape)
-        return Equations(nodes, tuple(slopes.T.reshape(num_terms, *shape)), targets, jnp.ones(()), shapes)
+        targets = source - (value - jnp.sum(slopes * values, axis=1)).reshape(source.shape)
+        return Equations(nodes, tuple(slopes.T.reshape(num_terms, *source.shape)), targets, jnp.ones(()), shapes)
     origin = jnp.asarray([points[0] for points in nodes])[None]
     value, slopes = operator.linearise(jnp.zeros((1, num_terms)), origin, coefficients)
     return Equations(nodes, tuple(slopes[0]), source - value[0], jnp.ones(()), shapes)
@@ -216,8 +214,8 @@ def condition_equations(problem: Problem, coefficients: Mapping[str, Array]) -> 
     nodes = tuple(jnp.asarray(points) for points in problem.nodes())
     for face in problem.faces:
         orders = tuple(face.order if axis == face.axis else 0 for axis in range(len(nodes)))
-        there = Place.WRAP if face.wraps else (Place.HIGH if face.end else Place.LOW)
-        places = tuple(there if axis == face.axis else Place.ALL for axis in range(len(nodes)))
+        there = Place(wraps=True) if face.wraps else (HIGH if face.end else LOW)
+        places = tuple(there if axis == face.axis else Place() for axis in range(len(nodes)))
         targets = problem.face_values(face, coefficients)
         slope = jnp.asarray(face.sign, jnp.float64)
         result.append(Equations(nodes, (slope,), targets, jnp.ones(()), Shapes((orders,), places)))
@@ -227,7 +225,7 @@ def condition_equations(problem: Problem, coefficients: Mapping[str, Array]) -> 
 def reading_equations(at: Array, values: Array, sd: Array) -> Equations:
     """Noisy values of the solution at scattered points."""
     dimensions = at.shape[1]
-    shapes = Shapes(((0,) * dimensions,), (Place.ALL,) * dimensions, scattered=True, is_exact=False)
+    shapes = Shapes(((0,) * dimensions,), (Place(),) * dimensions, scattered=True, is_exact=False)
     points = tuple(at[:, axis] for axis in range(dimensions))
     return Equations(points, (jnp.ones(()),), values, sd, shapes)
 
@@ -262,6 +260,6 @@ def scaled(equations: Equations, spectra: Sequence[Spectrum]) -> Equations:
     """The equations, with the prior standard deviation of their left side as its size."""
     variance = 0.0
     for orders, slope in zip(equations.shapes.orders, equations.slopes, strict=True):
-        doubled = 4.0 if Place.WRAP in equations.shapes.places else 1.0
+        doubled = 4.0 if any(place.wraps for place in equations.shapes.places) else 1.0
         variance += doubled * float(jnp.mean(slope**2)) * prior_variance(spectra, orders)
     return eqx.tree_at(lambda e: e.scale, equations, jnp.asarray(np.sqrt(variance)))

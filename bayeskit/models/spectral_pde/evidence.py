@@ -9,7 +9,7 @@ $$\log p(y) = -\tfrac12 \log |H| - \tfrac12 \bigl(\lVert y - A \hat z \rVert^2 +
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from bayeskit._typing import Array
 from bayeskit.models.spectral_pde.equations import Basis, Equations, Matrices, matrices_of
 
-__all__ = ["Normal", "log_evidence", "normal_posterior"]
+__all__ = ["Normal", "log_evidence", "moment", "normal_posterior", "precision"]
 
-REFINEMENTS = 100
+REFINEMENTS = 300
 
 
 class Normal(NamedTuple):
@@ -46,12 +46,12 @@ def log_evidence(equations: Sequence[Equations], basis: Basis, tolerance: Array 
     $\operatorname{tr} H^{-1} dH$: no derivative of a factorisation is taken. First derivatives only.
     """
     matrices = matrices_of(equations, basis)
-    precision = _precision(equations, matrices, basis, tolerance)
-    fixed = jax.lax.stop_gradient(precision)
+    matrix = precision(equations, matrices, basis, tolerance)
+    fixed = jax.lax.stop_gradient(matrix)
     root = jnp.linalg.cholesky(fixed)
-    mean = jax.lax.stop_gradient(_solve(root, _moment(equations, matrices, tolerance).ravel()).reshape(basis.shape))
+    mean = jax.lax.stop_gradient(_solve(root, moment(equations, matrices, tolerance).ravel()).reshape(basis.shape))
     inverse = jax.lax.stop_gradient(_solve(root, jnp.eye(len(root))))
-    log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(root))) + jnp.sum(inverse * (precision - fixed))
+    log_determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(root))) + jnp.sum(inverse * (matrix - fixed))
     return _density(equations, matrices, mean, log_determinant, tolerance)
 
 
@@ -71,7 +71,7 @@ def _density(
     return -0.5 * (log_determinant + squares) - logs - 0.5 * count * math.log(2 * math.pi)
 
 
-def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: float) -> Normal:
+def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: Array | float) -> Normal:
     """The posterior of the coefficients.
 
     Along one coordinate, by a QR factorisation of the rows, which are few. Along several, by a Cholesky factorisation
@@ -81,11 +81,15 @@ def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: fl
     matrices = matrices_of(equations, basis)
     if len(basis.shape) == 1:
         return _by_rows(equations, matrices, basis, tolerance)
-    precision = _precision(equations, matrices, basis, tolerance)
-    # what rounding does to the square is of this size; without it the factor might not exist
-    shift = len(precision) * jnp.finfo(precision.dtype).eps * jnp.max(jnp.diagonal(precision))
-    lower = jnp.linalg.cholesky(precision + shift * jnp.eye(len(precision)))
-    moment = _moment(equations, matrices, tolerance)
+    matrix = precision(equations, matrices, basis, tolerance)
+    plain = jnp.linalg.cholesky(matrix)
+    # what rounding does to the square is of this size; with it there is a factor where there was none
+    shift = len(matrix) * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.diagonal(matrix))
+    lower = jax.lax.cond(
+        jnp.isfinite(plain).all(),
+        lambda: plain,
+        lambda: jnp.linalg.cholesky(matrix + shift * jnp.eye(len(matrix))),
+    )
 
     def apply(z: Array) -> Array:
         result = z
@@ -96,14 +100,16 @@ def normal_posterior(equations: Sequence[Equations], basis: Basis, tolerance: fl
     def precondition(residual: Array) -> Array:
         return _solve(lower, residual.ravel()).reshape(basis.shape)
 
-    mean, misfit = _conjugate_gradients(apply, precondition, moment)
+    mean, misfit = _conjugate_gradients(apply, precondition, moment(equations, matrices, tolerance))
     determinant = 2 * jnp.sum(jnp.log(jnp.diagonal(lower)))
     return Normal(mean, lower.T, misfit, _density(equations, matrices, mean, determinant, tolerance))
 
 
-def _conjugate_gradients(apply, precondition, moment: Array) -> tuple[Array, Array]:  # type: ignore[no-untyped-def]
-    start = precondition(moment)
-    residual = moment - apply(start)
+def _conjugate_gradients(
+    apply: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array
+) -> tuple[Array, Array]:
+    start = precondition(right)
+    residual = right - apply(start)
     searched = precondition(residual)
 
     def go(state: tuple[Array, ...]) -> Array:
@@ -119,12 +125,14 @@ def _conjugate_gradients(apply, precondition, moment: Array) -> tuple[Array, Arr
         later = jnp.sum(residual * improved)
         return z, residual, improved + later / energy * direction, later, first, count + 1
 
-    energy, first = jnp.sum(residual * searched), jnp.sum(moment * start)
+    energy, first = jnp.sum(residual * searched), jnp.sum(right * start)
     state = jax.lax.while_loop(go, step, (start, residual, searched, energy, first, 0))
     return state[0], jnp.sqrt(jnp.abs(state[3]) / jnp.maximum(first, jnp.finfo(first.dtype).tiny))
 
 
-def _by_rows(equations: Sequence[Equations], matrices: Sequence[Matrices], basis: Basis, tolerance: float) -> Normal:
+def _by_rows(
+    equations: Sequence[Equations], matrices: Sequence[Matrices], basis: Basis, tolerance: Array | float
+) -> Normal:
     size = basis.shape[0]
     rows = [one.rows(found) / one.errors(tolerance) for one, found in zip(equations, matrices, strict=True)]
     targets = [one.targets.ravel() / one.errors(tolerance) for one in equations]
@@ -141,16 +149,18 @@ def _by_rows(equations: Sequence[Equations], matrices: Sequence[Matrices], basis
     return Normal(mean, root, misfit, _density(equations, matrices, mean, determinant, tolerance))
 
 
-def _precision(
+def precision(
     equations: Sequence[Equations], matrices: Sequence[Matrices], basis: Basis, tolerance: Array | float
 ) -> Array:
+    r"""$H$."""
     result = jnp.eye(math.prod(basis.shape))
     for one, found in zip(equations, matrices, strict=True):
         result = result + one.gram(found) / one.errors(tolerance) ** 2
     return result
 
 
-def _moment(equations: Sequence[Equations], matrices: Sequence[Matrices], tolerance: Array | float) -> Array:
+def moment(equations: Sequence[Equations], matrices: Sequence[Matrices], tolerance: Array | float) -> Array:
+    r"""$A^\top y$, of the shape of the coefficients."""
     parts = [
         one.adjoint(found, one.targets / one.errors(tolerance) ** 2)
         for one, found in zip(equations, matrices, strict=True)

@@ -22,11 +22,11 @@ from bayeskit.models.spectral_pde.features import Layout, layout_for
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.xla.miscompilation import safe_jit
 
-__all__ = ["Course", "Learner", "basis_of"]
+__all__ = ["Course", "Learner", "basis_of", "layouts_of"]
 
 LONGEST = 10.0
 """Length scales, in lengths of the domain: beyond it a component is a pure tone."""
-LEAST_WEIGHT = 1e-18
+LEAST_WEIGHT, MOST_WEIGHT = 1e-18, 1e3
 """Of the starting variance."""
 LEAST_TREND = 1e-10
 GAIN = 1.0
@@ -70,6 +70,7 @@ class Learner:
         max_steps: L-BFGS steps at a tolerance.
         course: so far.
         floors: how short the length scales may become.
+        totals: the sums of the weights at the start, which bound them.
     """
 
     domain: tuple[tuple[float, float], ...]
@@ -80,10 +81,12 @@ class Learner:
     max_steps: int
     course: Course = dataclasses.field(default_factory=Course)
     floors: list[np.ndarray] = dataclasses.field(default_factory=list)
+    totals: list[float] = dataclasses.field(default_factory=list)
 
     def learn(self, equations: Sequence[Equations], tolerance: float, *, prune: bool) -> None:
         """Maximise the evidence at a tolerance, from where the spectra are."""
         if not self.floors:
+            self.totals = [float(np.asarray(s.weight).sum()) for s in self.spectra]
             self.floors = self._first_floors(tolerance)
         for _ in range(REPEATS):
             layouts = self._layouts(self.floors, tolerance)
@@ -93,6 +96,10 @@ class Learner:
                 self._prune(equations, tolerance, layouts)
             if not self._lower_floors(tolerance):
                 return
+
+    def fits(self, tolerance: float) -> bool:
+        """Whether the spectra, as they are, can be learned at a tolerance."""
+        return self._size(self.floors, tolerance) <= MOST
 
     @property
     def smallest(self) -> list[float]:
@@ -158,14 +165,14 @@ class Learner:
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = [], []
-        for interval, n, spectrum, least in zip(self.domain, self.counts, self.spectra, self.floors, strict=True):
+        for interval, n, spectrum, least, total in zip(self.domain, self.counts, self.spectra, self.floors, self.totals, strict=True):
             moving = int(np.sum(np.asarray(spectrum.frequency) > 0))
-            total, q = float(np.asarray(spectrum.weight).sum()), len(least)
+            q = len(least)
             weight = np.full(q, math.log(total * LEAST_WEIGHT))
             weight[: q - moving] = math.log(total * LEAST_TREND)
             low.append(_Part(np.full(moving, 0.25), np.log(least), weight))
             longest = math.log(LONGEST * (interval[1] - interval[0]))
-            high.append(_Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * 1e4))))
+            high.append(_Part(np.full(moving, (n - 1) / 2), np.full(q, longest), np.full(q, math.log(total * MOST_WEIGHT))))
         noise = [] if self.noise is None else [math.log(self.noise)]
         return _packed(low, [one - 25.0 for one in noise]), _packed(high, [one + 25.0 for one in noise])
 
@@ -281,12 +288,19 @@ class Learner:
         self.floors = [floor[keep] for floor, keep in zip(self.floors, kept, strict=True)]
 
 
-def basis_of(spectra: Sequence[Spectrum], domain: Sequence[tuple[float, float]], precision: float) -> Basis:
-    """The features of these spectra, exact to `precision`."""
-    layouts = tuple(
-        layout_for(interval, np.asarray(s.lengthscale).tolist(), _trends(s), precision)
+def layouts_of(
+    spectra: Sequence[Spectrum], domain: Sequence[tuple[float, float]], precision: float, shorter: float = 1.0
+) -> tuple[Layout, ...]:
+    """Layouts that are exact to `precision` for these spectra, and for length scales `shorter` times as short."""
+    return tuple(
+        layout_for(interval, (np.asarray(s.lengthscale) / shorter).tolist(), _trends(s), precision)
         for interval, s in zip(domain, spectra, strict=True)
     )
+
+
+def basis_of(spectra: Sequence[Spectrum], domain: Sequence[tuple[float, float]], precision: float) -> Basis:
+    """The features of these spectra, exact to `precision`."""
+    layouts = layouts_of(spectra, domain, precision)
     return Basis.of([jax.tree.map(np.asarray, one) for one in spectra], layouts)
 
 

@@ -190,6 +190,29 @@ class Problem:
         """One array a coordinate, each of the shape of the grid."""
         return tuple(np.meshgrid(*self.nodes(), indexing="ij"))
 
+    @property
+    def inner(self) -> tuple[tuple[int | None, int | None], ...]:
+        """The nodes at which the equation is demanded, as ends of a slice along each coordinate.
+
+        Along several coordinates not on faces where conditions hold: at an edge between two of these the conditions and
+        the equation may contradict one another, as with a source that does not vanish beside values that do.
+        """
+        if len(self.domain) == 1:
+            return ((None, None),)
+        held = {(face.axis, face.end) for face in self.faces if not face.wraps}
+        return tuple(
+            (1 if (axis, 0) in held else None, -1 if (axis, 1) in held else None) for axis in range(len(self.domain))
+        )
+
+    def at_inner(self, values: Array) -> Array:
+        """Of values at all nodes those where the equation is demanded."""
+        return values[tuple(slice(*ends) for ends in self.inner)]
+
+    def inner_points(self) -> np.ndarray:
+        """The nodes where the equation is demanded, shape `(nodes, coordinates)`."""
+        inner = [points[slice(*ends)] for points, ends in zip(self.nodes(), self.inner, strict=True)]
+        return np.stack([g.ravel() for g in np.meshgrid(*inner, indexing="ij")], axis=1)
+
     def _counts(self) -> tuple[int, ...]:
         assert isinstance(self.num_nodes, tuple)
         return self.num_nodes

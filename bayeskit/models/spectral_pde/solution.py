@@ -48,6 +48,7 @@ class Solution:
         layouts: of the features.
         coefficients: $\hat z$.
         root: $R$ with $R^\top R = H$, upper triangular.
+        scales: the units of the equation and of its conditions, of which the tolerance is a share.
         noise: the standard deviation of readings; `None` without readings.
         tree: the record of the fit, which :func:`bayeskit.check` judges: the group `training` with minus the log
             evidence, the group `equation` with the changes of Gauss-Newton steps, and residuals at fresh points
@@ -61,6 +62,7 @@ class Solution:
     layouts: tuple[Layout, ...]
     coefficients: np.ndarray
     root: np.ndarray
+    scales: tuple[float, ...]
     noise: float | None
     tree: xr.DataTree
 
