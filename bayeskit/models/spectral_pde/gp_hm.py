@@ -1,4 +1,4 @@
-r"""`GPHM`: the mode of a joint density over a solution and its kernels by gradient steps, a baseline for `solve`."""
+r"""`GPHM`: gradient steps up the joint density of a solution and its kernels, a baseline for `solve`."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ class GPHMFit:
 @keepable("spectral_pde.GPHM")
 @dataclasses.dataclass(frozen=True)
 class GPHM(Settings):
-    r"""GP-HM: the most probable values of a solution on a grid, with the spectra of its kernels, by Adam.
+    r"""GP-HM: the values of a solution on a grid and the spectra of its kernels, by Adam on their joint density.
 
-    It maximises
+    It climbs
 
     $$\log N(\operatorname{vec} U \mid 0, K_1 \otimes K_2)
     + \lambda \log N(g \mid U_{\partial}, \tau_1^{-1} I) + \log N(f \mid \mathcal L u, \tau_2^{-1} I)$$
@@ -108,9 +108,10 @@ class GPHM(Settings):
     by their logarithms, under flat priors. It starts from a solution of zero, weights $1 / Q$, length scales of one,
     frequencies equispaced from zero, and precisions of one; it uses no chance, and keeps the last step.
 
-    It is here to be compared with: :func:`solve` conditions on the equation at once and says how sure it is. No matrix
-    is larger than a kernel along one coordinate; a step takes $O(\sum_d n_d^3 + n \sum_d n_d)$ operations on a grid of
-    $n = \prod_d n_d$ nodes.
+    It is here to be compared with: :func:`solve` conditions on the equation at once and says how sure it is. The
+    density has no highest point, as it grows without end where values and weights go to zero together; where the
+    source is not far above one, the error of the equation at the start, the steps may lead there. No matrix is larger
+    than a kernel along one coordinate; a step takes $O(\sum_d n_d^3 + n \sum_d n_d)$ operations on a grid of $n = \prod_d n_d$ nodes.
 
     Args:
         num_components: $Q$, of each kernel.
