@@ -111,7 +111,8 @@ class GPHM(Settings):
     It is here to be compared with: :func:`solve` conditions on the equation at once and says how sure it is. The
     density has no highest point, as it grows without end where values and weights go to zero together; where the
     source is not far above one, the error of the equation at the start, the steps may lead there. No matrix is larger
-    than a kernel along one coordinate; a step takes $O(\sum_d n_d^3 + n \sum_d n_d)$ operations on a grid of $n = \prod_d n_d$ nodes.
+    than a kernel along one coordinate; a step takes $O(\sum_d n_d^3 + n \sum_d n_d)$ operations on a grid of
+    $n = \prod_d n_d$ nodes.
 
     Args:
         num_components: $Q$, of each kernel.
