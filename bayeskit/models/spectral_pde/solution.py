@@ -38,7 +38,8 @@ class Solution:
     r"""The posterior $u = \sum_r Z_r \phi_r$ with $Z \sim N(\hat z, H^{-1})$, in float64.
 
     Points are of shape `(points, coordinates)`, or `(points,)` where there is one coordinate, and must lie in the
-    domain. A derivative is named as in an operator: `"x"`, `"xx"`, `"xt"`, and so on, to order 4; `"value"` is the solution.
+    domain. A derivative is named as in an operator: `"x"`, `"xx"`, `"xt"`, and so on, to order 4; `"value"` is the
+    solution.
 
     Attributes:
         coordinates: their names.

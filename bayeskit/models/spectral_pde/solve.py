@@ -325,19 +325,15 @@ class _State:
         return before
 
     def _objective(self, point: _Point, basis: Basis, tolerance: float) -> float:
-        assert point.values is not None
-        assert point.mean is not None
-        operator, source = self.problem.linear_operator, self.problem.at_inner(self.source)
-        points = jnp.asarray(self.problem.inner_points())
-        at = jnp.stack([one.ravel() for one in point.values], axis=1)
-        reached, _ = operator.linearise(at, points, self.coefficients)
-        residual = (source - reached.reshape(source.shape)) / (self.interior_scale * tolerance)
-        squares = float(jnp.sum(residual**2)) + float(jnp.sum(point.mean**2))
-        everything = (self.interior(), *self.conditions)
-        for one, matrices in list(zip(everything, matrices_of(everything, basis), strict=True))[1:]:
-            gap = one.targets - one.apply(matrices, point.mean)
-            squares += float(jnp.sum((gap / one.errors(tolerance)) ** 2))
-        return squares
+        values, mean = point.values, point.mean
+        assert values is not None
+        assert mean is not None
+        problem = self.problem
+        points = jnp.asarray(problem.inner_points())
+        at = jnp.stack([one.ravel() for one in values], axis=1)
+        reached, _ = problem.linear_operator.linearise(at, points, self.coefficients)
+        residual = (problem.at_inner(self.source).ravel() - reached) / (self.interior_scale * tolerance)
+        return float(_squares(residual, self.equations(), basis, mean, jnp.asarray(tolerance)))
 
 
 class _Point(NamedTuple):
@@ -613,6 +609,19 @@ _values_of = safe_jit(
     lambda interior, basis, mean: interior.derivatives(matrices_of([interior], basis)[0], mean),
     compile=eqx.filter_jit,
 )
+
+
+def _all_squares(
+    residual: Array, equations: tuple[Equations, ...], basis: Basis, mean: Array, tolerance: Array
+) -> Array:
+    """Of the residual of the equation, the gaps of the conditions and the coefficients, in units of their errors."""
+    result = jnp.sum(residual**2) + jnp.sum(mean**2)
+    for one, matrices in list(zip(equations, matrices_of(equations, basis), strict=True))[1:]:
+        result += jnp.sum(((one.targets - one.apply(matrices, mean)) / one.errors(tolerance)) ** 2)
+    return result
+
+
+_squares = safe_jit(_all_squares, compile=eqx.filter_jit)
 
 
 def _posterior(equations: tuple[Equations, ...], basis: Basis, tolerance: float) -> Normal:
