@@ -17,9 +17,10 @@ from bayeskit._keepable import keepable
 from bayeskit._settings import Settings, check_choice, is_number, is_whole, require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import TrainingError
+from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.gp_hm_joint import Known, Unknowns, kernels_of, log_joint, root, solve_along
 from bayeskit.models.spectral_pde.kernels import SpectralKernel, SpectralMixture, StudentT
-from bayeskit.models.spectral_pde.problem import Problem, check_points
+from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.train import Trained, minimise
 from bayeskit.xla.miscompilation import safe_jit
 

@@ -29,8 +29,9 @@ from bayeskit.models.spectral_pde.equations import (
 )
 from bayeskit.models.spectral_pde.evidence import log_evidence, moment, precision
 from bayeskit.models.spectral_pde.features import Layout
+from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.learn import layouts_of
-from bayeskit.models.spectral_pde.problem import Problem, check_points
+from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solve import LEARNING, checked, solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.xla.precision import in_double, to_default

@@ -19,8 +19,8 @@ from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError
 from bayeskit.models.spectral_pde.equations import Basis, derivative_rows
 from bayeskit.models.spectral_pde.features import Layout
+from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.operator import derivative_of
-from bayeskit.models.spectral_pde.problem import check_points
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
 if TYPE_CHECKING:
