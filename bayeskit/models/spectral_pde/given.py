@@ -76,6 +76,7 @@ def check_points(
 
 
 def check_finite(what: str, values: np.ndarray, grid: Sequence[np.ndarray]) -> None:
+    """Refuse values that are not finite, naming the first node."""
     bad = ~np.isfinite(values)
     if bad.any():
         first = np.unravel_index(int(np.argmax(bad)), bad.shape)
@@ -84,6 +85,7 @@ def check_finite(what: str, values: np.ndarray, grid: Sequence[np.ndarray]) -> N
 
 
 def domain_of(domain: object) -> tuple[tuple[float, float], ...]:
+    """The intervals, as a tuple of pairs."""
     try:
         array = np.asarray(domain, np.float64)
     except (TypeError, ValueError):
@@ -100,6 +102,7 @@ def domain_of(domain: object) -> tuple[tuple[float, float], ...]:
 
 
 def counts_of(num_nodes: object, dimensions: int) -> tuple[int, ...]:
+    """The number of nodes along each coordinate."""
     counts = (num_nodes,) * dimensions if is_whole(num_nodes) else num_nodes
     if not isinstance(counts, tuple | list) or len(counts) != dimensions or not all(is_whole(n) for n in counts):
         raise DataError(f"num_nodes must be an integer, or one for each of {dimensions} coordinates; got {num_nodes!r}")
@@ -109,6 +112,7 @@ def counts_of(num_nodes: object, dimensions: int) -> tuple[int, ...]:
 
 
 def coefficients_of(given: object) -> dict[str, Distribution | np.ndarray]:
+    """Coefficients by name: distributions, and numbers as arrays."""
     if not isinstance(given, Mapping):
         raise DataError(f"coefficients must map names to distributions or numbers, got {type(given).__name__}")
     result: dict[str, Distribution | np.ndarray] = {}
@@ -125,6 +129,7 @@ def coefficients_of(given: object) -> dict[str, Distribution | np.ndarray]:
 
 
 def median_of(value: object) -> np.ndarray:
+    """The median of a prior, by a thousand draws with a fixed key; a number is itself."""
     if not isinstance(value, Distribution):
         return np.asarray(value, np.float64)
     draws = np.asarray(value.sample(jax.random.key(0), (1001,)), np.float64)
