@@ -60,6 +60,6 @@ def test_the_words_name_the_coordinate():
     (found,) = equation({}, {**FINE, "edges": json.dumps({"x": 0.5, "t": 0.95})})
     assert found.sites == ("t",)
     assert found.meaning == (
-        "The spectrum along t reaches 95% of the highest frequency that the nodes can tell from a lower one: it may be a "
-        "false one."
+        "The spectrum along t reaches 95% of the highest frequency that the nodes can tell from a lower one: it may be "
+        "a false one."
     )
