@@ -22,7 +22,7 @@ from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.record import Record, record_of, training_of
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.spectrum import Spectrum
-from bayeskit.models.spectral_pde.state import State, Steps
+from bayeskit.models.spectral_pde.state import State
 
 __all__ = ["solve"]
 
@@ -173,32 +173,30 @@ def _final(state: State, least: float, most: float, raw: Array) -> tuple[Basis, 
     basis = basis_of(state.spectra, state.problem.domain, PRECISION)
     _check_memory(basis, state.problem)
     tolerance = max(least, most)
-    steps, best = _tried(state, basis, tolerance)
+    steps = state.settle(basis, tolerance)
+    assert state.posterior is not None
+    best = _finite(float(state.posterior.log_evidence))
     for factor, end in ((1.0 / STEP, least), (STEP, LARGEST)):
         here = tolerance
         while tolerance != end:
             other = min(max(tolerance * factor, least), LARGEST)
-            steps, evidence = _tried(state, basis, other)
+            evidence = _finite(state.evidence(basis, other))
             if evidence < best:
-                steps, _ = _tried(state, basis, tolerance)
                 break
             tolerance, best = other, evidence
-        if tolerance != here or least >= LARGEST:
+        if tolerance != here:
+            steps = state.settle(basis, tolerance)
             break
     return basis, record_of(state, basis, tolerance, steps, raw)
 
 
-def _tried(state: State, basis: Basis, tolerance: float) -> tuple[Steps, float]:
-    """Settle at a tolerance; what has the evidence."""
-    steps = state.settle(basis, tolerance)
-    assert state.posterior is not None
-    evidence = float(state.posterior.log_evidence)
+def _finite(evidence: float) -> float:
     if not math.isfinite(evidence):
         raise TrainingError(
             "the solution is not finite: the equation cannot be solved at this tolerance; use a larger tolerance, "
             "fewer num_components, or check the sizes of the source and the boundary values"
         )
-    return steps, evidence
+    return evidence
 
 
 def checked(spectrum: Sequence[Spectrum], coordinates: Sequence[str]) -> tuple[Spectrum, ...]:

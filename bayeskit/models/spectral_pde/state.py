@@ -165,6 +165,10 @@ class State:
                 for one in self.conditions
             ]
 
+    def evidence(self, basis: Basis, tolerance: float) -> float:
+        """Of the equations at a tolerance, linearised where the solution is now."""
+        return float(_posterior(self.equations(), basis, tolerance).log_evidence)
+
     def settle(self, basis: Basis, tolerance: float, *, loose: bool = False) -> Steps:
         """The posterior; by Gauss-Newton steps where the equation is not linear."""
         if self.problem.is_linear:
