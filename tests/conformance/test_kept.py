@@ -21,7 +21,7 @@ import tinygp
 import bayeskit as bk
 from bayeskit import _keepable, distributions
 from bayeskit.errors import StorageError
-from bayeskit.models import nngp, schrodinger_bridge
+from bayeskit.models import nngp, schrodinger_bridge, spectral_pde
 from bayeskit.models.nngp.classification.inducing import at_points
 from bayeskit.models.nngp.classification.sparse import SparseGuide
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
@@ -79,6 +79,25 @@ def guide(classes=2, points=6):
     rng = np.random.default_rng(1)
     shapes = [(classes, points), (classes, points), (classes, points, points), (), (), ()]
     return SparseGuide(*(jnp.asarray(0.3 * rng.normal(size=shape)) for shape in shapes))
+
+
+SPECTRUM = spectral_pde.Spectrum([1.0, 0.5], [0.0, 1.5], [0.8, 1.2])
+KERNELS = (spectral_pde.SpectralMixture([1.0, 0.5], [0.0, 1.5], 2 * [0.7]), spectral_pde.StudentT(1.5, 0.5, 0.9))
+
+
+def equation():
+    return spectral_pde.Problem([(0.0, 1.0)], lambda u: u.xx, 1.0, boundary=0.0, num_nodes=8)
+
+
+def line():
+    coefficients = np.eye(3)[[2, 2, 2, 0, 0]]
+    x, targets = np.array([0.0, 0.4, 1.0, 0.0, 1.0]), np.array([0.5, -0.5, 1.0, 0.0, 0.0])
+    return spectral_pde.state_space.condition(KERNELS[1], x, coefficients, targets, 0.1)
+
+
+def by_points(made):
+    at = np.array([0.0, 0.3, 1.0])
+    return made.mean(at), made.sd(at)
 
 
 def by_bridge(made):
@@ -173,6 +192,33 @@ ROWS = {
         lambda: unbalanced().potential,
         lambda made: [jax.jit(type(made).log_density)(made, jnp.ones((2, 2)))],
     ),
+    "spectrum": (lambda: SPECTRUM, lambda made: (made.share, made.density([0.5, -1.0]))),
+    "kernels of spectra": (
+        lambda: spectral_pde.Product(KERNELS),
+        lambda made: [made(jnp.asarray(IMAGES[0, ..., 0][:, :2]), jnp.asarray(IMAGES[1, ..., 0][:, :2]))],
+    ),
+    "solution": (
+        lambda: spectral_pde.solve(equation(), spectrum=[SPECTRUM], tolerance=1e-4, key=0),
+        lambda made: (*by_points(made), made.draw([0.25], key=1, derivative="x"), *of_tree(made.tree)),
+    ),
+    "posterior on a line": (line, lambda made: (*by_points(made), made.log_evidence)),
+    "solution on a grid": (
+        lambda: spectral_pde.GPHMFit(
+            ("x", "y"),
+            ((0.0, 1.0), (-1.0, 1.0)),
+            np.outer(Y, Y[:4]),
+            KERNELS,
+            1e-6,
+            0.25,
+            0.5,
+            TRAINING.tree("GPHM", {"num_components": 2}),
+        ),
+        lambda made: (made.mean([[0.5, 0.25], [0.0, -1.0]]), made.losses, *of_tree(made.tree)),
+    ),
+    "settings of GP-HM": (
+        lambda: spectral_pde.GPHM(3, kernel="student_t", jitter=1e-5),
+        lambda made: (made.num_components, made.jitter, hash(made)),
+    ),
     "trained": (
         lambda: Trained({"w": jnp.array([1.0, 2.0])}, TRAINING),
         lambda made: (made.parameters["w"], made.losses),
@@ -225,7 +271,11 @@ CUT = (
     " in float64, and JAX is set to numbers of 32 bits; call jax.config.update('jax_enable_x64', True) at the start of "
     "the program"
 )
-DOUBLE = [name for name in ROWS if name.startswith(("scale mixture", "posterior", "importance", "readout", "fully"))]
+DOUBLE = [
+    name
+    for name in ROWS
+    if name.startswith(("scale mixture", "posterior", "importance", "readout", "fully", "solution", "spectrum"))
+]
 
 
 @by_name
@@ -261,7 +311,8 @@ def test_every_class_that_can_be_kept_is_in_a_row():
 
 
 def test_every_name_is_found_where_nothing_is_imported_yet():
-    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "nngp"]  # those that import others come last
+    # those that import others come last
+    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "spectral_pde", "nngp"]
     kinds = sorted(
         (kind for kind in _keepable._NAMED if kind.partition(".")[0] in homes),
         key=lambda kind: homes.index(kind.partition(".")[0]),
