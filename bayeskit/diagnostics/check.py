@@ -13,6 +13,7 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
+from bayeskit.diagnostics.equation import equation
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
@@ -65,6 +66,12 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
+    `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
+    `residual`           error    an equation that is off between its nodes by more than 3 standard deviations
+    `readings`           error    readings that a solution misses by more than 2 standard deviations of their noise
+    `ill_conditioned`    error    linear equations that were not solved to 1e-4
+    `tolerance_raised`   warning  an equation that is satisfied to no better than 1e-3 of its size; error over 0.03
+    `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
     ==================== ======== ================================================================================
 
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
@@ -79,7 +86,8 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     much.
 
     What was learned by an optimisation, such as a Schrödinger bridge, is judged by its traces, for `not_converged`,
-    `held_out_rises` and `skipped_steps`. A loss counts as falling, or rising, from a hundredth a point on.
+    `held_out_rises` and `skipped_steps`; the solution of a differential equation also by the last six.
+    A loss counts as falling, or rising, from a hundredth a point on.
 
     Args:
         post: the result of a run: a group ``posterior`` with dimensions ``(chain, draw)``; ``sample_stats`` if there
@@ -119,7 +127,8 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
 
 def _of_training(tree: xr.DataTree) -> Verdict:
     traces = _arrays(tree, "training")
-    findings = training(traces, {str(name): value for name, value in tree.attrs.items()})
+    attrs = {str(name): value for name, value in tree.attrs.items()}
+    findings = (training(traces, attrs) if "phases" in attrs else []) + equation(traces, attrs)
     return _verdict(findings, [], [], num_steps=traces["loss"].size if "loss" in traces else 0)
 
 

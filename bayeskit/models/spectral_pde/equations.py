@@ -3,7 +3,7 @@ r"""Linear equations on tensor grids and at scattered points, in terms of the co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ Matrices = list[list[Array]]
 
 
 class Basis(NamedTuple):
-    """What the solution is made of: a spectrum, the matrices of its features, and their layout, along each coordinate."""
+    """What a solution is made of: a spectrum, the matrices of its features and their layout, along each coordinate."""
 
     spectra: tuple[Spectrum, ...]
     combined: tuple[Array, ...]
@@ -34,7 +34,8 @@ class Basis(NamedTuple):
     def of(cls, spectra: Sequence[Spectrum], layouts: Sequence[Layout]) -> Basis:
         """With matrices that belong to these spectra."""
         pairs = zip(spectra, layouts, strict=True)
-        return cls(tuple(spectra), tuple(combinations(one, layout) for one, layout in pairs), tuple(layouts))
+        combined: Any = tuple(combinations(one, layout) for one, layout in pairs)
+        return cls(tuple(spectra), combined, tuple(layouts))
 
     def features(self, axis: int, points: Array, order: int) -> list[Array]:
         """Along one coordinate, with their derivatives."""
@@ -243,7 +244,7 @@ _derivative_rows = safe_jit(_rows_of, compile=eqx.filter_jit)
 
 
 def prior_variance(spectra: Sequence[Spectrum], orders: Derivative) -> float:
-    r"""The variance of a derivative under the prior, $\prod_d \sum_q w_q E[(2 \pi s)^{2 m_d}]$ with $s$ of the spectrum."""
+    r"""The variance of a derivative under the prior, $\prod_d \sum_q w_q E[(2 \pi s)^{2 m_d}]$, $s$ of the spectrum."""
     result = 1.0
     for spectrum, order in zip(spectra, orders, strict=True):
         rate = 2 * np.pi * np.asarray(spectrum.frequency)

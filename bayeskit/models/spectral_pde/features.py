@@ -1,12 +1,13 @@
 r"""Features of a spectral-mixture kernel on an interval: exact to rounding, with derivatives of every order.
 
-A component is $e^{-r^2 / 2\ell^2} \cos 2\pi\mu r$. The trapezoid rule with the step $\Delta = 1 / (L + 8.6\,\ell)$ turns
-the spectrum of the envelope into frequencies $j \Delta$; what it makes is the envelope repeated at distances $1 / \Delta$,
-and on a domain of length $L$ the nearest repetition is $8.6\,\ell$ away, where the envelope is below $10^{-16}$ (Greengard,
-Rachh and Barnett 2022, "Equispaced Fourier representations for efficient Gaussian process regression from a billion data
-points", section 3). The sines and cosines of the envelope are all but linearly dependent on the domain, so they are
-combined by an orthogonal matrix, from a singular value decomposition, of which the columns that cannot be seen are left
-out. Times the two carriers these are the features; no small number is ever divided by.
+A component is $e^{-r^2 / 2\ell^2} \cos 2\pi\mu r$. The trapezoid rule with the step $\Delta = 1 / (L + 8.6\,\ell)$
+turns the spectrum of the envelope into frequencies $j \Delta$; what it makes is the envelope repeated at distances
+$1 / \Delta$, and on a domain of length $L$ the nearest repetition is $8.6\,\ell$ away, where the envelope is below
+$10^{-16}$ (Greengard, Rachh and Barnett 2022, "Equispaced Fourier representations for efficient Gaussian process
+regression from a billion data points", section 3). The sines and cosines of the envelope are all but linearly
+dependent on the domain, so they are combined by an orthogonal matrix, from a singular value decomposition, of which the
+columns that cannot be seen are left out. Times the two carriers these are the features; no small number is ever divided
+by.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ CUT = 9.5
 
 @keepable("spectral_pde.Layout")
 class Layout(NamedTuple):
-    """What must be known of the features along one coordinate before they are computed; hashable.
+    r"""What must be known of the features along one coordinate before they are computed; hashable.
 
     Attributes:
         centre: of the interval.
         length: of the interval.
-        half: the frequencies of an envelope are $-$`half`$ \\Delta, \\dots,$ `half`$ \\Delta$.
+        half: the frequencies of an envelope are $-$`half`$ \Delta, \\dots,$ `half`$ \Delta$.
         trends: components at frequency 0, which come first and need no sine.
         tones: the other components.
         trend_rank: how many combinations of an envelope are kept, for a trend.
@@ -72,8 +73,8 @@ def layout_for(domain: tuple[float, float], lengthscale: Sequence[float], trends
     half = 8 * math.ceil(max(_half(length / scale) for scale in lengthscale) / 8)  # few shapes, few compilations
     if half > MOST:
         raise MethodError(
-            f"a length scale of {min(lengthscale):.3g} on a domain of length {length:.3g} needs {half} frequencies, more "
-            f"than {MOST}: the solution varies too fast for these features; use a smaller domain"
+            f"a length scale of {min(lengthscale):.3g} on a domain of length {length:.3g} needs {half} frequencies, "
+            f"more than {MOST}: the solution varies too fast for these features; use a smaller domain"
         )
     ranks = [
         max((rank(length / scale, half, precision) for scale in part), default=1)

@@ -3,6 +3,7 @@ r"""Learning the spectra: the evidence of the equations, maximised by L-BFGS for
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -133,7 +134,8 @@ class Learner:
             for s, floor, least in zip(self.spectra, self.floors, self.smallest, strict=True):
                 low = (np.asarray(s.lengthscale) < 1.01 * floor) & (s.share > 1e-8) & (floor > 1.01 * least)
                 some = some or bool(low.any())
-                lower.append(np.where(low, np.maximum(floor / step, least), floor))
+                scale = np.asarray(s.lengthscale)  # what has room to spare gives it back
+                lower.append(np.where(low, np.maximum(floor / step, least), np.maximum(floor, scale / 2)))
             if not some:
                 return False
             if self._size(lower, tolerance) <= (MOST if step < 1.5 else 2 * FEW):
@@ -196,10 +198,10 @@ class Learner:
         first, slope = loss(start)
         if first >= 1e18:
             raise TrainingError(
-                "the evidence of the equation is not finite where learning starts: check the sizes of the source, of the "
-                "boundary values and of what multiplies the derivatives"
+                "the evidence of the equation is not finite where learning starts: check the sizes of the source, of "
+                "the boundary values and of what multiplies the derivatives"
             )
-        units = self._units(loss, start, slope, low, high)
+        units = self._units(loss, start, slope, high)
         latest: dict[bytes, float] = {}
 
         def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -237,7 +239,6 @@ class Learner:
         loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
         start: np.ndarray,
         slope: np.ndarray,
-        low: np.ndarray,
         high: np.ndarray,
     ) -> np.ndarray:
         """Units in which the evidence bends alike in all directions: by one evaluation a number that is learned.
@@ -330,7 +331,7 @@ def _places(layouts: Sequence[Layout]) -> list[_Part]:
     for layout in layouts:
         moving, q = layout.tones, layout.trends + layout.tones
         ends = [begin, begin + moving, begin + moving + q, begin + moving + 2 * q]
-        result.append(_Part(*(slice(a, b) for a, b in zip(ends, ends[1:], strict=False))))
+        result.append(_Part(*(slice(a, b) for a, b in itertools.pairwise(ends))))
         begin = ends[-1]
     return result
 

@@ -51,7 +51,8 @@ def derivative_of(
     if unknown or (not letters and name != "value"):
         raise error(
             f"u.{name} is no derivative: the coordinates are {', '.join(coordinates)}, so that u has u.value, "
-            f"u.{coordinates[0]}, u.{coordinates[0] * 2}, u.{coordinates[0]}{coordinates[-1]} and so on, to order {MOST}"
+            f"u.{coordinates[0]}, u.{coordinates[0] * 2}, u.{coordinates[0]}{coordinates[-1]} and so on, to order "
+            f"{MOST}"
         )
     if len(letters) > MOST:
         raise error(f"u.{name} is of order {len(letters)}; derivatives go to order {MOST}")
@@ -182,7 +183,8 @@ def trace_operator(
         raise ModelError("operator reads nothing of u: write it with u.value, u.x, u.xx and so on")
     if shape != ():
         raise ModelError(
-            f"operator must return one number at a point, where each derivative is one number; it returned shape {shape}"
+            f"operator must return one number at a point, where each derivative is one number; it returned shape "
+            f"{shape}"
         )
     terms = tuple(sorted(seen, key=lambda orders: (sum(orders), tuple(reversed(orders)))))
     operator = Operator(function, coordinates, terms, uses, True)
@@ -197,5 +199,5 @@ def _is_linear(operator: Operator, coefficients: Mapping[str, np.ndarray], domai
     point = np.repeat(generator.uniform(domain[:, 0], domain[:, 1])[None], count, axis=0)
     given = {name: jnp.asarray(value) for name, value in coefficients.items()}
     _, slopes = operator.linearise(jnp.asarray(values), jnp.asarray(point), given)
-    slopes = np.asarray(slopes)
-    return bool(np.allclose(slopes, slopes[:1], rtol=1e-12, atol=0.0))
+    found = np.asarray(slopes)
+    return bool(np.allclose(found, found[:1], rtol=1e-12, atol=0.0))

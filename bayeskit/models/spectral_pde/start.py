@@ -1,8 +1,8 @@
 r"""Where learning starts: frequencies at the peaks of the periodogram of what is known along a coordinate.
 
-The strongest peak is taken, a tone there whose amplitude and phase may drift is fitted and subtracted, and the next peak
-is looked for in what is left (orthogonal matching pursuit; Mallat and Zhang 1993), so that side lobes are not taken for
-frequencies.
+The strongest peak is taken, a tone there whose amplitude and phase may drift is fitted and subtracted, and the next
+peak is looked for in what is left (orthogonal matching pursuit; Mallat and Zhang 1993), so that side lobes are not
+taken for frequencies.
 """
 
 from __future__ import annotations
