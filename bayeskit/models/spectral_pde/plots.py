@@ -309,5 +309,5 @@ def _resolved(solution: Solution, axis: int) -> float | None:
 
 
 def _highest(spectrum: Spectrum) -> float:
-    top = np.asarray(spectrum.frequency) + 1.0 / (2 * math.pi * np.asarray(spectrum.lengthscale))
+    top = np.asarray(spectrum.frequency) + 3.0 / (2 * math.pi * np.asarray(spectrum.lengthscale))
     return float(top[spectrum.share > MATTERS].max())
