@@ -97,25 +97,6 @@ def guide(classes=2, points=6):
     return SparseGuide(*(jnp.asarray(0.3 * rng.normal(size=shape)) for shape in shapes))
 
 
-SPECTRUM = spectral_pde.Spectrum([1.0, 0.5], [0.0, 1.5], [0.8, 1.2])
-KERNELS = (spectral_pde.SpectralMixture([1.0, 0.5], [0.0, 1.5], 2 * [0.7]), spectral_pde.StudentT(1.5, 0.5, 0.9))
-
-
-def equation():
-    return spectral_pde.Problem([(0.0, 1.0)], lambda u: u.xx, 1.0, boundary=0.0, num_nodes=8)
-
-
-def line():
-    coefficients = np.eye(3)[[2, 2, 2, 0, 0]]
-    x, targets = np.array([0.0, 0.4, 1.0, 0.0, 1.0]), np.array([0.5, -0.5, 1.0, 0.0, 0.0])
-    return spectral_pde.state_space.condition(KERNELS[1], x, coefficients, targets, 0.1)
-
-
-def by_points(made):
-    at = np.array([0.0, 0.3, 1.0])
-    return made.mean(at), made.sd(at)
-
-
 def by_bridge(made):
     x0 = np.array([[0.5, -1.0], [2.0, 0.25]])
     return made.mean(x0), made.sample(x0, key=1), made.drift(x0, 0.25), made.log_density(x0, x0), made.mass(x0)
@@ -222,33 +203,6 @@ ROWS = {
         lambda: unbalanced().potential,
         lambda made: [jax.jit(type(made).log_density)(made, jnp.ones((2, 2)))],
     ),
-    "spectrum": (lambda: SPECTRUM, lambda made: (made.share, made.density([0.5, -1.0]))),
-    "kernels of spectra": (
-        lambda: spectral_pde.Product(KERNELS),
-        lambda made: [made(jnp.asarray(IMAGES[0, ..., 0][:, :2]), jnp.asarray(IMAGES[1, ..., 0][:, :2]))],
-    ),
-    "solution": (
-        lambda: spectral_pde.solve(equation(), spectrum=[SPECTRUM], tolerance=1e-4, key=0),
-        lambda made: (*by_points(made), made.draw([0.25], key=1, derivative="x"), *of_tree(made.tree)),
-    ),
-    "posterior on a line": (line, lambda made: (*by_points(made), made.log_evidence)),
-    "solution on a grid": (
-        lambda: spectral_pde.GPHMFit(
-            ("x", "y"),
-            ((0.0, 1.0), (-1.0, 1.0)),
-            np.outer(Y, Y[:4]),
-            KERNELS,
-            1e-6,
-            0.25,
-            0.5,
-            TRAINING.tree("GPHM", {"num_components": 2}),
-        ),
-        lambda made: (made.mean([[0.5, 0.25], [0.0, -1.0]]), made.losses, *of_tree(made.tree)),
-    ),
-    "settings of GP-HM": (
-        lambda: spectral_pde.GPHM(3, kernel="student_t", jitter=1e-5),
-        lambda made: (made.num_components, made.jitter, hash(made)),
-    ),
     "trained": (
         lambda: Trained({"w": jnp.array([1.0, 2.0])}, TRAINING),
         lambda made: (made.parameters["w"], made.losses),
@@ -301,11 +255,7 @@ CUT = (
     " in float64, and JAX is set to numbers of 32 bits; call jax.config.update('jax_enable_x64', True) at the start of "
     "the program"
 )
-DOUBLE = [
-    name
-    for name in ROWS
-    if name.startswith(("scale mixture", "posterior", "importance", "readout", "fully", "solution", "spectrum"))
-]
+DOUBLE = [name for name in ROWS if name.startswith(("scale mixture", "posterior", "importance", "readout", "fully"))]
 
 
 @by_name
