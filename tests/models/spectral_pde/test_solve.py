@@ -181,6 +181,7 @@ def test_an_equation_that_is_not_linear():
     assert solution.tree.attrs["gauss_newton_arrived"] == 1
 
 
+@pytest.mark.full
 def test_the_noise_of_readings_is_learned():
     """u' + u = 0 without any value: the readings say all, and how noisy they are."""
     sd, at = 0.05, np.linspace(0.02, 0.98, 60)
