@@ -95,7 +95,7 @@ serve: $(VENV)/.dev
 
 examples: $(VENV)/.test
 	@mkdir -p out
-	printf '%s\n' examples/*.py | xargs -P 2 -I {} sh -c \
+	printf '%s\n' examples/*.py | OPENBLAS_NUM_THREADS=1 xargs -P 2 -I {} sh -c \
 	  '$(BIN)/jupytext --to ipynb --execute --output out/$$(basename {} .py).ipynb {} || exit 255'
 
 bench: $(VENV)/.bench
