@@ -32,8 +32,8 @@ problem = sp.Problem(
     coefficients={"diffusion": dist.LogNormal(-1.0, 1.0), "place": dist.Uniform(0.1, 0.9)},
     num_nodes=(25, 25),
 )
-# Given, since learning it would take as long as the chains: length scales of a quarter of the rod and four fifths of the
-# time, at which the density of the posterior is, where it matters, that of the sine series to 0.1 nats.
+# Given, since learning it would take as long as the chains: length scales of a quarter of the rod and four fifths of
+# the time, at which the density of the posterior is, where it matters, that of the sine series to 0.1 nats.
 spectrum = [sp.Spectrum(1.0, 0.0, 0.25), sp.Spectrum(1.0, 0.0, 0.8)]
 model = sp.model(problem, spectrum=spectrum)
 

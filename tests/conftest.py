@@ -8,6 +8,7 @@
 * ``BAYESKIT_RUNTIME_TYPES=1`` (``make test-all``) checks the array shapes in bayeskit's signatures at every call.
 * XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.xla.miscompilation`).
 * XLA's multi-threaded Eigen loops are off: several programs at once can exhaust its thread pool and wait forever.
+* OpenBLAS has one thread: those of several processes wait for one another, milliseconds at every call.
 * XLA compiles quickly and not well, which halves the time of the tests: they run thousands of programs, once each. With
   ``XLA_FLAGS=--xla_backend_optimization_level=3`` it compiles as it does for users.
 
@@ -36,6 +37,7 @@ if "xla_backend_optimization_level" not in flags:
 os.environ["XLA_FLAGS"] = flags
 cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bayeskit" / "xla"
 cache /= f"jax-{version('jax')}-{hashlib.sha256(' '.join(sorted(flags.split())).encode()).hexdigest()[:8]}"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")

@@ -70,7 +70,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `residual`           error    an equation that is off between its nodes by more than 3 standard deviations
     `readings`           error    readings that a solution misses by more than 2 standard deviations of their noise
     `ill_conditioned`    error    linear equations that were not solved to 1e-4
-    `tolerance_raised`   warning  an equation that is satisfied to no better than 1e-3 of its size
+    `tolerance_raised`   warning  an equation that is satisfied to no better than 1e-3 of its size; error over 0.03
     `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
     ==================== ======== ================================================================================
 

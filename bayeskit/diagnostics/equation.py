@@ -14,7 +14,7 @@ FINE = 1e-6
 MAX_MISFIT = 1e-4
 MAX_EDGE = 0.9
 MAX_READINGS_Z = 2.0
-MAX_TOLERANCE = 1e-3
+MAX_TOLERANCE, WORST_TOLERANCE = 1e-3, 0.03
 
 
 def equation(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> list[Finding]:
@@ -58,7 +58,7 @@ def equation(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> l
         findings.append(
             Finding(
                 "tolerance_raised",
-                "warning",
+                "error" if of["tolerance"] > WORST_TOLERANCE else "warning",
                 ("u",),
                 of["tolerance"],
                 MAX_TOLERANCE,

@@ -110,6 +110,8 @@ class Verdict:
         what = "them"
         if self.num_steps:
             size, what = f"{self.num_steps} steps of training", "it"
+        elif not self.num_chains:
+            size, what = "what was solved without training", "it"
         if errors:
             return f"NOT OK: {errors} problem{_s(errors)} in {size}; do not rely on {what} yet"
         if warnings:

@@ -21,7 +21,7 @@ import tinygp
 import bayeskit as bk
 from bayeskit import _keepable, distributions
 from bayeskit.errors import StorageError
-from bayeskit.models import nngp, schrodinger_bridge
+from bayeskit.models import nngp, schrodinger_bridge, spectral_pde
 from bayeskit.models.nngp.classification.inducing import at_points
 from bayeskit.models.nngp.classification.sparse import SparseGuide
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
@@ -47,6 +47,22 @@ TRAINING = Training(
     seconds=0.25,
     phases=(("fixed point", 1), ("gradient", 2)),
 )
+
+
+def equation():
+    return spectral_pde.Problem((0.0, 1.0), lambda u: u.xx, source=-1.0, boundary=0.0, num_nodes=8)
+
+
+@functools.cache
+def solution():
+    return spectral_pde.solve(equation(), spectrum=spectral_pde.Spectrum(1.0, 0.0, 0.5), key=0)
+
+
+@functools.cache
+def state_space():
+    places = jnp.tile(jnp.array([1.0, 0.0, 0.0]), (6, 1))
+    kernel = spectral_pde.StudentT(1.0, 0.0, 0.5)
+    return spectral_pde.state_space.condition(kernel, jnp.asarray(X[:, 0]), places, jnp.asarray(Y), 0.1)
 
 
 def mixture(prior, noise="inside", noise_variance=0.2, kernel=KERNEL):
@@ -159,6 +175,20 @@ ROWS = {
     "bridge, diagonal": (lambda: bridge(Diagonal(jnp.array([[0.7, 1.2], [1.5, 0.4]]))), by_bridge),
     "bridge, full": (lambda: bridge(full_covariance(jnp.array(2 * [[[1.0, 0.2], [0.2, 0.5]]]))), by_bridge),
     "bridge, low rank": (unbalanced, by_bridge),
+    "spectrum": (lambda: spectral_pde.Spectrum([1.0, 0.5], [0.0, 2.0], [0.5, 1.0]), lambda made: [made.density(1.5)]),
+    "spectral kernels": (
+        lambda: spectral_pde.Product(
+            [spectral_pde.SpectralMixture(1.0, 2.0, 0.5), spectral_pde.StudentT(0.7, 1.0, 0.4)]
+        ),
+        lambda made: [made.evaluate(jnp.array([0.1, 0.2]), jnp.array([0.3, 0.5]))],
+    ),
+    "solution of an equation": (solution, lambda made: [made.mean(NEW / 2), made.sd(NEW / 2)]),
+    "state space": (state_space, lambda made: [made.mean(NEW[:, 0]), made.sd(NEW[:, 0])]),
+    "GP-HM": (
+        lambda: spectral_pde.GPHM(2, 1.0, num_steps=3).fit(equation()),
+        lambda made: [made.mean(NEW / 2)],
+    ),
+    "settings of GP-HM": (lambda: spectral_pde.GPHM(2, kernel="student_t"), lambda made: [made.num_steps, hash(made)]),
     "fitted bridge": (
         lambda: schrodinger_bridge.BridgeFit(
             bridge(Diagonal(jnp.ones((2, 2)))), 1.5, TRAINING.tree("LightBridge", {"rank": 2}, coupled=0)

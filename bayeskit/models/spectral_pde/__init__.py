@@ -2,6 +2,7 @@
 
 from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
+from bayeskit.models.spectral_pde.gp_hm import GPHM, GPHMFit
 from bayeskit.models.spectral_pde.kernels import Product, SpectralMixture, StudentT
 from bayeskit.models.spectral_pde.model import model
 from bayeskit.models.spectral_pde.plots import plot
@@ -11,7 +12,9 @@ from bayeskit.models.spectral_pde.solve import solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
 __all__ = [
+    "GPHM",
     "Dirichlet",
+    "GPHMFit",
     "Neumann",
     "Periodic",
     "Problem",

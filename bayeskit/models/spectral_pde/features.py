@@ -6,7 +6,8 @@ $1 / \Delta$, and on a domain of length $L$ the nearest repetition is $8.6\,\ell
 $10^{-16}$ (Greengard, Rachh and Barnett 2022, "Equispaced Fourier representations for efficient Gaussian process
 regression from a billion data points", section 3). The sines and cosines of the envelope are all but linearly
 dependent on the domain, so they are combined by an orthogonal matrix, from a singular value decomposition, of which the
-columns that cannot be seen are left out. Times the two carriers these are the features; no small number is ever divided by.
+columns that cannot be seen are left out. Times the two carriers these are the features; no small number is ever divided
+by.
 """
 
 from __future__ import annotations

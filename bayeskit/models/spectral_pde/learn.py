@@ -34,7 +34,7 @@ GAIN = 1.0
 """Nats of evidence that a component must be worth."""
 FALL = {1: 1e-8, 2: 1e-6, 3: 1e-6}
 """Learning ends where a step lowers the loss by less than this share of it."""
-REPEATS = 8
+REPEATS, AGAIN = 8, 3
 FEW, MOST = 500, 1800
 """Features while learning: so many are welcome, and so many possible."""
 SETTLED = 0.1
@@ -91,8 +91,10 @@ class Learner:
             self.floors = self._first_floors(tolerance)
         for _ in range(REPEATS):
             layouts = self._layouts(self.floors, tolerance)
-            found = self._maximise(equations, tolerance, layouts)
-            self._take(found, layouts)
+            for _ in range(AGAIN):
+                self._take(self._maximise(equations, tolerance, layouts), layouts)
+                if self.course.converged:
+                    break
             if prune:
                 self._prune(equations, tolerance, layouts)
             if not self._lower_floors(tolerance):

@@ -28,9 +28,9 @@ from bayeskit.models.spectral_pde.equations import (
     matrices_of,
 )
 from bayeskit.models.spectral_pde.evidence import log_evidence, moment, precision
-from bayeskit.models.spectral_pde.features import Layout
+from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.learn import layouts_of
-from bayeskit.models.spectral_pde.problem import Problem, check_points
+from bayeskit.models.spectral_pde.problem import Problem
 from bayeskit.models.spectral_pde.solve import LEARNING, checked, solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.xla.precision import in_double, to_default
@@ -127,7 +127,7 @@ def model(
         }
         prior = dist.HalfNormal(known.size) if noise is None else noise
         sd = numpyro.sample("noise", prior) if isinstance(prior, Distribution) else prior
-        spectra = _sampled(problem, known) if sample_spectrum else known.spectra
+        spectra = _sampled(problem, known) if sample_spectrum else None
         mean, covariance = to_default(_conditional(known.equation, values, spectra, _points(problem, at)))
         both = covariance + sd**2 * jnp.eye(len(mean))
         numpyro.sample("readings", dist.MultivariateNormal(mean, covariance_matrix=both), obs=readings)
@@ -153,10 +153,14 @@ class _Equation:
     """What the conditional is computed from, the same at every evaluation."""
 
     problem: Problem
-    layouts: tuple[Layout, ...]
+    learned: Basis
     scales: tuple[float, ...]
     reference: dict[str, np.ndarray]
     values: tuple[np.ndarray, ...]
+
+    def basis(self, spectra: tuple[Spectrum, ...] | None) -> Basis:
+        """The features of these spectra; of the learned ones, which are constants, for `None`."""
+        return self.learned if spectra is None else Basis.of(spectra, self.learned.layouts)
 
     def equations(self, coefficients: dict[str, Array], values: Sequence[Array]) -> tuple[Equations, ...]:
         """All of them, linearised at these derivatives, in the units of the reference."""
@@ -225,7 +229,8 @@ class _Learned:
             ]
             u = np.asarray(derivative_rows(basis, jnp.asarray(points), (0,) * len(shape)) @ mean)
         layouts = layouts_of(solution.spectrum, problem.domain, PRECISION, self._shorter)
-        equation = _Equation(problem, layouts, solution.scales, reference, tuple(values))
+        spectra = [jax.tree.map(np.asarray, one) for one in solution.spectrum]
+        equation = _Equation(problem, Basis.of(spectra, layouts), solution.scales, reference, tuple(values))
         return _Known(equation, solution.spectrum, max(float(np.sqrt(np.mean(u**2))), 1e-12))
 
 
@@ -252,15 +257,15 @@ def _sampled(problem: Problem, known: _Known) -> tuple[Spectrum, ...]:
 def _evidence(equation: _Equation, spectra: tuple[Spectrum, ...]) -> Array:
     reference = {name: jnp.asarray(value) for name, value in equation.reference.items()}
     equations = equation.equations(reference, [jnp.asarray(one) for one in equation.values])
-    return log_evidence(equations, Basis.of(spectra, equation.layouts), LEARNING[len(equation.layouts)][0])
+    return log_evidence(equations, equation.basis(spectra), LEARNING[len(spectra)][0])
 
 
 @in_double
 def _conditional(
-    equation: _Equation, coefficients: dict[str, Array], spectra: tuple[Spectrum, ...], at: Array
+    equation: _Equation, coefficients: dict[str, Array], spectra: tuple[Spectrum, ...] | None, at: Array
 ) -> tuple[Array, Array]:
     """Mean and covariance of the solution at points."""
-    basis = Basis.of(spectra, equation.layouts)
+    basis = equation.basis(spectra)
     coefficients = {name: jnp.asarray(value) for name, value in coefficients.items()}
     rows = derivative_rows(basis, at, (0,) * at.shape[1])
     values = [jnp.asarray(one) for one in equation.values]

@@ -49,10 +49,10 @@ def derivative_of(
     letters = "" if name == "value" else name
     unknown = sorted(set(letters) - set(coordinates))
     if unknown or (not letters and name != "value"):
+        such_as = dict.fromkeys([*coordinates[:1], coordinates[0] * 2, coordinates[0] + coordinates[-1]])
         raise error(
             f"u.{name} is no derivative: the coordinates are {', '.join(coordinates)}, so that u has u.value, "
-            f"u.{coordinates[0]}, u.{coordinates[0] * 2}, u.{coordinates[0]}{coordinates[-1]} and so on, to order "
-            f"{MOST}"
+            f"{', '.join(f'u.{one}' for one in such_as)} and so on, to order {MOST}"
         )
     if len(letters) > MOST:
         raise error(f"u.{name} is of order {len(letters)}; derivatives go to order {MOST}")

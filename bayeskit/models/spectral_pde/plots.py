@@ -14,7 +14,7 @@ from bayeskit._settings import is_whole, require
 from bayeskit.errors import DataError, MethodError
 from bayeskit.models.spectral_pde.conditions import Function, Readings, check_function
 from bayeskit.models.spectral_pde.equations import Basis, derivative_rows
-from bayeskit.models.spectral_pde.problem import check_points, evaluate
+from bayeskit.models.spectral_pde.given import check_points, evaluate
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
@@ -309,5 +309,5 @@ def _resolved(solution: Solution, axis: int) -> float | None:
 
 
 def _highest(spectrum: Spectrum) -> float:
-    top = np.asarray(spectrum.frequency) + 1.0 / (2 * math.pi * np.asarray(spectrum.lengthscale))
+    top = np.asarray(spectrum.frequency) + 3.0 / (2 * math.pi * np.asarray(spectrum.lengthscale))
     return float(top[spectrum.share > MATTERS].max())

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Distribution
 
-from bayeskit._settings import is_number, is_whole
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, ModelError
@@ -25,9 +24,18 @@ from bayeskit.models.spectral_pde.conditions import (
     Readings,
     check_function,
 )
-from bayeskit.models.spectral_pde.operator import Operator, arguments_of, trace_operator
+from bayeskit.models.spectral_pde.given import (
+    check_finite,
+    check_points,
+    coefficients_of,
+    counts_of,
+    domain_of,
+    evaluate,
+    median_of,
+)
+from bayeskit.models.spectral_pde.operator import Operator, trace_operator
 
-__all__ = ["Face", "Problem", "evaluate"]
+__all__ = ["Face", "Problem"]
 
 NAMES: dict[int, tuple[tuple[str, ...], ...]] = {
     1: (("x",), ("t",)),
@@ -35,7 +43,6 @@ NAMES: dict[int, tuple[tuple[str, ...], ...]] = {
     3: (("x", "y", "z"), ("x", "y", "t")),
 }
 """What coordinates are called: where nothing is a time, and where the last one is."""
-FEWEST = 4
 AGREE = 1e-6
 """Corner values may differ by so much of the largest boundary value."""
 
@@ -129,9 +136,9 @@ class Problem:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        put("domain", _domain(self.domain))
-        put("num_nodes", _counts(self.num_nodes, len(self.domain)))
-        put("coefficients", _coefficients(self.coefficients))
+        put("domain", domain_of(self.domain))
+        put("num_nodes", counts_of(self.num_nodes, len(self.domain)))
+        put("coefficients", coefficients_of(self.coefficients))
         with jax.enable_x64(True):
             reference = self.reference()
             put("coordinates", self._named(reference))
@@ -156,7 +163,7 @@ class Problem:
 
     def reference(self) -> dict[str, np.ndarray]:
         """Known coefficients, and the medians of unknown ones under their priors."""
-        return {name: _median(value) for name, value in self.coefficients.items()}
+        return {name: median_of(value) for name, value in self.coefficients.items()}
 
     def given(self, coefficients: Mapping[str, ArrayLike] | None) -> dict[str, np.ndarray]:
         """All coefficients, where those that have a prior are given.
@@ -341,11 +348,11 @@ class Problem:
 
     def _check_values(self, reference: Mapping[str, np.ndarray]) -> None:
         source = np.asarray(self.source_values(reference))
-        _check_finite("source", source, self.grid())
+        check_finite("source", source, self.grid())
         values = []
         for face in self.faces:
             found = np.asarray(self.face_values(face, reference))
-            _check_finite(face.what, found, np.meshgrid(*self.face_points(face)[:], indexing="ij"))
+            check_finite(face.what, found, np.meshgrid(*self.face_points(face)[:], indexing="ij"))
             values.append((face, found))
         plain = [(face, found) for face, found in values if face.order == 0 and not face.wraps]
         size = max((float(np.abs(found).max()) for _, found in plain), default=0.0)
@@ -367,111 +374,3 @@ class Problem:
                 f"values disagree at the corner {where}: {face.what} says {of_a[worst]:.6g}, {other.what} says "
                 f"{of_b[worst]:.6g}"
             )
-
-
-def evaluate(
-    what: str,
-    value: Function,
-    grid: Sequence[np.ndarray | Array],
-    shape: tuple[int, ...],
-    coefficients: Mapping[str, Any],
-) -> Array:
-    """A function of the coordinates, or a number, on a grid.
-
-    Raises:
-        ModelError: it cannot be called so.
-        DataError: what it returns has another shape.
-    """
-    if not callable(value):
-        return jnp.full(shape, float(value))
-    names = arguments_of(what, value, len(grid), tuple(coefficients))
-    values = jnp.asarray(
-        value(*(jnp.asarray(g) for g in grid), **{name: jnp.asarray(coefficients[name]) for name in names})
-    )
-    if values.shape not in ((), shape):
-        raise DataError(
-            f"{what} returned an array of shape {values.shape} for coordinates of shape {shape}; it must return one "
-            "number a point"
-        )
-    return jnp.broadcast_to(values, shape)
-
-
-def check_points(
-    what: str, points: np.ndarray, domain: Sequence[tuple[float, float]], coordinates: Sequence[str]
-) -> None:
-    """Refuse points that are not finite, not of the right shape, or outside the domain.
-
-    Raises:
-        DataError: so.
-    """
-    if points.ndim != 2 or points.shape[1] != len(domain) or len(points) == 0:
-        raise DataError(
-            f"{what} must have the shape (points, {len(domain)}), a column a coordinate ({', '.join(coordinates)}); "
-            f"it is {points.shape}"
-        )
-    if not np.isfinite(points).all():
-        raise DataError(f"{what} has {int((~np.isfinite(points)).sum())} entries that are not finite")
-    for axis, (low, high) in enumerate(domain):
-        slack = 1e-9 * (high - low)
-        outside = (points[:, axis] < low - slack) | (points[:, axis] > high + slack)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise DataError(
-                f"{what}: {coordinates[axis]} of row {row} is {points[row, axis]:.6g}, outside the domain "
-                f"({low:g}, {high:g}), where nothing is known"
-            )
-
-
-def _check_finite(what: str, values: np.ndarray, grid: Sequence[np.ndarray]) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        first = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        at = ", ".join(f"{float(g[first]):.6g}" for g in grid)
-        raise DataError(f"{what} is not finite at {int(bad.sum())} of {values.size} nodes, the first at ({at})")
-
-
-def _domain(domain: object) -> tuple[tuple[float, float], ...]:
-    try:
-        array = np.asarray(domain, np.float64)
-    except (TypeError, ValueError):
-        array = np.zeros(0)
-    array = array[None] if array.shape == (2,) else array  # one coordinate
-    if array.ndim != 2 or array.shape[1] != 2 or not 1 <= len(array) <= 3:
-        raise DataError(
-            f"domain must be one interval for each of 1 to 3 coordinates, [(0.0, 1.0), ...]; got {domain!r}"
-        )
-    for low, high in array:
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise DataError(f"an interval of the domain must have a lower and a higher end; got ({low:g}, {high:g})")
-    return tuple((float(low), float(high)) for low, high in array)
-
-
-def _counts(num_nodes: object, dimensions: int) -> tuple[int, ...]:
-    counts = (num_nodes,) * dimensions if is_whole(num_nodes) else num_nodes
-    if not isinstance(counts, tuple | list) or len(counts) != dimensions or not all(is_whole(n) for n in counts):
-        raise DataError(f"num_nodes must be an integer, or one for each of {dimensions} coordinates; got {num_nodes!r}")
-    if min(counts) < FEWEST:
-        raise DataError(f"num_nodes must be at least {FEWEST} along every coordinate; got {num_nodes!r}")
-    return tuple(int(n) for n in counts)
-
-
-def _coefficients(given: object) -> dict[str, Distribution | np.ndarray]:
-    if not isinstance(given, Mapping):
-        raise DataError(f"coefficients must map names to distributions or numbers, got {type(given).__name__}")
-    result: dict[str, Distribution | np.ndarray] = {}
-    for name, value in given.items():
-        if not (isinstance(name, str) and name.isidentifier()):
-            raise DataError(f"a coefficient is named as an argument of the operator is; {name!r} is no such name")
-        if isinstance(value, Distribution):
-            result[name] = value
-        elif is_number(value) or isinstance(value, np.ndarray | jax.Array):
-            result[name] = np.asarray(value, np.float64)
-        else:
-            raise DataError(f"coefficient {name!r} must be a NumPyro distribution or a number, got {value!r}")
-    return result
-
-
-def _median(value: object) -> np.ndarray:
-    if not isinstance(value, Distribution):
-        return np.asarray(value, np.float64)
-    return np.median(np.asarray(value.sample(jax.random.key(0), (1001,)), np.float64), axis=0)

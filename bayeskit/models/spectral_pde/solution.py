@@ -19,8 +19,8 @@ from bayeskit._typing import Array, ArrayLike, Key
 from bayeskit.errors import DataError
 from bayeskit.models.spectral_pde.equations import Basis, derivative_rows
 from bayeskit.models.spectral_pde.features import Layout
+from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.operator import derivative_of
-from bayeskit.models.spectral_pde.problem import check_points
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ AT_ONCE = 2**24
 class Solution:
     r"""The posterior $u = \sum_r Z_r \phi_r$ with $Z \sim N(\hat z, H^{-1})$, in float64.
 
-    Points are of shape `(points, coordinates)`, or `(points,)` where there is one coordinate, and must lie in the domain.
-    A derivative is named as in an operator: `"x"`, `"xx"`, `"xt"`, and so on, to order 4; `"value"` is the solution.
+    Points are of shape `(points, coordinates)`, or `(points,)` where there is one coordinate, and must lie in the
+    domain. A derivative is named as in an operator: `"x"`, `"xx"`, `"xt"`, and so on, to order 4; `"value"` is the
+    solution.
 
     Attributes:
         coordinates: their names.

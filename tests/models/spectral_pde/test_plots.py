@@ -98,7 +98,7 @@ def test_a_spectrum(line):
     assert spectrum.get_xlim()[1] < 9.5
 
 
-@pytest.mark.parametrize(("edge", "text"), [(0.9, "the grid resolves up to 1.2"), (None, None)])
+@pytest.mark.parametrize(("edge", "text"), [(0.9, "the grid resolves up to 1.38"), (None, None)])
 def test_what_is_not_resolved_is_grey(line, edge, text):
     tree = line[0].tree.copy()
     tree.attrs = {"edges": json.dumps({"x": edge})} if edge else {}
