@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, nargs="*", default=range(len(PROBLEMS)), help="rows of accuracy")
     parser.add_argument("--sides", type=int, nargs="+", default=[100, 200, 400, 800], help="of scaling")
     parser.add_argument("--draws", type=int, default=200, help="solutions of calibration")
-    parser.add_argument("--learned", type=int, default=50, help="of these also with learned spectra")
+    parser.add_argument("--learned", type=int, default=10, help="of these also with learned spectra")
     parser.add_argument("--seeds", type=int, default=40, help="data sets of the inverse problem")
     parser.add_argument("--inverse-nodes", type=int, default=20, help="nodes a side of the inverse problem")
     parser.add_argument("--warmup", type=int, default=150, help="of a chain of the inverse problem")

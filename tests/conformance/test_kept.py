@@ -291,7 +291,8 @@ def test_every_class_that_can_be_kept_is_in_a_row():
 
 
 def test_every_name_is_found_where_nothing_is_imported_yet():
-    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "nngp"]  # those that import others come last
+    # those that import others come last
+    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "spectral_pde", "nngp"]
     kinds = sorted(
         (kind for kind in _keepable._NAMED if kind.partition(".")[0] in homes),
         key=lambda kind: homes.index(kind.partition(".")[0]),

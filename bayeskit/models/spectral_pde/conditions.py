@@ -80,6 +80,9 @@ class Readings:
     sd: float | None = None
 
     def __post_init__(self) -> None:
+        for name, array in (("at", self.at), ("values", self.values)):
+            if np.iscomplexobj(array):
+                raise DataError(f"{name} of the readings must be real, got {np.asarray(array).dtype}")
         at, values = np.asarray(self.at, np.float64), np.asarray(self.values, np.float64)
         at = at[:, None] if at.ndim == 1 else at
         if at.ndim != 2 or values.shape != at.shape[:1] or at.size == 0:

@@ -41,6 +41,8 @@ def evaluate(
     values = jnp.asarray(
         value(*(jnp.asarray(g) for g in grid), **{name: jnp.asarray(coefficients[name]) for name in names})
     )
+    if jnp.iscomplexobj(values):
+        raise DataError(f"{what} returned complex numbers; it must return real ones")
     if values.shape not in ((), shape):
         raise DataError(
             f"{what} returned an array of shape {values.shape} for coordinates of shape {shape}; it must return one "
@@ -122,6 +124,8 @@ def coefficients_of(given: object) -> dict[str, Distribution | np.ndarray]:
         if isinstance(value, Distribution):
             result[name] = value
         elif is_number(value) or isinstance(value, np.ndarray | jax.Array):
+            if np.iscomplexobj(value):
+                raise DataError(f"coefficient {name!r} must be real, got {value!r}")
             result[name] = np.asarray(value, np.float64)
         else:
             raise DataError(f"coefficient {name!r} must be a NumPyro distribution or a number, got {value!r}")

@@ -142,6 +142,9 @@ class Problem:
         with jax.enable_x64(True):
             reference = self.reference()
             put("coordinates", self._named(reference))
+            for name in self.coefficients:
+                if name in self.coordinates:
+                    raise DataError(f"{name!r} is the name of a coordinate; call the coefficient something else")
             put("linear_operator", self._traced(self.coordinates, reference))
             boundary = self._boundary_faces()
             put("faces", (*boundary, *self._initial_faces(boundary)))
@@ -256,6 +259,11 @@ class Problem:
                     "coordinates to conditions; boundary={} says that nothing is known there"
                 )
             return []
+        if not (given is None or isinstance(given, Mapping) or space):
+            raise DataError(
+                "boundary is what holds where the space ends, and the only coordinate is a time: give initial, or "
+                "boundary={'t': ...} for its two ends"
+            )
         if not isinstance(given, Mapping):
             given = {} if given is None else dict.fromkeys(space, given)
         for name in given:
@@ -296,9 +304,11 @@ class Problem:
         axis = len(self.coordinates) - 1
         if self.initial is None:
             if self.coordinates[-1] == "t" and not any(f.axis == axis for f in boundary) and not self.data:
+                space = ", ".join(self.coordinates[:-1])
+                such_as = f"lambda {space}: ..." if space else "..."
                 raise DataError(
-                    "initial is missing: the last coordinate is a time; give initial=lambda "
-                    f"{', '.join(self.coordinates[:-1])}: ... with the values of u at t = {self.domain[-1][0]:g}"
+                    f"initial is missing: the last coordinate is a time; give initial={such_as} "
+                    f"with the values of u at t = {self.domain[-1][0]:g}"
                 )
             return []
         values = self.initial if isinstance(self.initial, tuple | list) else (self.initial,)

@@ -59,8 +59,9 @@ def solve(
         coefficients: values of the unknown coefficients of the problem. To infer them, see :func:`model`.
         spectrum: one :class:`Spectrum` a coordinate, which is taken as it is; learned by default.
         num_components: at most so many frequencies along a coordinate, beside a trend.
-        tolerance: the error that the equation and its conditions are allowed, as a share of the prior standard
-            deviation of their left sides; 1e-10 along one coordinate, else 1e-8.
+        tolerance: the smallest error that the equation and its conditions are allowed, as a share of the prior
+            standard deviation of their left sides; 1e-10 along one coordinate, else 1e-8. A larger one is taken where
+            it has a higher evidence, as for a solution that no process with this spectrum comes near to.
         max_steps: L-BFGS steps of learning, at each tolerance.
         progress: show a progress bar.
 

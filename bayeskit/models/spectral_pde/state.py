@@ -182,6 +182,10 @@ class State:
             found = _posterior(self.equations(), basis, tolerance)
             values = _values(self.interior(), basis, found.mean)
             step = self._shortened(before, Point(values, found.mean, math.nan), basis, tolerance)
+            if step is before:  # no shorter step falls: arrived if the whole one is nothing, and stuck otherwise
+                changes.append(_change(before.values, values))
+                self.num_steps += 1
+                break
             changes.append(_change(before.values, step.values))
             before, self.values, self.posterior = step, step.values, found
             self.num_steps += 1

@@ -110,6 +110,7 @@ def test_sites(linear):
     np.testing.assert_allclose(single.loc, mean, atol=1e-6)
 
 
+@pytest.mark.full
 def test_sites_of_the_spectrum_and_of_the_noise():
     spectrum = sp.Spectrum([2.0, 0.5], [0.0, 1.0], [0.8, 1.5])
     model = sp.model(decay(initial=1.0, coefficients={"rate": 0.8}), spectrum=[spectrum], sample_spectrum=True)

@@ -104,7 +104,7 @@ def test_what_is_not_resolved_is_grey(line, edge, text):
     tree.attrs = {"edges": json.dumps({"x": edge})} if edge else {}
     spectrum = sp.plot(dataclasses.replace(line[0], tree=tree), num=NUM).axes[2]
     assert [one.get_text() for one in spectrum.texts] == ([text] if text else [])
-    top = 1.0 + 1.0 / (2 * np.pi * 2.0)
+    top = 1.0 + 3.0 / (2 * np.pi * 2.0)
     greys = [(one.get_x(), one.get_x() + one.get_width()) for one in spectrum.patches]
     assert greys == ([pytest.approx((top / edge, spectrum.get_xlim()[1]))] if edge else [])
 

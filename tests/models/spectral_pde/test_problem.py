@@ -241,6 +241,11 @@ MISTAKES = {
         "source has the argument 'c', which is neither a coordinate nor in coefficients; there are none",
         lambda: problem(source=lambda x, c: c * x),
     ),
+    "a complex source": (
+        DataError,
+        "source returned complex numbers; it must return real ones",
+        lambda: problem(source=lambda x: 1j * x),
+    ),
     # the boundary
     "no boundary": (
         DataError,
@@ -304,7 +309,28 @@ MISTAKES = {
         "initial value 1 takes a number or a function of the coordinates, got 'cold'",
         lambda: problem(heat, SQUARE, initial="cold"),
     ),
+    "no initial value": (
+        DataError,
+        "initial is missing: the last coordinate is a time; give initial=... with the values of u at t = 0",
+        lambda: problem(lambda u: u.t, boundary=None),
+    ),
+    "a boundary of time": (
+        DataError,
+        "boundary is what holds where the space ends, and the only coordinate is a time: give initial, or "
+        "boundary={'t': ...} for its two ends",
+        lambda: problem(lambda u: u.t, boundary=3.0, initial=1.0),
+    ),
     # coefficients
+    "a coefficient called as a coordinate": (
+        DataError,
+        "'x' is the name of a coordinate; call the coefficient something else",
+        lambda: problem(coefficients={"x": 1.0}),
+    ),
+    "a complex coefficient": (
+        DataError,
+        "coefficient 'c' must be real, got array(0.+1.j)",
+        lambda: problem(coefficients={"c": np.array(1j)}),
+    ),
     "a coefficient of text": (
         DataError,
         "coefficient 'c' must be a NumPyro distribution or a number, got 'large'",
@@ -330,6 +356,11 @@ MISTAKES = {
         DataError,
         "values of the readings has 1 entries not finite",
         lambda: sp.Readings(np.zeros(2), np.array([np.nan, 1.0])),
+    ),
+    "complex readings": (
+        DataError,
+        "values of the readings must be real, got complex128",
+        lambda: sp.Readings(np.zeros(2), 1j * np.ones(2)),
     ),
     "places NaN": (
         DataError,
