@@ -24,7 +24,7 @@ SIZE = 0.73
 
 
 def by_quadrature(at: np.ndarray, readings: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Means and standard deviations of the posterior, from the sine series of the solution on a grid of coefficients."""
+    """Means and standard deviations of the posterior, on a grid, from the sine series of the solution."""
     grid = {
         "diffusion": np.linspace(0.25, 0.36, 90),
         "place": np.linspace(0.355, 0.44, 70),
