@@ -13,7 +13,7 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
-from bayeskit.diagnostics.equation import equation
+from bayeskit.diagnostics.equation import equation, unseen
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
@@ -129,7 +129,8 @@ def _of_training(tree: xr.DataTree) -> Verdict:
     traces = _arrays(tree, "training")
     attrs = {str(name): value for name, value in tree.attrs.items()}
     findings = (training(traces, attrs) if "phases" in attrs else []) + equation(traces, attrs)
-    return _verdict(findings, [], [], num_steps=traces["loss"].size if "loss" in traces else 0)
+    num_steps = traces["loss"].size if "loss" in traces else 0
+    return _verdict(findings, [], unseen(traces, attrs), num_steps=num_steps)
 
 
 @dataclasses.dataclass

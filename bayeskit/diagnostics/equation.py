@@ -70,6 +70,13 @@ def equation(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> l
     return findings + _edges(attrs)
 
 
+def unseen(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> list[str]:
+    """What could not be looked at."""
+    if "gauss_newton_arrived" not in attrs or "residual" in traces:
+        return []
+    return ["the equation between the nodes (the source is an array, known at the nodes only)"]
+
+
 def _settled(attrs: Mapping[str, object]) -> list[Finding]:
     if int(str(attrs["gauss_newton_arrived"])):
         return []

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bayeskit.diagnostics.equation import equation
+from bayeskit.diagnostics.equation import equation, unseen
 
 FINE = {
     "gauss_newton_arrived": 1,
@@ -54,6 +54,13 @@ def test_each_trouble_is_found_alone(changed, name, severity):
 
 def test_a_residual_that_is_nothing_beside_the_equation_does_not_matter():
     assert names(residual=1e-8 * RESIDUAL, sd=np.full(50, 1e-12)) == []
+
+
+def test_a_source_that_is_an_array_leaves_the_equation_unseen_between_the_nodes():
+    assert unseen({"residual": RESIDUAL}, FINE) == unseen({"loss": RESIDUAL}, {"phases": "{}"}) == []
+    assert unseen({}, FINE) == [
+        "the equation between the nodes (the source is an array, known at the nodes only)",
+    ]
 
 
 def test_the_words_name_the_coordinate():

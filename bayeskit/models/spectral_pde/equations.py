@@ -122,7 +122,7 @@ class Equations(eqx.Module):
 
     def gram(self, matrices: Matrices) -> Array:
         r"""$A^\top A$, shape `(R, R)`."""
-        if self.shapes.scattered:
+        if self.shapes.scattered or len(matrices) == 1:
             rows = self.rows(matrices)
             return rows.T @ rows
         result = None

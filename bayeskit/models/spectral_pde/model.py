@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from bayeskit.models.spectral_pde.evidence import log_evidence, moment, precisio
 from bayeskit.models.spectral_pde.given import check_points
 from bayeskit.models.spectral_pde.learn import layouts_of
 from bayeskit.models.spectral_pde.problem import Problem
+from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.solve import LEARNING, checked, solve
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.xla.precision import in_double, to_default
@@ -155,6 +157,7 @@ class _Equation:
     problem: Problem
     learned: Basis
     scales: tuple[float, ...]
+    tolerance: float
     reference: dict[str, np.ndarray]
     values: tuple[np.ndarray, ...]
 
@@ -215,6 +218,7 @@ class _Learned:
         reference = problem.reference()
         unknown = {name: reference[name] for name in problem.unknown}
         solution = solve(problem, coefficients=unknown, spectrum=self._spectrum, tolerance=TOLERANCE, key=self._key)
+        _warn_unless_good(solution)
         points = problem.inner_points()
         shape = tuple(
             len(range(n)[slice(*ends)]) for n, ends in zip(problem.grid()[0].shape, problem.inner, strict=True)
@@ -228,10 +232,25 @@ class _Learned:
                 for orders in terms
             ]
             u = np.asarray(derivative_rows(basis, jnp.asarray(points), (0,) * len(shape)) @ mean)
+        tolerance = float(solution.tree.attrs["tolerance"])
         layouts = layouts_of(solution.spectrum, problem.domain, PRECISION, self._shorter)
         spectra = [jax.tree.map(np.asarray, one) for one in solution.spectrum]
-        equation = _Equation(problem, Basis.of(spectra, layouts), solution.scales, reference, tuple(values))
+        equation = _Equation(problem, Basis.of(spectra, layouts), solution.scales, tolerance, reference, tuple(values))
         return _Known(equation, solution.spectrum, max(float(np.sqrt(np.mean(u**2))), 1e-12))
+
+
+def _warn_unless_good(solution: Solution) -> None:
+    """Say what is wrong with the solution from which all others start."""
+    from bayeskit.diagnostics.check import check
+
+    verdict = check(solution, quiet=True)
+    if not verdict.ok:
+        errors = [f"{one.name}: {one.meaning}" for one in verdict.findings if one.severity == "error"]
+        warnings.warn(
+            "at the medians of the coefficients the equation is not well solved, so that what is inferred from this "
+            f"model may be wrong. {' '.join(errors)}",
+            stacklevel=2,
+        )
 
 
 def _sampled(problem: Problem, known: _Known) -> tuple[Spectrum, ...]:
@@ -269,14 +288,17 @@ def _conditional(
     coefficients = {name: jnp.asarray(value) for name, value in coefficients.items()}
     rows = derivative_rows(basis, at, (0,) * at.shape[1])
     values = [jnp.asarray(one) for one in equation.values]
-    good = jnp.asarray(True)
+    low, high = jnp.asarray(equation.problem.domain).T
+    slack = 1e-6 * (high - low)  # points may come in single precision
+    good = jnp.all((at >= low - slack) & (at <= high + slack))  # not where the features repeat, nor at NaN
     if not equation.problem.is_linear:
         fixed = jax.lax.stop_gradient((coefficients, basis.spectra))
-        values, good = _gauss_newton(equation, fixed[0], basis._replace(spectra=fixed[1]), values)
+        values, arrived = _gauss_newton(equation, fixed[0], basis._replace(spectra=fixed[1]), values)
+        good = good & arrived
     equations = equation.equations(coefficients, values)
     matrices = matrices_of(equations, basis)
-    matrix = precision(equations, matrices, basis, TOLERANCE)
-    right = jnp.concatenate([moment(equations, matrices, TOLERANCE).reshape(-1, 1), rows.T], axis=1)
+    matrix = precision(equations, matrices, basis, equation.tolerance)
+    right = jnp.concatenate([moment(equations, matrices, equation.tolerance).reshape(-1, 1), rows.T], axis=1)
     solved = _solve(matrix, right)
     mean, covariance = rows @ solved[:, 0], rows @ solved[:, 1:]
     return jnp.where(good, mean, jnp.nan), 0.5 * (covariance + covariance.T)
@@ -290,8 +312,8 @@ def _gauss_newton(
     def step(values: list[Array], _: None) -> tuple[list[Array], Array]:
         equations = equation.equations(coefficients, values)
         matrices = matrices_of(equations, basis)
-        matrix = precision(equations, matrices, basis, TOLERANCE)
-        mean = _solve(matrix, moment(equations, matrices, TOLERANCE).reshape(-1, 1)).reshape(basis.shape)
+        matrix = precision(equations, matrices, basis, equation.tolerance)
+        mean = _solve(matrix, moment(equations, matrices, equation.tolerance).reshape(-1, 1)).reshape(basis.shape)
         later = equations[0].derivatives(matrices[0], mean)
         gaps = [jnp.linalg.norm(b - a) / (jnp.linalg.norm(b) + 1e-300) for a, b in zip(values, later, strict=True)]
         return later, jnp.max(jnp.stack(gaps))

@@ -177,6 +177,10 @@ def _final(state: State, least: float, most: float, raw: Array) -> tuple[Basis, 
     steps = state.settle(basis, tolerance)
     assert state.posterior is not None
     best = _finite(float(state.posterior.log_evidence))
+    if tolerance > STEP * least:  # mostly the least is best: better than here, and than its neighbour
+        lowest = _finite(state.evidence(basis, least))
+        if lowest > best and lowest > _finite(state.evidence(basis, STEP * least)):
+            return basis, record_of(state, basis, least, state.settle(basis, least), raw)
     for factor, end in ((1.0 / STEP, least), (STEP, LARGEST)):
         here = tolerance
         while tolerance != end:

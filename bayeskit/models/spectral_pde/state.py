@@ -182,13 +182,12 @@ class State:
             found = _posterior(self.equations(), basis, tolerance)
             values = _values(self.interior(), basis, found.mean)
             step = self._shortened(before, Point(values, found.mean, math.nan), basis, tolerance)
-            if step is before:  # no shorter step falls: arrived if the whole one is nothing, and stuck otherwise
-                changes.append(_change(before.values, values))
-                self.num_steps += 1
-                break
-            changes.append(_change(before.values, step.values))
-            before, self.values, self.posterior = step, step.values, found
+            changes.append(_change(before.values, values))  # of the whole step: a shortened one is no sign of arriving
             self.num_steps += 1
+            if step is before:  # no shorter step falls: arrived if the whole one is nothing, and stuck otherwise
+                break
+            assert step.mean is not None
+            before, self.values, self.posterior = step, step.values, found._replace(mean=step.mean)
             if not math.isfinite(changes[-1]) or changes[-1] < enough:
                 break
         return Steps(changes, bool(changes[-1] < enough))
