@@ -67,6 +67,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
+    `undetermined`       error    an equation of which neither boundary or initial values nor readings are known
     `residual`           error    an equation that is off between its nodes by more than 3 standard deviations
     `readings`           error    readings that a solution misses by more than 2 standard deviations of their noise
     `ill_conditioned`    error    linear equations that were not solved to 1e-4
@@ -86,7 +87,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     much.
 
     What was learned by an optimisation, such as a Schrödinger bridge, is judged by its traces, for `not_converged`,
-    `held_out_rises` and `skipped_steps`; the solution of a differential equation also by the last six.
+    `held_out_rises` and `skipped_steps`; the solution of a differential equation also by the last seven.
     A loss counts as falling, or rising, from a hundredth a point on.
 
     Args:

@@ -28,6 +28,19 @@ def equation(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> l
         return []
     of = {name: float(str(attrs[name])) for name in ("refinement_misfit", "readings_z", "tolerance", "operator_size")}
     findings = _settled(attrs) + _residual(traces, of["operator_size"])
+    if not int(str(attrs["num_conditions"])):
+        findings.append(
+            Finding(
+                "undetermined",
+                "error",
+                ("u",),
+                0.0,
+                1.0,
+                "Nothing but the equation is known, which has many solutions: this one is the most probable under a "
+                "prior that was learned from the source alone.",
+                "boundary or initial values, or readings (data=).",
+            )
+        )
     if not of["refinement_misfit"] <= MAX_MISFIT:
         findings.append(
             Finding(

@@ -16,6 +16,7 @@ FINE = {
     "readings_z": 0.98,
     "tolerance": 1e-8,
     "operator_size": 10.0,
+    "num_conditions": 2,
     "condition": 1e12,
     "edges": json.dumps({"x": 0.5, "t": 0.1}),
 }
@@ -38,6 +39,7 @@ def test_other_records_are_not_judged():
 @pytest.mark.parametrize(
     ("changed", "name", "severity"),
     [
+        ({"num_conditions": 0}, "undetermined", "error"),
         ({"gauss_newton_arrived": 0}, "gauss_newton", "error"),
         ({"refinement_misfit": 2e-4}, "ill_conditioned", "error"),
         ({"refinement_misfit": float("nan")}, "ill_conditioned", "error"),

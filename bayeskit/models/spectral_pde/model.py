@@ -243,9 +243,11 @@ def _warn_unless_good(solution: Solution) -> None:
     """Say what is wrong with the solution from which all others start."""
     from bayeskit.diagnostics.check import check
 
-    verdict = check(solution, quiet=True)
-    if not verdict.ok:
-        errors = [f"{one.name}: {one.meaning}" for one in verdict.findings if one.severity == "error"]
+    findings = check(solution, quiet=True).findings
+    # that nothing but the equation is known may be so: the readings are to come
+    bad = [one for one in findings if one.severity == "error" and one.name != "undetermined"]
+    errors = [f"{one.name}: {one.meaning}" for one in bad]
+    if errors:
         warnings.warn(
             "at the medians of the coefficients the equation is not well solved, so that what is inferred from this "
             f"model may be wrong. {' '.join(errors)}",

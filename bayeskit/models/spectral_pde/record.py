@@ -82,6 +82,7 @@ class Record(NamedTuple):
             "operator_size": self.size,
             "tolerance": self.tolerance,
             "readings_z": self.readings_z,
+            "num_conditions": len(state.conditions),
             "edges": json.dumps(self.edges),
         }
         return tree

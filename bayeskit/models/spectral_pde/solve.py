@@ -66,6 +66,7 @@ def solve(
         progress: show a progress bar.
 
     Raises:
+        ModelError: the operator is not finite at a solution of zero.
         DataError: a coefficient is missing; or there are more unknowns than fit into the memory.
         MethodError: an impossible setting.
         TrainingError: the evidence, or the solution, is not finite.

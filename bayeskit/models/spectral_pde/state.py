@@ -12,6 +12,7 @@ import numpy as np
 
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 from bayeskit.models.spectral_pde.equations import (
     Basis,
     Equations,
@@ -70,6 +71,12 @@ class State:
         self.posterior: Normal | None = None
         self.course = Course()
         self.num_steps = 0
+        found = self.interior()
+        if not all(bool(jnp.isfinite(one).all()) for one in (*found.slopes, found.targets)):
+            raise ModelError(
+                "operator or its slopes are not finite where u and its derivatives are 0, which is where solving "
+                "starts: write it so that they are (a logarithm or a power of u as a function of something positive)"
+            )
 
     def interior(self) -> Equations:
         """The equation at the nodes, linearised where the solution is now."""

@@ -215,7 +215,7 @@ def test_the_evidence_is_the_density_of_a_dense_gaussian(name):
     )
 
 
-@by_case
+@pytest.mark.parametrize("name", ["line", pytest.param("square", marks=pytest.mark.full)])
 def test_its_gradient_is_that_of_the_dense_gaussian(name):
     """By the spectra and the tolerance, with the features of a traced spectrum, as they are when it is learned."""
     case, equations, basis, known = made(name)

@@ -124,6 +124,7 @@ def test_far_points_have_nothing_in_common_and_nothing_is_nan(kind):
         assert jax.jit(make(kind).derivative(2, 2))(np.float32(1e30), 0.0) == 0.0
 
 
+@pytest.mark.full
 def test_within_processes_of_tinygp():
     rng = np.random.default_rng(1)
     x, y = np.sort(rng.uniform(0, 3, 12)), rng.normal(size=12)

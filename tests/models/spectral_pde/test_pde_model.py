@@ -201,3 +201,40 @@ def test_arguments_of_another_type():
     ]:
         with pytest.raises(MethodError, match=f"^{re.escape(message)}$"):
             act()
+
+
+def test_outside_the_domain_the_density_is_nan_where_nothing_can_be_raised():
+    problem = sp.Problem(
+        (0.0, 1.0),
+        lambda u, rate: u.x + rate * u.value,
+        boundary={"x": (1.0, None)},
+        coefficients={"rate": dist.LogNormal(0.0, 0.5)},
+        num_nodes=12,
+    )
+    model = sp.model(problem, spectrum=sp.Spectrum(1.0, 0.0, 0.7), noise=0.1)
+
+    def density(at):
+        return log_density(model, (), {"at": at, "readings": jnp.array([0.5, 0.4])}, {"rate": 1.0})[0]
+
+    compiled = jax.jit(density)
+    inside, outside = jnp.array([[0.2], [0.9]]), jnp.array([[0.2], [1.2]])
+    assert jnp.isfinite(compiled(inside))
+    assert jnp.isnan(compiled(outside))
+    with pytest.raises(DataError, match=re.escape("x of row 1 is 1.2, outside the domain (0, 1)")):
+        density(outside)
+
+
+def test_a_reference_that_is_not_well_solved_is_said(recwarn):
+    """A tone far above what the nodes resolve, and a length scale that cannot follow."""
+    problem = sp.Problem(
+        (0.0, 1.0),
+        lambda u, rate: rate * u.xx,
+        lambda x: -9e4 * jnp.sin(300.0 * x),
+        boundary=0.0,
+        coefficients={"rate": dist.LogNormal(0.0, 0.5)},
+        num_nodes=12,
+    )
+    model = sp.model(problem, spectrum=sp.Spectrum([1.0, 1.0], [0.0, 0.7], [0.3, 0.3]), noise=0.1)
+    handlers.seed(model, 0)(jnp.array([[0.2], [0.9]]))
+    said = [str(one.message) for one in recwarn if "at the medians of the coefficients" in str(one.message)]
+    assert len(said) == 1

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
-from bayeskit.errors import DataError, MethodError
+from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.models import spectral_pde as sp
 from bayeskit.models.spectral_pde.state import State
 
@@ -287,3 +287,9 @@ def test_arguments_of_another_type(wave):
     ]:
         with pytest.raises(error, match=f"^{re.escape(message)}$"):
             act()
+
+
+def test_an_operator_that_is_not_finite_at_zero_is_refused():
+    problem = line(lambda u: u.xx + jnp.log(u.value), boundary=1.0)
+    with pytest.raises(ModelError, match="operator or its slopes are not finite where u and its derivatives are 0"):
+        sp.solve(problem, spectrum=sp.Spectrum(1.0, 0.0, 0.5))

@@ -77,6 +77,7 @@ def test_the_order_of_the_observations_does_not_matter(data, posterior):
     np.testing.assert_allclose(posterior.sd(NEW[shuffled], 1), np.asarray(posterior.sd(NEW, 1))[shuffled], rtol=1e-12)
 
 
+@pytest.mark.full
 def test_the_gradient_of_the_evidence_is_its_slope(data):
     x, *rest = data
     parameters = (KERNEL.weight, jnp.array([0.0, 3.0]), KERNEL.lengthscale)
