@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200, help="solutions of calibration")
     parser.add_argument("--learned", type=int, default=10, help="of these also with learned spectra")
     parser.add_argument("--seeds", type=int, default=40, help="data sets of the inverse problem")
-    parser.add_argument("--inverse-nodes", type=int, default=20, help="nodes a side of the inverse problem")
+    parser.add_argument("--inverse-nodes", type=int, default=25, help="nodes a side of the inverse problem")
     parser.add_argument("--warmup", type=int, default=150, help="of a chain of the inverse problem")
     parser.add_argument("--kept", type=int, default=200, help="draws of a chain of the inverse problem")
     parser.add_argument("--pinn-seconds", type=float, default=30, help="of training the network; 0 for none")

@@ -1,8 +1,8 @@
 """The inverse problem of `pde_inverse_peers.py` by the model, beside its two peers.
 
 Unknown are the diffusion, the place of the source and the noise. All data sets are readings of one truth, so the share
-of intervals that hold it is a frequentist one, which the posterior does not promise. The spectrum is learned for the
-first data set and kept for all.
+of intervals that hold it is a frequentist one, which the posterior does not promise. The spectrum is that of
+`models/diffusion.py`, with which the density of the posterior is that of the sine series to 0.1 nats.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benchmarks.pde_inverse_peers import (
 )
 from benchmarks.pde_peers import TRUTH
 
+SPECTRUM = [sp.Spectrum(1.0, 0.0, 0.25), sp.Spectrum(1.0, 0.0, 0.8)]
 SHOWN = 3
 """Data sets that the network sees too."""
 
@@ -86,7 +87,7 @@ def inverse(num_seeds: int, settings: Settings, pinn_seconds: float) -> None:
     """Print the table."""
     data_sets = [simulate_readings(*TRUTH, seed) for seed in range(num_seeds)]
     begin = time.perf_counter()
-    model = sp.model(heat(settings.num_nodes))
+    model = sp.model(heat(settings.num_nodes), spectrum=SPECTRUM)
     ours, divergences = [], 0
     for seed, data in enumerate(data_sets):
         fit, some = posterior(model, data, settings, seed)
@@ -94,7 +95,7 @@ def inverse(num_seeds: int, settings: Settings, pinn_seconds: float) -> None:
         divergences += some
         if seed == 0:
             print(
-                f"\ninverse: the first data set, learning and compilation included: {time.perf_counter() - begin:.1f} s"
+                f"\ninverse: the first data set, compilation included: {time.perf_counter() - begin:.1f} s"
             )
     squares = [least_squares_inverse(data.readings, data.at) for data in data_sets]
     print(

@@ -72,6 +72,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `readings`           error    readings that a solution misses by more than 2 standard deviations of their noise
     `ill_conditioned`    error    linear equations that were not solved to 1e-4
     `tolerance_raised`   warning  an equation that is satisfied to no better than 1e-3 of its size; error over 0.03
+    `few_nodes`          warning  a spectrum learned from fewer than 10 nodes a number, where bands are wide
     `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
     ==================== ======== ================================================================================
 

@@ -14,6 +14,7 @@ FINE = 1e-6
 MAX_MISFIT = 1e-4
 MAX_EDGE = 0.9
 MAX_READINGS_Z = 2.0
+MIN_NODES, MAX_BAND = 10.0, 1e-3
 MAX_TOLERANCE, WORST_TOLERANCE = 1e-3, 0.03
 
 
@@ -80,7 +81,7 @@ def equation(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> l
                 "more nodes, conditions that agree with the source at corners, or a part of the domain.",
             )
         )
-    return findings + _edges(attrs)
+    return findings + _few_nodes(attrs) + _edges(attrs)
 
 
 def unseen(traces: Mapping[str, np.ndarray], attrs: Mapping[str, object]) -> list[str]:
@@ -126,6 +127,24 @@ def _residual(traces: Mapping[str, np.ndarray], size: float) -> list[Finding]:
             f"{residual.size} fresh points): the solution varies in ways that the nodes do not show, and the bands "
             "are too narrow.",
             "more nodes, more num_components, or a spectrum that is given.",
+        )
+    ]
+
+
+def _few_nodes(attrs: Mapping[str, object]) -> list[Finding]:
+    per_number, band = float(str(attrs.get("nodes_per_number", "inf"))), float(str(attrs.get("band_share", 0.0)))
+    if per_number >= MIN_NODES or band <= MAX_BAND:
+        return []
+    return [
+        Finding(
+            "few_nodes",
+            "warning",
+            ("u",),
+            per_number,
+            MIN_NODES,
+            f"The spectrum was learned from {number(per_number)} nodes for each of its numbers. Bands leave out how "
+            f"uncertain it is, and they are {number(100 * band)}% of the solution: they may be several times too narrow.",
+            "more nodes, a spectrum= that is known, or sp.model(problem, sample_spectrum=True).",
         )
     ]
 

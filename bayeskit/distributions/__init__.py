@@ -1,6 +1,7 @@
 """NumPyro distributions that NumPyro lacks, or computes with too few digits."""
 
 from bayeskit.distributions.burr import BurrXII
+from bayeskit.distributions.histogram import Histogram
 from bayeskit.distributions.multivariate_student_t import MultivariateStudentT
 
-__all__ = ["BurrXII", "MultivariateStudentT"]
+__all__ = ["BurrXII", "Histogram", "MultivariateStudentT"]

@@ -48,10 +48,15 @@ def test_other_records_are_not_judged():
         ({"tolerance": 0.1}, "tolerance_raised", "error"),
         ({"edges": json.dumps({"x": 0.5, "t": 0.95})}, "unresolved_frequency", "warning"),
         ({"sd": np.full(50, 0.1)}, "residual", "error"),
+        ({"nodes_per_number": 4.0, "band_share": 0.1}, "few_nodes", "warning"),
     ],
 )
 def test_each_trouble_is_found_alone(changed, name, severity):
     assert names(**changed) == [(name, severity)]
+
+
+def test_few_nodes_do_not_matter_where_the_bands_are_narrow():
+    assert names(nodes_per_number=4.0, band_share=1e-5) == names(nodes_per_number=40.0) == []
 
 
 def test_a_residual_that_is_nothing_beside_the_equation_does_not_matter():

@@ -26,11 +26,13 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Record", "record_of", "training_of"]
+__all__ = ["FRESH", "MATTERS", "Record", "record_of", "training_of"]
 
 FINE = 1e-6
 """A residual at fresh points, as a share of the size of the left side, that does not matter."""
 FRESH = 200
+MATTERS = 1e-6
+"""The share of the weight from which on a component counts."""
 
 
 class Record(NamedTuple):
@@ -156,7 +158,7 @@ def _edges(spectra: Sequence[Spectrum], problem: Problem) -> dict[str, float]:
     result = {}
     assert isinstance(problem.num_nodes, tuple)
     for name, one, (low, high), n in zip(problem.coordinates, spectra, problem.domain, problem.num_nodes, strict=True):
-        matters = one.share > 1e-6
+        matters = one.share > MATTERS
         top = np.asarray(one.frequency) + 3.0 / (2 * math.pi * np.asarray(one.lengthscale))
         result[name] = float(top[matters].max() * 2 * (high - low) / (n - 1))
     return result

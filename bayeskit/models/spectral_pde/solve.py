@@ -19,7 +19,7 @@ from bayeskit.errors import DataError, MethodError, TrainingError
 from bayeskit.models.spectral_pde.equations import Basis
 from bayeskit.models.spectral_pde.learn import Learner, basis_of
 from bayeskit.models.spectral_pde.problem import Problem
-from bayeskit.models.spectral_pde.record import Record, record_of, training_of
+from bayeskit.models.spectral_pde.record import FRESH, MATTERS, Record, record_of, training_of
 from bayeskit.models.spectral_pde.solution import Solution
 from bayeskit.models.spectral_pde.spectrum import Spectrum
 from bayeskit.models.spectral_pde.state import State
@@ -33,6 +33,8 @@ FURTHER = {1: (), 2: (1e-4, 1e-6), 3: (1e-4, 1e-6)}
 """And then, where the equation does not hold between the nodes."""
 PRECISION = 1e-12
 LARGEST, STEP = 1e-1, 10.0
+FEW_NODES = 10.0
+"""Nodes for each number of a learned spectrum, below which the width of the bands is looked at."""
 """The largest tolerance that is tried, and between those that are."""
 SHARE_OF_MEMORY = 0.6
 
@@ -122,7 +124,7 @@ def solve(
         scales = tuple(float(one.scale) for one in state.equations() if one.shapes.is_exact)
     training = training_of(state.course, time.perf_counter() - begin)
     tree = record.tree(training, problem, state, raw)
-    return Solution(
+    solution = Solution(
         coordinates=problem.coordinates,
         domain=problem.domain,
         spectrum=state.spectra,
@@ -134,6 +136,22 @@ def solve(
         noise=state.noise,
         tree=tree,
     )
+    if spectrum is None:
+        tree.attrs |= _few_nodes(solution, problem, raw)
+    return solution
+
+
+def _few_nodes(solution: Solution, problem: Problem, raw: Array) -> dict[str, float]:
+    """From how many nodes each number of the spectrum was learned; where they are few, how wide the bands are too."""
+    assert isinstance(problem.num_nodes, tuple)
+    numbers = sum(3 * int(np.sum(np.asarray(one.share) > MATTERS)) for one in solution.spectrum)
+    found = {"nodes_per_number": math.prod(problem.num_nodes) / max(numbers, 1)}
+    if found["nodes_per_number"] < FEW_NODES:
+        low, high = np.asarray(problem.domain).T
+        points = low + (high - low) * np.random.default_rng(np.asarray(raw)).uniform(size=(FRESH, len(low)))
+        mean, sd = solution.mean(points), solution.sd(points)
+        found["band_share"] = float(np.sqrt(np.mean(sd**2) / np.mean(mean**2 + sd**2)))
+    return found
 
 
 def _learned(state: State, learner: Learner, least: float, raw: Array) -> tuple[Basis, Record]:

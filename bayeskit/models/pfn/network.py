@@ -1,0 +1,217 @@
+r"""`SetNetwork`: a transformer whose rows form a set, and whose queries see the context and never one another.
+
+A row of the context enters as the sum of an embedding of its inputs and one of its output, a query as its inputs and a
+learned vector. In each layer every row and every query attends to the rows of the context and to one learned key, which
+stands for "nothing known" and is all there is where the context is empty. Nothing tells the order of rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bayeskit._keepable import keepable
+from bayeskit._typing import Array
+
+__all__ = ["Encoded", "Layer", "SetNetwork", "Sizes", "set_network"]
+
+
+@keepable("pfn.Sizes")
+class Sizes(NamedTuple):
+    """How large a network is.
+
+    Attributes:
+        width: numbers a row is represented by.
+        num_layers: layers.
+        num_heads: attention heads a layer; they divide `width`.
+        expansion: hidden units of a layer's perceptron, as a multiple of `width`.
+    """
+
+    width: int = 64
+    num_layers: int = 4
+    num_heads: int = 4
+    expansion: int = 2
+
+
+class Encoded(NamedTuple):
+    """A context as queries see it: keys and values of each layer, shape `(..., rows, width)`, and which rows exist."""
+
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    exists: Array
+
+
+def normal(key: Array, shape: tuple[int, ...], scale: float = 1.0) -> Array:
+    """Weights with variance `scale**2` over the number of inputs."""
+    return jax.random.normal(key, shape, jnp.float32) * (scale / math.sqrt(shape[0]))
+
+
+def root_mean_square(x: Array, gain: Array) -> Array:
+    """Normalise the last axis."""
+    size = jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True)
+    return (x * jax.lax.rsqrt(size + 1e-6).astype(x.dtype)) * gain
+
+
+@keepable("pfn.Layer")
+class Layer(eqx.Module):
+    """Attention to the context, and a perceptron; both are added to what comes in."""
+
+    gain_attention: Array
+    to_query: Array
+    to_key: Array
+    to_value: Array
+    nothing_key: Array
+    nothing_value: Array
+    out: Array
+    gain_perceptron: Array
+    up: Array
+    down: Array
+    num_heads: int
+
+    def keys_and_values(self, rows: Array) -> tuple[Array, Array]:
+        """Of rows of the context."""
+        normed = root_mean_square(rows, self.gain_attention)
+        return normed @ self.to_key, normed @ self.to_value
+
+    def __call__(self, rows: Array, keys: Array, values: Array, exists: Array) -> Array:
+        """Rows or queries `(..., t, width)` that look at a context `(..., s, width)`, of which `(..., s)` exist."""
+        query = root_mean_square(rows, self.gain_attention) @ self.to_query
+        rows = rows + self.attend(query, keys, values, exists) @ self.out
+        hidden = root_mean_square(rows, self.gain_perceptron) @ self.up
+        return rows + jax.nn.relu(hidden) @ self.down
+
+    def attend(self, query: Array, keys: Array, values: Array, exists: Array) -> Array:
+        """The average of values that a query sees."""
+        split = lambda x: x.reshape(*x.shape[:-1], self.num_heads, -1)  # noqa: E731
+        query, keys, values = split(query), split(keys), split(values)
+        scale = 1 / math.sqrt(query.shape[-1])
+        logits = jnp.einsum("...thd,...shd->...hts", query, keys) * scale
+        nothing = jnp.einsum("...thd,hd->...ht", query, split(self.nothing_key)) * scale
+        logits = jnp.where(exists[..., None, None, :], logits.astype(jnp.float32), -jnp.inf)
+        nothing = nothing.astype(jnp.float32)[..., None]
+        highest = jax.lax.stop_gradient(jnp.maximum(logits.max(axis=-1, keepdims=True), nothing))
+        weights, rest = jnp.exp(logits - highest), jnp.exp(nothing - highest)
+        total = weights.sum(axis=-1, keepdims=True) + rest
+        seen = jnp.einsum("...hts,...shd->...thd", (weights / total).astype(values.dtype), values)
+        share = jnp.moveaxis((rest / total).astype(values.dtype), -3, -2)
+        seen = seen + share * split(self.nothing_value)
+        return seen.reshape(*seen.shape[:-2], -1)
+
+
+@keepable("pfn.SetNetwork")
+class SetNetwork(eqx.Module):
+    """The network.
+
+    Attributes:
+        frequencies: of the sines and cosines of the inputs, shape `(features, num_waves)`.
+        of_inputs: from these and the inputs themselves to a row.
+        of_output: from an observed output to a row.
+        unknown: what stands for an output that is not observed.
+        layers: the layers.
+        gain: of the last normalisation.
+        readout: from a query to the numbers of the head.
+        offset: likewise, added.
+    """
+
+    frequencies: Array
+    of_inputs: Array
+    into: Array
+    of_output: Array
+    unknown: Array
+    layers: tuple[Layer, ...]
+    gain: Array
+    readout: Array
+    offset: Array
+
+    def embed(self, x: Array) -> Array:
+        """Inputs `(..., features)`, of which NaN are missing, as rows."""
+        missing = jnp.isnan(x)
+        x = jnp.where(missing, 0.0, x)
+        angle = x @ self.frequencies
+        inputs = [x, missing.astype(x.dtype), jnp.sin(angle), jnp.cos(angle)]
+        hidden = jax.nn.relu(jnp.concatenate(inputs, axis=-1).astype(self.of_inputs.dtype) @ self.of_inputs)
+        return hidden @ self.into
+
+    def context_rows(self, x: Array, y: Array) -> Array:
+        """Rows of the context, from standardised inputs and outputs."""
+        # a one keeps an output of 0 apart from an unknown one
+        ones = jnp.ones((*y.shape[:-1], 1), y.dtype)
+        return self.embed(x) + jnp.concatenate([y, ones], axis=-1).astype(self.of_output.dtype) @ self.of_output
+
+    def encode(self, x: Array, y: Array, exists: Array) -> Encoded:
+        """A context, of which only rows that exist count."""
+        rows, keys, values = self.context_rows(x, y), [], []
+        for layer in self.layers:
+            key, value = layer.keys_and_values(rows)
+            keys.append(key)
+            values.append(value)
+            rows = layer(rows, key, value, exists)
+        return Encoded(tuple(keys), tuple(values), exists)
+
+    def query(self, encoded: Encoded, x: Array) -> Array:
+        """The numbers of the head, for queries `(..., t, features)`."""
+        rows = self.embed(x) + self.unknown
+        for layer, key, value in zip(self.layers, encoded.keys, encoded.values, strict=True):
+            rows = layer(rows, key, value, encoded.exists)
+        return self.read(rows)
+
+    def both(self, x: Array, y: Array, known: Array) -> Array:
+        """The numbers of the head for every row, of which the known ones are context: what training looks at."""
+        rows = jnp.where(known[..., None], self.context_rows(x, y), self.embed(x) + self.unknown)
+        for layer in self.layers:
+            rows = layer(rows, *layer.keys_and_values(rows), known)
+        return self.read(rows)
+
+    def read(self, rows: Array) -> Array:
+        """The numbers of the head, always float32."""
+        normed = root_mean_square(rows, self.gain)
+        return (normed @ self.readout).astype(jnp.float32) + self.offset.astype(jnp.float32)
+
+
+def set_network(key: Array, num_features: int, num_inputs: int, num_outputs: int, sizes: Sizes) -> SetNetwork:
+    """A network before training.
+
+    Args:
+        key: a JAX key.
+        num_features: inputs of a row.
+        num_inputs: numbers by which an output enters.
+        num_outputs: numbers of the head.
+        sizes: how large it is.
+    """
+    width, hidden = sizes.width, sizes.width * sizes.expansion
+    keys = iter(jax.random.split(key, 5 + 8 * sizes.num_layers))
+    waves = width // 2
+    small = 1 / math.sqrt(2 * sizes.num_layers)
+    ones: Any = jnp.ones(width, jnp.float32)
+    frequencies = 2.0 * jax.random.normal(next(keys), (num_features, waves), jnp.float32) / math.sqrt(num_features)
+    layers = tuple(
+        Layer(
+            gain_attention=ones,
+            to_query=normal(next(keys), (width, width)),
+            to_key=normal(next(keys), (width, width)),
+            to_value=normal(next(keys), (width, width)),
+            nothing_key=normal(next(keys), (1, width))[0],
+            nothing_value=jnp.zeros(width, jnp.float32),
+            out=normal(next(keys), (width, width), small),
+            gain_perceptron=ones,
+            up=normal(next(keys), (width, hidden), math.sqrt(2.0)),
+            down=normal(next(keys), (hidden, width), small),
+            num_heads=sizes.num_heads,
+        )
+        for _ in range(sizes.num_layers)
+    )
+    return SetNetwork(
+        frequencies=frequencies,
+        of_inputs=normal(next(keys), (2 * num_features + 2 * waves, hidden), math.sqrt(2.0)),
+        into=normal(next(keys), (hidden, width)),
+        of_output=normal(next(keys), (num_inputs + 1, width)),
+        unknown=normal(next(keys), (1, width))[0],
+        layers=layers,
+        gain=ones,
+        readout=jnp.zeros((width, num_outputs), jnp.float32),
+        offset=jnp.zeros(num_outputs, jnp.float32),
+    )
