@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -17,9 +17,11 @@ import optax
 from bayeskit._keepable import keepable
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Array
-from bayeskit.errors import TrainingError
+from bayeskit.errors import MethodError, TrainingError
+from bayeskit.train.checkpoint import Checkpoint
 from bayeskit.train.descent import Descent, take_step
 from bayeskit.train.early_stop import EarlyStop
+from bayeskit.train.pace import Pace
 from bayeskit.train.settling import settled, window
 from bayeskit.train.training import Stopped, Training
 from bayeskit.xla.miscompilation import safe_jit
@@ -27,9 +29,28 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Trained", "minimise"]
+__all__ = ["Block", "Trained", "minimise"]
+
+NO_LIMIT = 10**9
 
 Parameters = TypeVar("Parameters")
+
+
+@dataclasses.dataclass(frozen=True)
+class Block(Generic[Parameters]):
+    """Where a training is after a block of steps.
+
+    Attributes:
+        parameters: the present ones.
+        done: steps.
+        share: of the training.
+        loss: the mean over the block.
+    """
+
+    parameters: Parameters
+    done: int
+    share: float
+    loss: float
 
 
 @keepable("train.Trained")
@@ -62,14 +83,18 @@ def minimise(
     *,
     key: Array,
     optimizer: optax.GradientTransformation,
-    num_steps: int,
+    num_steps: int | None = None,
+    budget: float | None = None,
+    schedule: Callable[[Array], Array] | None = None,
     data: Any = None,
     held_out: Callable[[Parameters], Array] | None = None,
     block: int = 100,
     patience: int = 5,
     tolerance: float | None = None,
     progress: bool = False,
-    report: Callable[[int, float], None] | None = None,
+    report: Callable[[Block[Parameters]], str | None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
 ) -> Trained[Parameters]:
     """Minimise an expected loss by stochastic gradients.
 
@@ -82,6 +107,9 @@ def minimise(
         key: a JAX key.
         optimizer: from optax.
         num_steps: at most this many steps.
+        budget: seconds after which to stop, compilation included; a block that is under way is finished.
+        schedule: of the share of the training that is done, from 0 to 1: what the updates of the optimiser are
+            multiplied by. Unlike a schedule of optax's it knows the end where only a budget is given.
         data: a pytree of arrays that the loss takes as its third argument. They are arguments of the compiled program,
             and not constants in it; the program is kept for the next call with an equal loss and the same optimiser.
         held_out: a loss on data of its own. The best parameters by it are returned.
@@ -90,7 +118,10 @@ def minimise(
         tolerance: stop where the mean loss of a block is certainly not lower by this than that of the block before, two
             standard errors of the difference allowed for.
         progress: show a progress bar.
-        report: called after each block with the steps done and the mean loss of the block.
+        report: called after each block; what it returns is shown beside the progress bar.
+        checkpoint: where an earlier call had got to; it goes on from there as if it had not been interrupted. A held-out
+            loss is not part of it.
+        keep: called after each block with where it has got to.
 
     Raises:
         TrainingError: the loss or its gradient is not finite at most steps of a block; the message says since which.
@@ -105,30 +136,47 @@ def minimise(
         >>> bool(abs(done.parameters - 3.0) < 0.05)
         True
     """
-    begin = time.perf_counter()
+    if num_steps is None and budget is None:
+        raise MethodError("give num_steps, or a budget in seconds")
+    if held_out is not None and (checkpoint is not None or keep is not None):
+        raise MethodError("a training with a held-out loss cannot be kept and gone on with")
     free, fixed = eqx.partition(parameters, eqx.is_inexact_array)
     compiled = _compiled.__wrapped__ if data is None else _compiled
-    advance = compiled(loss, optimizer.update)
+    advance = compiled(loss, optimizer.update, schedule)
     judge = None if held_out is None else safe_jit(lambda free: held_out(eqx.combine(free, fixed)))
     best = None if judge is None else EarlyStop(free, float(judge(free)), patience)
-    now, losses, norms, done = Descent(free, optimizer.init(free)), [np.zeros(0)], [np.zeros(0)], 0
-    stopped = Stopped.USED_UP if num_steps else Stopped.NO_STEP
-    with ProgressBar(num_steps, progress) as bar:
-        while done < num_steps and stopped == Stopped.USED_UP:
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(done, min(done + block, num_steps)))
-            now, values, of_gradient = advance(now, keys, fixed, data)
+    now, losses, norms = Descent(free, optimizer.init(free)), [np.zeros(0)], [np.zeros(0)]
+    pace = Pace(NO_LIMIT if num_steps is None else num_steps, budget, block)
+    if checkpoint is not None:
+        now, losses, norms = checkpoint.descent(now), [checkpoint.losses], [checkpoint.gradient_norms]
+        pace = checkpoint.pace(NO_LIMIT if num_steps is None else num_steps, budget, block)
+    stopped = Stopped.NO_STEP if num_steps == 0 else Stopped.USED_UP if budget is None else Stopped.OUT_OF_TIME
+    settles = False
+    with ProgressBar(math.ceil(budget or 0) if num_steps is None else num_steps, progress) as bar:
+        while not pace.over and not settles:
+            first = pace.done
+            shares = pace.next()
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, pace.done))
+            now, values, of_gradient = advance(now, keys, jnp.asarray(shares, jnp.float32), fixed, data)
             losses.append(np.asarray(values))
             norms.append(np.asarray(of_gradient))
-            _check(losses[-1], norms[-1], done)
-            done += len(keys)
+            pace.tick()
+            _check(losses[-1], norms[-1], first)
             if tolerance is not None and len(losses) > 2 and settled(window(losses[-2]), window(losses[-1]), tolerance):
-                stopped = Stopped.SETTLED
+                stopped, settles = Stopped.SETTLED, True
             if judge is not None and best is not None:
-                best.look(now.parameters, float(judge(now.parameters)), done)
-                stopped = Stopped.HELD_OUT if best.over else stopped
-            bar.update("training", done)
+                best.look(now.parameters, float(judge(now.parameters)), pace.done)
+                stopped, settles = (Stopped.HELD_OUT, True) if best.over else (stopped, settles)
+            bar.update("training", pace.done if num_steps is not None else int(pace.seconds))
             if report is not None:
-                report(done, float(np.nanmean(losses[-1])))
+                mean = float(np.nanmean(losses[-1]))
+                note = report(Block(eqx.combine(now.parameters, fixed), pace.done, pace.share, mean))
+                if note:
+                    bar.say(note)
+            if keep is not None:
+                keep(Checkpoint.of(now, np.concatenate(losses), np.concatenate(norms), pace))
+    if num_steps is not None and pace.done >= num_steps and stopped == Stopped.OUT_OF_TIME:
+        stopped = Stopped.USED_UP
     found = now.parameters if best is None else best.best
     training = Training(
         losses=np.concatenate(losses),
@@ -137,24 +185,34 @@ def minimise(
         looks=np.array([] if best is None else best.steps, int),
         stopped=stopped,
         has_rule=best is not None or tolerance is not None,
-        seconds=time.perf_counter() - begin,
-        phases=(("gradient", done),),
+        seconds=pace.seconds,
+        phases=(("gradient", pace.done),),
     )
     return Trained(eqx.combine(found, fixed), training)
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(loss: Callable[..., Array], update: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(
+    loss: Callable[..., Array], update: Callable[..., Any], schedule: Callable[[Array], Array] | None
+) -> Callable[..., Any]:
     """A block of steps as one program."""
 
-    def block(now: Descent, keys: Array, fixed: Any, data: Any) -> tuple[Descent, Array, Array]:
+    def block(now: Descent, keys: Array, shares: Array, fixed: Any, data: Any) -> tuple[Descent, Array, Array]:
         given = () if data is None else (data,)
 
-        def step(now: Descent, key: Array) -> tuple[Descent, tuple[Array, Array]]:
-            now, value, norm = take_step(lambda free: loss(eqx.combine(free, fixed), key, *given), now, update)
+        def step(now: Descent, at: tuple[Array, Array]) -> tuple[Descent, tuple[Array, Array]]:
+            key, share = at
+
+            def scaled(*arguments: Any) -> tuple[Any, Any]:
+                updates, state = update(*arguments)
+                return jax.tree.map(lambda u: (u * schedule(share)).astype(u.dtype), updates), state  # type: ignore[misc]
+
+            now, value, norm = take_step(
+                lambda free: loss(eqx.combine(free, fixed), key, *given), now, update if schedule is None else scaled
+            )
             return now, (value, norm)
 
-        now, traces = jax.lax.scan(step, now, keys)
+        now, traces = jax.lax.scan(step, now, (keys, shares))
         return now, *traces
 
     return safe_jit(block, compile=eqx.filter_jit)

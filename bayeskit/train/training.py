@@ -26,6 +26,7 @@ class Stopped(enum.StrEnum):
     SETTLED = "the loss no longer falls"
     HELD_OUT = "the held-out loss no longer falls"
     USED_UP = "the number of steps is used up"
+    OUT_OF_TIME = "the time is used up"
     NO_STEP = "no step was asked for"
 
 

@@ -53,7 +53,7 @@ def test_early_stop_returns_the_best_by_the_held_out_loss():
         block=10,
         patience=3,
         held_out=lambda p: jnp.sum((p["w"] - TARGET / 2) ** 2),
-        report=lambda steps, loss: seen.append((steps, loss)),
+        report=lambda block: seen.append((block.done, block.loss)),
     )
     assert done.training.stopped == Stopped.HELD_OUT
     assert done.losses.size == 10 * (done.training.held_out.size - 1) == seen[-1][0]

@@ -20,7 +20,7 @@ import numpyro.distributions as dist
 from bayeskit._settings import check_choice, require
 from bayeskit._typing import Array
 
-__all__ = ["GP", "BayesianNetwork", "HierarchicalGP", "Ridge", "Strokes", "Table"]
+__all__ = ["GP", "BayesianNetwork", "HierarchicalGP", "Ridge"]
 
 _JITTER = 1e-4
 """The least noise variance, as a share of the variance: below it float32 cannot factorise the covariance."""

@@ -85,7 +85,7 @@ def descend(
         num_steps=num_steps,
         held_out=(lambda free: data.judge(free.bridge(epsilon, tau))) if data.held_out else None,
         patience=settings.patience,
-        report=lambda steps, _: bar.update("gradient", done + steps),
+        report=lambda block: bar.update("gradient", done + block.done),
     )
     return Found(trained.parameters.bridge(epsilon, tau), before.training.then(trained.training))
 

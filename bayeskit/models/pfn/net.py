@@ -1,0 +1,218 @@
+"""`Net`: a trained network, which predicts; and `Context`, data that it has read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from bayeskit._keepable import keepable
+from bayeskit._typing import Array, ArrayLike
+from bayeskit.errors import DataError, StorageError
+from bayeskit.models.pfn.heads import Head
+from bayeskit.models.pfn.network import Encoded, SetNetwork
+from bayeskit.models.pfn.rows import check_inputs, check_outputs
+from bayeskit.storage import load as load_kept
+from bayeskit.storage import save as save_kept
+from bayeskit.train import Training
+from bayeskit.xla.miscompilation import safe_jit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Context", "Facts", "Net", "load"]
+
+QUERIES = 64
+"""Queries that are answered at a time: always by the same program, so that others beside them change nothing."""
+
+
+@keepable("pfn.Facts")
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a network was trained for.
+
+    Attributes:
+        prior: the name of the model.
+        fingerprint: of its source.
+        num_rows: the most rows of a context.
+        num_features: inputs of a row.
+        num_classes: of the output; 0 where it is a real number.
+        missing: whether inputs may be missing.
+        settings: of the training, as JSON.
+    """
+
+    prior: str
+    fingerprint: str
+    num_rows: int
+    num_features: int
+    num_classes: int
+    missing: bool
+    settings: str
+
+
+@keepable("pfn.Net")
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Net:
+    r"""A network that predicts the outputs of new rows from data, in one pass: $q(y_* \mid x_*, x_{1:n}, y_{1:n})$.
+
+    The order of the data does not matter, and what is predicted for one query does not depend on the others.
+
+    Attributes:
+        network: the transformer.
+        head: turns its numbers into a distribution.
+        centre: of inputs under the prior, shape `(features,)`.
+        spread: their standard deviation.
+        facts: what it was trained for.
+        training: how that went.
+    """
+
+    network: SetNetwork
+    head: Head
+    centre: Array
+    spread: Array
+    facts: Facts
+    training: Training
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        what = f"{facts.num_classes} classes" if facts.num_classes else "a number"
+        return (
+            f"Net(prior={facts.prior!r}, up to {facts.num_rows} rows of {facts.num_features} inputs, predicts {what}; "
+            f"{self.num_parameters:,} parameters, {len(self.training.losses):,} steps)"
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in the network."""
+        return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(self.network, eqx.is_inexact_array)))
+
+    def predict(self, x: ArrayLike, y: ArrayLike, x_new: ArrayLike) -> dist.Distribution:
+        """The predictive distributions of new outputs.
+
+        Args:
+            x: inputs, shape `(n, features)`, or `(n,)` where there is one. No row at all is allowed: the prior is
+                predicted then. A leading axis stands for several data sets of one size.
+            y: outputs, shape `(n,)`; classes are 0, 1, ...
+            x_new: inputs to predict at, shape `(queries, features)`.
+
+        Returns:
+            A NumPyro distribution of batch shape `(queries,)`.
+
+        Raises:
+            DataError: another number of inputs, more rows than the network was trained for, numbers that are not finite.
+
+        Example:
+            >>> from bayeskit.models import pfn
+            >>> net = pfn.train(pfn.priors.Ridge(num_features=1), num_steps=20, key=0, progress=False)
+            >>> net.predict([[0.0], [1.0]], [0.1, 0.9], [[0.5], [2.0], [3.0]]).mean.shape
+            (3,)
+        """
+        return self.encode(x, y).predict(x_new)
+
+    def encode(self, x: ArrayLike, y: ArrayLike) -> Context:
+        """Read data once, to predict from them again and again.
+
+        Raises:
+            DataError: as :meth:`predict`.
+        """
+        x = check_inputs("x", x, self.facts.num_features, self.facts.missing)
+        y = check_outputs(y, x, self.facts.num_classes)
+        rows = x.shape[-2]
+        if rows > self.facts.num_rows:
+            raise DataError(
+                f"the network was trained for up to {self.facts.num_rows} rows, got {rows}; take a sample of them, or "
+                "train on a prior that draws more"
+            )
+        # a few sizes only, so that few programs are compiled
+        size = min(max(8, 1 << (rows - 1).bit_length() if rows else 0), max(self.facts.num_rows, 1))
+        pad = [(0, 0)] * (x.ndim - 2)
+        x = np.pad(x, [*pad, (0, size - rows), (0, 0)])
+        y = np.pad(y, [*pad, (0, size - rows)])
+        exists = np.broadcast_to(np.arange(size) < rows, y.shape)
+        inputs = self.standardise(x)
+        return Context(self, _encode(self.network, inputs, self.head.standardise(jnp.asarray(y)), jnp.asarray(exists)), rows)
+
+    def standardise(self, x: np.ndarray) -> Array:
+        """Inputs in units of the prior."""
+        return (jnp.asarray(x) - self.centre) / self.spread
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to a file, ``.zarr`` or ``.nc``; :func:`bayeskit.models.pfn.load` reads it.
+
+        Raises:
+            StorageError: another ending, or a place that cannot be written to.
+        """
+        return save_kept(self, path)
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """The record of the training."""
+        return self.training.tree("pfn.train", {"prior": self.facts.prior})
+
+
+class Context:
+    """Data that a network has read.
+
+    Attributes:
+        num_rows: how many rows.
+
+    Args:
+        net: the network.
+        encoded: keys and values of its layers.
+        num_rows: how many rows.
+    """
+
+    def __init__(self, net: Net, encoded: Encoded, num_rows: int):
+        self._net, self._encoded, self.num_rows = net, encoded, num_rows
+
+    def predict(self, x_new: ArrayLike) -> dist.Distribution:
+        """The predictive distributions of new outputs; see :meth:`Net.predict`.
+
+        Raises:
+            DataError: another number of inputs, or numbers that are not finite.
+        """
+        facts = self._net.facts
+        x = check_inputs("x_new", x_new, facts.num_features, facts.missing)
+        batch = self._encoded.exists.shape[:-1]
+        if x.shape[:-2] != batch:
+            raise DataError(f"x_new must have the leading axes of the data, {batch}, got shape {x.shape}")
+        queries = x.shape[-2]
+        if not queries:
+            raise DataError("x_new has no row")
+        parts = []
+        for begin in range(0, queries, QUERIES):
+            some = x[..., begin : begin + QUERIES, :]
+            short = [(0, 0)] * (x.ndim - 2) + [(0, QUERIES - some.shape[-2]), (0, 0)]
+            inputs = self._net.standardise(np.pad(some, short))
+            parts.append(_query(self._net.network, self._encoded, inputs))
+        return self._net.head.distribution(jnp.concatenate(parts, axis=-2)[..., :queries, :])
+
+
+@functools.partial(safe_jit, compile=eqx.filter_jit)
+def _encode(network: SetNetwork, x: Array, y: Array, exists: Array) -> Encoded:
+    return network.encode(x, y, exists)
+
+
+@functools.partial(safe_jit, compile=eqx.filter_jit)
+def _query(network: SetNetwork, encoded: Encoded, x: Array) -> Array:
+    return network.query(encoded, x)
+
+
+def load(path: str | os.PathLike[str]) -> Net:
+    """Read a network that :meth:`Net.save` has written.
+
+    Raises:
+        StorageError: there is none, it is damaged, or it is something else.
+    """
+    found: Any = load_kept(path)
+    if not isinstance(found, Net):
+        raise StorageError(f"{os.fspath(path)} holds {type(found).__name__}, and not a network of bayeskit.models.pfn")
+    return found
