@@ -2,7 +2,8 @@
 
 from bayeskit.distributions.histogram import Histogram
 from bayeskit.models.pfn import priors
+from bayeskit.models.pfn.classifier import PFNClassifier
 from bayeskit.models.pfn.net import Context, Net, load
 from bayeskit.models.pfn.training import resume, train
 
-__all__ = ["Context", "Histogram", "Net", "load", "priors", "resume", "train"]
+__all__ = ["Context", "Histogram", "Net", "PFNClassifier", "load", "priors", "resume", "train"]
