@@ -2,7 +2,24 @@
 
 from bayeskit.distributions.histogram import Histogram
 from bayeskit.models.pfn import priors
+from bayeskit.models.pfn.amortised import Amortised
+from bayeskit.models.pfn.by_nuts import conditioned
+from bayeskit.models.pfn.checking import Calibration, check
 from bayeskit.models.pfn.net import Context, Net, load
+from bayeskit.models.pfn.regressor import PFNRegressor
 from bayeskit.models.pfn.training import resume, train
 
-__all__ = ["Context", "Histogram", "Net", "load", "priors", "resume", "train"]
+__all__ = [
+    "Amortised",
+    "Calibration",
+    "Context",
+    "Histogram",
+    "Net",
+    "PFNRegressor",
+    "check",
+    "conditioned",
+    "load",
+    "priors",
+    "resume",
+    "train",
+]
