@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayeskit.diagnostics import chains, sampler
+from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
@@ -72,6 +73,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `readings`           error    readings that a solution misses by more than 2 standard deviations of their noise
     `ill_conditioned`    error    linear equations that were not solved to 1e-4
     `tolerance_raised`   warning  an equation that is satisfied to no better than 1e-3 of its size; error over 0.03
+    `outside_prior`      error    data unlike those that a network was trained on (predictive p-value below 0.01)
     `few_nodes`          warning  a spectrum learned from fewer than 10 nodes a number, where bands are wide
     `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
     ==================== ======== ================================================================================
@@ -120,6 +122,8 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     tree = post.tree if isinstance(post, Learned) and not isinstance(post, xr.DataTree) else post
     if isinstance(tree, xr.DataTree) and "training" in tree.children and "posterior" not in tree.children:
         verdict = _of_training(tree)
+    elif isinstance(tree, xr.DataTree) and P_VALUE in tree.attrs:
+        verdict = _of_predictions(tree)
     else:
         verdict = _of_draws(tree)
     if not quiet:
@@ -133,6 +137,12 @@ def _of_training(tree: xr.DataTree) -> Verdict:
     findings = (training(traces, attrs) if "phases" in attrs else []) + equation(traces, attrs)
     num_steps = traces["loss"].size if "loss" in traces else 0
     return _verdict(findings, [], unseen(traces, attrs), num_steps=num_steps)
+
+
+def _of_predictions(tree: xr.DataTree) -> Verdict:
+    findings, measures = amortised(tree.attrs)
+    size = {"num_chains": 1, "num_draws": int(tree.attrs["num_draws"])}
+    return _verdict(findings, measures, ["the network itself; bayeskit.models.pfn.check does that"], **size)
 
 
 @dataclasses.dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from bayeskit._typing import Array, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program
 from bayeskit.target import Target
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 State = TypeVar("State")
 
@@ -113,6 +116,16 @@ class Method(Settings, ABC):
                 f"plate {plate!r} subsamples its data, so the density changes at random between evaluations and "
                 f"{type(self).__name__} would target the wrong posterior; use the full data (no subsample_size)"
             )
+
+
+class DirectMethod(Settings, ABC):
+    """A method that answers at once: there is no chain to be advanced, and so nothing to keep, thin or resume."""
+
+    room: ClassVar[str] = "method"
+
+    @abstractmethod
+    def answer(self, model: Any, data: Any, *, key: Any) -> xr.DataTree:
+        """The result for a model and data."""
 
 
 def check_counts(method: Method) -> None:

@@ -22,7 +22,7 @@ from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, 
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run, compile_time
 from bayeskit.inference.ending import finish, hand_over, interrupted
-from bayeskit.inference.method import Method
+from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def infer(
     model: Model | Program | Target,
     data: Data | None,
-    method: Method,
+    method: Method | DirectMethod,
     *,
     key: Key,
     init: Init = None,
@@ -101,6 +101,9 @@ def infer(
         >>> post["posterior/mu"].shape, post["observed_data/y"].dims
         ((2, 200), ('row',))
     """
+    if isinstance(method, DirectMethod):
+        _refuse_options(method, init=init, store=store, keep=keep, dims=dims, coords=coords, discrete=discrete)
+        return method.answer(model, data, key=key)
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     target = _target(model, data, method)
@@ -148,6 +151,12 @@ def infer(
             hand_over(error, run, attrs, dims, coords)
             raise
     return finish(run, attrs, dims, coords, disk, begin, compiling[0])
+
+
+def _refuse_options(method: DirectMethod, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise MethodError(f"{name} has no meaning for {type(method).__name__}, which answers at once; leave it out")
 
 
 def resume(

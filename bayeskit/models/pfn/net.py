@@ -19,6 +19,7 @@ from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, StorageError
 from bayeskit.models.pfn.heads import Head
 from bayeskit.models.pfn.network import Encoded, SetNetwork
+from bayeskit.models.pfn.reference import Reference, looks
 from bayeskit.models.pfn.rows import check_inputs, check_outputs
 from bayeskit.models.pfn.table_network import EncodedTable, TableNetwork
 from bayeskit.storage import load as load_kept
@@ -74,7 +75,8 @@ class Net:
         centre: of inputs under the prior, shape `(features,)`.
         spread: their standard deviation.
         facts: what it was trained for.
-        training: how that went.
+        reference: how data sets of the prior look to it.
+        training: how the training went.
     """
 
     network: Network
@@ -82,6 +84,7 @@ class Net:
     centre: Array
     spread: Array
     facts: Facts
+    reference: Reference
     training: Training
 
     def __repr__(self) -> str:
@@ -125,21 +128,53 @@ class Net:
         """
         return self.encode(x, y).predict(x_new)
 
+    def p_value(self, x: ArrayLike, y: ArrayLike) -> float:
+        """Whether data look like those that the network was trained on: a predictive check of the prior.
+
+        Half of the rows are predicted from the other half, and the other way round. The p-value is twice the share of
+        data sets of the prior of this size with a mean log density as low, or an input as far out. A small one, below
+        0.01, says that what the network predicts is not to be relied on.
+
+        Args:
+            x: inputs of one data set, as in :meth:`predict`.
+            y: outputs.
+
+        Raises:
+            DataError: as :meth:`predict`.
+        """
+        x, y = self.checked(x, y)
+        if x.ndim != 2:
+            raise DataError(f"p_value takes one data set, got x of shape {x.shape}")
+        if not len(y):
+            return 1.0
+        inputs = np.asarray(self.standardise(x))
+        score, extreme = looks(self.network, self.head, inputs[None], y[None], self.facts.num_rows)
+        return self.reference.p_value(len(y), float(score[0]), float(extreme[0]))
+
+    def checked(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Data as the network takes them.
+
+        Raises:
+            DataError: as :meth:`predict`.
+        """
+        inputs = check_inputs("x", x, self.facts.num_features, self.facts.missing, fewer=self.takes_fewer)
+        outputs = check_outputs(y, inputs, self.facts.num_classes)
+        rows = inputs.shape[-2]
+        if rows > self.facts.num_rows:
+            raise DataError(
+                f"the network was trained for up to {self.facts.num_rows} rows, got {rows}; take a sample of them, or "
+                "train on a prior that draws more"
+            )
+        return inputs, outputs
+
     def encode(self, x: ArrayLike, y: ArrayLike) -> Context:
         """Read data once, to predict from them again and again.
 
         Raises:
             DataError: as :meth:`predict`.
         """
-        x = check_inputs("x", x, self.facts.num_features, self.facts.missing, fewer=self.takes_fewer)
-        num_inputs = x.shape[-1]
-        y = check_outputs(y, x, self.facts.num_classes)
-        rows = x.shape[-2]
-        if rows > self.facts.num_rows:
-            raise DataError(
-                f"the network was trained for up to {self.facts.num_rows} rows, got {rows}; take a sample of them, or "
-                "train on a prior that draws more"
-            )
+        x, y = self.checked(x, y)
+        rows, num_inputs = x.shape[-2:]
         # a few sizes only, so that few programs are compiled
         size = min(max(8, 1 << (rows - 1).bit_length() if rows else 0), max(self.facts.num_rows, 1))
         pad = [(0, 0)] * (x.ndim - 2)

@@ -22,10 +22,12 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayeskit._keepable import keepable
+from bayeskit._keys import raw_key
 from bayeskit._typing import Array
-from bayeskit.models.pfn.network import Sizes, normal, root_mean_square
+from bayeskit.models.pfn.network import Sizes, root_mean_square
 
 __all__ = ["Attention", "Columns", "EncodedTable", "TableLayer", "TableNetwork", "table_network"]
 
@@ -57,8 +59,8 @@ class Columns(NamedTuple):
     def of(cls, x: Array, exists: Array) -> Columns:
         """Of the known cells of the rows that exist."""
         known = exists[..., None] & ~jnp.isnan(x)
-        highest = jnp.max(jnp.where(known, x, -jnp.inf), axis=-2, initial=-jnp.inf)
-        lowest = jnp.min(jnp.where(known, x, jnp.inf), axis=-2, initial=jnp.inf)
+        highest = jnp.max(jnp.where(known, x, -jnp.inf), axis=-2)
+        lowest = jnp.min(jnp.where(known, x, jnp.inf), axis=-2)
         varies = highest > lowest
         lowest, reach = jnp.where(varies, lowest, 0.0), jnp.where(varies, highest - lowest, 1.0)
         inside = jnp.where(known, (x - lowest[..., None, :]) / reach[..., None, :], 0.0)
@@ -251,16 +253,20 @@ def _counts(columns: Columns) -> Array:
     return jnp.concatenate([jnp.ones_like(columns.varies[..., :1]), columns.varies], axis=-1)
 
 
-def _attention(key: Array, sizes: Sizes, scale: float) -> Attention:
+def _weights(generator: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> Array:
+    """Normal, with variance `scale**2` over the number of inputs."""
+    return jnp.asarray(generator.normal(size=shape) * (scale / math.sqrt(shape[0])), jnp.float32)
+
+
+def _attention(generator: np.random.Generator, sizes: Sizes, scale: float) -> Attention:
     width = sizes.width
-    query_key, context_key, nothing_key, out_key = jax.random.split(key, 4)
     return Attention(
         gain=jnp.ones(width, jnp.float32),
-        to_query=normal(query_key, (width, width)),
-        to_context=normal(context_key, (width, 2 * width)),
-        nothing_key=normal(nothing_key, (1, width))[0],
+        to_query=_weights(generator, (width, width)),
+        to_context=_weights(generator, (width, 2 * width)),
+        nothing_key=_weights(generator, (1, width))[0],
         nothing_value=jnp.zeros(width, jnp.float32),
-        out=normal(out_key, (width, width), scale),
+        out=_weights(generator, (width, width), scale),
         num_heads=sizes.num_heads,
     )
 
@@ -276,25 +282,25 @@ def table_network(key: Array, num_features: int, num_inputs: int, num_outputs: i
         sizes: how large it is.
     """
     del num_features
+    generator = np.random.default_rng(np.asarray(raw_key(key)))
     width, hidden = sizes.width, sizes.width * sizes.expansion
-    keys = iter(jax.random.split(key, 4 + 4 * sizes.num_layers))
     small = 1 / math.sqrt(3 * sizes.num_layers)
     layers = tuple(
         TableLayer(
-            in_rows=_attention(next(keys), sizes, small),
-            in_columns=_attention(next(keys), sizes, small),
+            in_rows=_attention(generator, sizes, small),
+            in_columns=_attention(generator, sizes, small),
             gain=jnp.ones(width, jnp.float32),
-            up=normal(next(keys), (width, hidden), math.sqrt(2.0)),
-            down=normal(next(keys), (hidden, width), small),
+            up=_weights(generator, (width, hidden), math.sqrt(2.0)),
+            down=_weights(generator, (hidden, width), small),
         )
         for _ in range(sizes.num_layers)
     )
     return TableNetwork(
         frequencies=0.5 * 2.0 ** (jnp.arange(_WAVES, dtype=jnp.float32) / 2),
-        of_inputs=normal(next(keys), (2 * _WAVES + 3, width), math.sqrt(2.0)),
-        into=normal(next(keys), (width, width)),
-        of_output=normal(next(keys), (num_inputs + 1, width)),
-        unknown=normal(next(keys), (1, width))[0],
+        of_inputs=_weights(generator, (2 * _WAVES + 3, width), math.sqrt(2.0)),
+        into=_weights(generator, (width, width)),
+        of_output=_weights(generator, (num_inputs + 1, width)),
+        unknown=_weights(generator, (1, width))[0],
         layers=layers,
         gain=jnp.ones(width, jnp.float32),
         readout=jnp.zeros((width, num_outputs), jnp.float32),

@@ -36,6 +36,7 @@ from bayeskit.models.pfn.heads import ClassHead, Head, HistogramHead, MixtureHea
 from bayeskit.models.pfn.net import Facts, Net, Network
 from bayeskit.models.pfn.network import Sizes, set_network
 from bayeskit.models.pfn.prior import Prior
+from bayeskit.models.pfn.reference import NUM_SETS, reference_of
 from bayeskit.models.pfn.table_network import table_network
 from bayeskit.storage import load, save
 from bayeskit.train import Block, Checkpoint, minimise
@@ -331,7 +332,7 @@ def _train(
     kept: Checkpoint | None,
 ) -> Net:
     begin = time.perf_counter()
-    start_key, steps_key, gap_key = jax.random.split(jnp.asarray(raw), 3)
+    start_key, steps_key, gap_key, reference_key = jax.random.split(jnp.asarray(raw), 4)
     start = _start(prior, settings, start_key)
     devices = len(jax.local_devices())
     devices = devices if settings.batch_size % devices == 0 else 1
@@ -375,7 +376,10 @@ def _train(
         missing=settings.missing,
         settings=json.dumps({**plain, "key": raw.tolist()}),
     )
-    return Net(done.parameters, start.head, start.centre, start.spread, facts, done.training)
+    x, y = map(np.asarray, prior.draw(reference_key, NUM_SETS))
+    inputs = (x - np.asarray(start.centre)) / np.asarray(start.spread)
+    reference = reference_of(done.parameters, start.head, inputs, y)
+    return Net(done.parameters, start.head, start.centre, start.spread, facts, reference, done.training)
 
 
 def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[Network], Array] | None:
