@@ -2,9 +2,9 @@
 
     python benchmarks/pfn_pretrain_tables.py --out tables.nc [--budget 6min] [--batch-size 64] [--precision bfloat16]
 
-The sizes are for some six minutes on one H100. At the end the loss on fresh tables, in nats a row, stands beside that of
-the shares of the classes among the rows shown (each counted once more): a network that has learned nothing is no better.
-Tables are counted by how many of their rows were shown.
+The sizes are for some six minutes on one H100. At the end stands the loss on fresh tables, in nats a row, by how many
+rows are shown, beside that of the shares of the classes among them (each counted once more): a network that has learned
+nothing is no better.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ class PFNClassifier:
     r"""Classification by one pass through a network that was trained on a prior of tables.
 
     Nothing is tuned: `fit` reads the rows once, and each prediction is the posterior predictive of the network's prior.
-    Columns enter in units of the rows of `fit`, so that their own do not matter. Probabilities are those of the classes of
-    `fit`, which add up to one.
+    Columns enter in units of the rows of `fit`, so that their own do not matter. The classes of `fit` share all of the
+    probability. Categories of a column must be numbers; one that `fit` has not seen is a number like any other.
 
     Args:
         net: trained on a prior with classes, with ``network="table"`` and ``missing=True``, such as
@@ -89,8 +89,8 @@ class PFNClassifier:
         labels = _labels(y, len(x))
         if len(x) > facts.num_rows:
             raise DataError(
-                f"X has {len(x)} rows and the network takes up to {facts.num_rows}; fit on a sample of them, or on a "
-                "network that was trained for more"
+                f"X has {len(x)} rows and the network takes up to {facts.num_rows}; fit on a sample of them, or use "
+                "a network that was trained for more"
             )
         classes, codes = np.unique(labels, return_inverse=True)
         if not 2 <= len(classes) <= facts.num_classes:
@@ -110,10 +110,11 @@ class PFNClassifier:
         """Probabilities of the classes, shape `(rows, classes)`, in the order of `classes_`.
 
         Raises:
-            DataError: not fitted, what is not a table of numbers, or other columns than those of `fit`.
+            MethodError: not fitted.
+            DataError: what is not a table of numbers, or other columns than those of `fit`.
         """
         if not self.__sklearn_is_fitted__():
-            raise DataError("this PFNClassifier has read no rows yet; call fit(X, y) first")
+            raise MethodError("this PFNClassifier has read no rows yet; call fit(X, y) first")
         x = self._numbers(X)
         if x.shape[1] != self.n_features_in_:
             raise DataError(f"X has {x.shape[1]} columns, and those of fit were {self.n_features_in_}")
@@ -133,7 +134,8 @@ class PFNClassifier:
         """The most probable labels, shape `(rows,)`.
 
         Raises:
-            DataError: as :meth:`predict_proba`.
+            MethodError: as :meth:`predict_proba`.
+            DataError: likewise.
         """
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
@@ -192,7 +194,7 @@ class PFNClassifier:
                 f"net must be a network of bayeskit.models.pfn, such as pfn.train returns, got {self.net!r}"
             )
         if not self.net.facts.num_classes:
-            raise MethodError(f"net must be trained on a prior with classes; {self.net!r}")
+            raise MethodError(f"net must be trained on a prior with classes; got {self.net!r}")
         if self.num_subsets is not None:
             good = is_whole(self.num_subsets) and self.num_subsets >= 1
             require(good, "num_subsets", self.num_subsets, "a positive integer")

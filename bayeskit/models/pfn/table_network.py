@@ -1,6 +1,7 @@
 r"""`TableNetwork`: a transformer whose tokens are the cells of a table; queries see the context and never one another.
 
-A row is its inputs' cells and the cell of its output, which is a learned vector where the output is not known. A layer is
+A row is a cell for each input and one for the output, which is a learned vector where the output is not known, and is
+added to the others from the start. A layer is
 
 1. attention among the cells of a row,
 2. attention among the rows of a column: every row looks at the rows of the context, and no others,

@@ -1,16 +1,17 @@
 r"""`Table`: tables of many kinds with a class for each row, to train classifiers on.
 
-Rows are drawn from clusters $z$, whose numbers of columns and classes, shapes and distances are drawn anew for each table:
+Rows are drawn from clusters $z$, whose number, shapes and distances are drawn anew for each table:
 
 .. math::
 
     u \mid z \sim N(\mu_z, S_z), \qquad
-    x_j = \sqrt{\rho_j}\; w_j^\top u + \sqrt{1 - \rho_j}\; \epsilon_j + \delta_{zj} + \beta \sin(v_j^\top u + \phi_{zj}),
+    x_j = \sqrt{\rho_j}\; w_j^\top u + \sqrt{1 - \rho_j}\; \epsilon_j + \delta_{zj}
+    + \beta \sin(v_j^\top u + \phi_{zj}),
 
 so that columns are correlated through the factors $u$. The class is that of the cluster, but for errors of labels
 (linear and quadratic discriminant analysis, and mixtures), or it is drawn from a softmax of a linear function or of a
-small random network of the columns or the factors, more or less steep. At last a column is seen through a warp of its own:
-an exponential, a power, a limit, steps, arbitrary codes.
+small random network of the columns or the factors, more or less steep. At last a column is seen through a warp of its
+own: an exponential, a power, a limit, steps, arbitrary codes.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def _standardise(x: Array) -> Array:
 class Table:
     r"""Classification of the rows of a table.
 
-    The columns in use come first, and those after them are NaN, so that a network learns to take fewer; the classes in use
-    are 0, 1, ... in an order without meaning. Train with ``network="table"`` and ``missing=True``.
+    The columns in use come first, and those after them are NaN, so that a network learns to take fewer; the classes in
+    use are 0, 1, ..., any of which could have any other's place. Train with ``network="table"`` and ``missing=True``.
 
     Args:
         num_rows: rows of a data set.
@@ -130,6 +131,7 @@ class Table:
         require(is_number(share) and 0 <= share < 1, "max_missing", share, "at least 0 and below 1")
 
     def __call__(self) -> None:
+        """Draw a table: sites `x` and `y`."""
         draw = self._draw()
         num_live = 1 + draw.below("num_features", self.num_features)
         live = jnp.arange(self.num_features) < num_live
@@ -168,8 +170,8 @@ class Table:
         }
         of_table = (
             "num_features num_classes clusters_a_class evenness where_apart num_factors factors_apart spreads_differ "
-            "correlation relevant growth columns_apart bends bend turns teacher has_errors errors of_factors share_used "
-            "one_used steepness imbalance activation roughness is_deep has_missing"
+            "correlation relevant growth columns_apart bends bend turns teacher has_errors errors of_factors one_used "
+            "share_used steepness imbalance activation roughness is_deep has_missing"
         )
         of_columns = "relevant_columns used shape low span num_levels code_step code_start warp missing"
         uniform: dict[str, tuple[int, ...]] = {
@@ -256,7 +258,7 @@ class Table:
             (x > low).astype(x.dtype),
             jnp.mod(level * (1 + draw.below("code_step", _CODES - 1)) + draw.below("code_start", _CODES), _CODES),
         ]
-        kind = draw.one_of("warp", _WARPS * jnp.exp(1.5 * draw.normal["taste"]))
+        kind = draw.one_of("warp", jnp.asarray(_WARPS) * jnp.exp(1.5 * draw.normal["taste"]))
         seen = jnp.select([kind == at for at in range(len(warps))], warps)
         share = jnp.where(draw.whether("has_missing", 0.2), self.max_missing, 0.0) * draw.uniform["missing"]
         return jnp.where(draw.uniform["lost"] < share, jnp.nan, seen)
