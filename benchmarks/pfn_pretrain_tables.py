@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--budget", help="such as 6min; without it and --num-steps, 6min")
     parser.add_argument("--num-steps", type=int)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--num-layers", type=int, default=5)
