@@ -5,6 +5,7 @@ from bayeskit.models.pfn import priors
 from bayeskit.models.pfn.amortised import Amortised
 from bayeskit.models.pfn.by_nuts import conditioned
 from bayeskit.models.pfn.checking import Calibration, check
+from bayeskit.models.pfn.classifier import PFNClassifier
 from bayeskit.models.pfn.net import Context, Net, load
 from bayeskit.models.pfn.pretrained import pretrained
 from bayeskit.models.pfn.regressor import PFNRegressor
@@ -16,6 +17,7 @@ __all__ = [
     "Context",
     "Histogram",
     "Net",
+    "PFNClassifier",
     "PFNRegressor",
     "check",
     "conditioned",

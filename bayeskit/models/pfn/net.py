@@ -21,6 +21,7 @@ from bayeskit.models.pfn.heads import Head
 from bayeskit.models.pfn.network import Encoded, SetNetwork
 from bayeskit.models.pfn.reference import Reference, looks
 from bayeskit.models.pfn.rows import check_inputs, check_outputs
+from bayeskit.models.pfn.table_network import EncodedTable, TableNetwork
 from bayeskit.storage import load as load_kept
 from bayeskit.storage import save as save_kept
 from bayeskit.train import Training
@@ -29,7 +30,9 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Context", "Facts", "Net", "load"]
+__all__ = ["Context", "Facts", "Net", "Network", "load"]
+
+Network = SetNetwork | TableNetwork
 
 QUERIES = 64
 """Queries that are answered at a time: always by the same program, so that others beside them change nothing."""
@@ -76,7 +79,7 @@ class Net:
         training: how the training went.
     """
 
-    network: SetNetwork
+    network: Network
     head: Head
     centre: Array
     spread: Array
@@ -96,6 +99,11 @@ class Net:
     def num_parameters(self) -> int:
         """Numbers in the network."""
         return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(self.network, eqx.is_inexact_array)))
+
+    @property
+    def takes_fewer(self) -> bool:
+        """Whether it takes fewer columns than the prior draws: one of cells that has learned what is missing."""
+        return self.network.columns_alike and self.facts.missing
 
     def predict(self, x: ArrayLike, y: ArrayLike, x_new: ArrayLike) -> dist.Distribution:
         """The predictive distributions of new outputs.
@@ -149,7 +157,7 @@ class Net:
         Raises:
             DataError: as :meth:`predict`.
         """
-        inputs = check_inputs("x", x, self.facts.num_features, self.facts.missing)
+        inputs = check_inputs("x", x, self.facts.num_features, self.facts.missing, fewer=self.takes_fewer)
         outputs = check_outputs(y, inputs, self.facts.num_classes)
         rows = inputs.shape[-2]
         if rows > self.facts.num_rows:
@@ -166,19 +174,20 @@ class Net:
             DataError: as :meth:`predict`.
         """
         x, y = self.checked(x, y)
-        rows = x.shape[-2]
+        rows, num_inputs = x.shape[-2:]
         # a few sizes only, so that few programs are compiled
         size = min(max(8, 1 << (rows - 1).bit_length() if rows else 0), max(self.facts.num_rows, 1))
         pad = [(0, 0)] * (x.ndim - 2)
         x = np.pad(x, [*pad, (0, size - rows), (0, 0)])
         y = np.pad(y, [*pad, (0, size - rows)])
         exists = np.broadcast_to(np.arange(size) < rows, y.shape)
-        inputs = self.standardise(x)
-        return Context(self, _encode(self.network, inputs, self.head.standardise(jnp.asarray(y)), jnp.asarray(exists)), rows)
+        encoded = _encode(self.network, self.standardise(x), self.head.standardise(jnp.asarray(y)), jnp.asarray(exists))
+        return Context(self, encoded, rows, num_inputs)
 
     def standardise(self, x: np.ndarray) -> Array:
-        """Inputs in units of the prior."""
-        return (jnp.asarray(x) - self.centre) / self.spread
+        """Inputs in units of the prior; columns that there are not are missing."""
+        absent = [(0, 0)] * (x.ndim - 1) + [(0, self.facts.num_features - x.shape[-1])]
+        return (jnp.asarray(np.pad(x, absent, constant_values=np.nan)) - self.centre) / self.spread
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to a file, ``.zarr`` or ``.nc``; :func:`bayeskit.models.pfn.load` reads it.
@@ -199,15 +208,17 @@ class Context:
 
     Attributes:
         num_rows: how many rows.
+        num_inputs: of a row.
 
     Args:
         net: the network.
         encoded: keys and values of its layers.
         num_rows: how many rows.
+        num_inputs: of a row.
     """
 
-    def __init__(self, net: Net, encoded: Encoded, num_rows: int):
-        self._net, self._encoded, self.num_rows = net, encoded, num_rows
+    def __init__(self, net: Net, encoded: Encoded | EncodedTable, num_rows: int, num_inputs: int):
+        self._net, self._encoded, self.num_rows, self.num_inputs = net, encoded, num_rows, num_inputs
 
     def predict(self, x_new: ArrayLike) -> dist.Distribution:
         """The predictive distributions of new outputs; see :meth:`Net.predict`.
@@ -216,7 +227,9 @@ class Context:
             DataError: another number of inputs, or numbers that are not finite.
         """
         facts = self._net.facts
-        x = check_inputs("x_new", x_new, facts.num_features, facts.missing)
+        x = check_inputs("x_new", x_new, facts.num_features, facts.missing, fewer=self._net.takes_fewer)
+        if self.num_rows and x.shape[-1] != self.num_inputs:
+            raise DataError(f"x_new must have the columns of x, {self.num_inputs} of them; got shape {x.shape}")
         batch = self._encoded.exists.shape[:-1]
         if x.shape[:-2] != batch:
             raise DataError(f"x_new must have the leading axes of the data, {batch}, got shape {x.shape}")
@@ -233,12 +246,12 @@ class Context:
 
 
 @functools.partial(safe_jit, compile=eqx.filter_jit)
-def _encode(network: SetNetwork, x: Array, y: Array, exists: Array) -> Encoded:
+def _encode(network: Network, x: Array, y: Array, exists: Array) -> Encoded | EncodedTable:
     return network.encode(x, y, exists)
 
 
 @functools.partial(safe_jit, compile=eqx.filter_jit)
-def _query(network: SetNetwork, encoded: Encoded, x: Array) -> Array:
+def _query(network: Any, encoded: Encoded | EncodedTable, x: Array) -> Array:
     return network.query(encoded, x)
 
 

@@ -8,7 +8,7 @@ stands for "nothing known" and is all there is where the context is empty. Nothi
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -120,7 +120,10 @@ class SetNetwork(eqx.Module):
         gain: of the last normalisation.
         readout: from a query to the numbers of the head.
         offset: likewise, added.
+        columns_alike: false: a column has weights of its own, and is in units of the prior.
     """
+
+    columns_alike: ClassVar[bool] = False
 
     frequencies: Array
     of_inputs: Array

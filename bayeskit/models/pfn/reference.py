@@ -67,6 +67,8 @@ def looks(network: eqx.Module, head: Head, x: np.ndarray, y: np.ndarray, max_row
     sets, rows, features = x.shape
     filled = np.nan_to_num(x)
     order = np.lexsort([y, *np.moveaxis(filled, -1, 0)[::-1]], axis=-1)
+    if getattr(network, "columns_alike", False):  # in units of their own
+        filled = _in_own_units(x)
     x, y = np.take_along_axis(x, order[..., None], axis=1), np.take_along_axis(y, order, axis=1)
     pad = -sets % AT_ONCE
     x = np.pad(x, [(0, pad), (0, max_rows - rows), (0, 0)])
@@ -88,6 +90,15 @@ def looks(network: eqx.Module, head: Head, x: np.ndarray, y: np.ndarray, max_row
 @functools.partial(safe_jit, compile=eqx.filter_jit)
 def _log_prob(head: Head, output: Array, y: Array) -> Array:
     return head.log_prob(output, y)
+
+
+def _in_own_units(x: np.ndarray) -> np.ndarray:
+    """Columns of each data set, standardised; 0 where they are missing or constant."""
+    known = np.isfinite(x)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    apart = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / count, 0.0)
+    sd = np.sqrt((apart**2).sum(axis=1, keepdims=True) / count)
+    return apart / np.where(sd > 0, sd, 1.0)
 
 
 def reference_of(network: eqx.Module, head: Head, x: np.ndarray, y: np.ndarray) -> Reference:

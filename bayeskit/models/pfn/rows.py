@@ -28,8 +28,8 @@ def as_numbers(name: str, value: ArrayLike) -> np.ndarray:
         ) from None
 
 
-def check_inputs(name: str, value: ArrayLike, num_features: int, missing: bool) -> np.ndarray:
-    """Inputs of shape `(..., rows, features)`, float32.
+def check_inputs(name: str, value: ArrayLike, num_features: int, missing: bool, *, fewer: bool = False) -> np.ndarray:
+    """Inputs of shape `(..., rows, features)`, float32; with `fewer`, that many features at most.
 
     Raises:
         DataError: not numbers, another shape, not finite.
@@ -39,11 +39,27 @@ def check_inputs(name: str, value: ArrayLike, num_features: int, missing: bool) 
         array = array[:, None]
     if array.size == 0 and array.shape[:1] == (0,):
         array = array.reshape(0, num_features)
-    if array.ndim < 2 or array.shape[-1] != num_features:
+    if fewer:
+        if array.ndim < 2 or not 1 <= array.shape[-1] <= num_features:
+            raise DataError(
+                f"{name} must have shape (rows, columns) with 1 to {num_features} columns, as many as the network was "
+                f"trained for; got shape {array.shape}"
+            )
+    elif array.ndim < 2 or array.shape[-1] != num_features:
         raise DataError(
             f"{name} must have shape (rows, {num_features}): the network was trained for {num_features} "
             f"input{'s' * (num_features != 1)}; got shape {array.shape}"
         )
+    check_finite(name, array, missing)
+    return array.astype(np.float32)
+
+
+def check_finite(name: str, array: np.ndarray, missing: bool) -> None:
+    """Every number is finite, or NaN where that stands for a missing one.
+
+    Raises:
+        DataError: one is not.
+    """
     bad = ~np.isfinite(array)
     if missing:
         bad &= ~np.isnan(array)
@@ -53,7 +69,6 @@ def check_inputs(name: str, value: ArrayLike, num_features: int, missing: bool) 
             "; the network was trained without missing inputs (train with missing=True on a prior that has them)"
         )
         raise DataError(f"{name} is {array[tuple(row)]} at {tuple(map(int, row))}, which is not finite{hint}")
-    return array.astype(np.float32)
 
 
 def check_outputs(value: ArrayLike, x: np.ndarray, num_classes: int) -> np.ndarray:

@@ -33,16 +33,18 @@ from bayeskit._typing import Array, Key, Model
 from bayeskit.distributions.histogram import equal_mass_edges
 from bayeskit.errors import DataError, MethodError, ModelError, StorageError
 from bayeskit.models.pfn.heads import ClassHead, Head, HistogramHead, MixtureHead, scale_of
-from bayeskit.models.pfn.net import Facts, Net
-from bayeskit.models.pfn.network import SetNetwork, Sizes, set_network
+from bayeskit.models.pfn.net import Facts, Net, Network
+from bayeskit.models.pfn.network import Sizes, set_network
 from bayeskit.models.pfn.prior import Prior
 from bayeskit.models.pfn.reference import NUM_SETS, reference_of
+from bayeskit.models.pfn.table_network import table_network
 from bayeskit.storage import load, save
 from bayeskit.train import Block, Checkpoint, minimise
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Unfinished", "resume", "train"]
 
+NETWORKS: dict[str, Callable[..., Network]] = {"set": set_network, "table": table_network}
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BLOCK = 25
 DRAWS_OF_PRIOR = 40_000
@@ -66,6 +68,7 @@ class Settings:
     sizes: Sizes
     missing: bool
     precision: str
+    network: str = "set"
 
 
 @keepable("pfn.Unfinished")
@@ -86,6 +89,7 @@ def train(
     budget: float | str | None = None,
     num_steps: int | None = None,
     head: str | None = None,
+    network: str = "set",
     num_bars: int = 256,
     width: int = 64,
     num_layers: int = 4,
@@ -112,8 +116,10 @@ def train(
         budget: how long it may take, in seconds or as ``"90s"``, ``"5min"``, ``"1h"``; compilation counts.
         num_steps: how many steps to take, in the place of a budget or beside one.
         head: ``"histogram"`` (for real numbers, by default) or ``"mixture"`` of normals; ``"classes"`` for classes.
+        network: ``"set"``, whose tokens are rows, or ``"table"``, whose tokens are cells: slower, with columns in units
+            of their own, the order of which does not matter; and with `missing` there may be fewer of them.
         num_bars: of a histogram; more where predictions are narrow beside the prior.
-        width: numbers by which a row is represented.
+        width: numbers by which a row, or a cell, is represented.
         num_layers: layers of the transformer.
         num_heads: attention heads of a layer; they divide `width`.
         batch_size: data sets a step.
@@ -155,6 +161,7 @@ def train(
         sizes=Sizes(width, num_layers, num_heads),
         missing=bool(missing),
         precision=precision,
+        network=network,
     )
     _check(settings)
     return _train(read, settings, np.asarray(raw_key(key)), checkpoint, progress, None)
@@ -237,10 +244,11 @@ def _check(settings: Settings) -> None:
     sizes = settings.sizes
     require(sizes.width % sizes.num_heads == 0, "num_heads", sizes.num_heads, f"a divisor of width={sizes.width}")
     check_choice("precision", settings.precision, tuple(PRECISIONS))
+    check_choice("network", settings.network, tuple(NETWORKS))
 
 
 class _Start(NamedTuple):
-    network: SetNetwork
+    network: Network
     head: Head
     centre: Array
     spread: Array
@@ -270,7 +278,10 @@ def _start(prior: Prior, settings: Settings, key: Array) -> _Start:
             head = HistogramHead(mean, sd, jnp.asarray(edges, jnp.float32))
         else:
             head = MixtureHead(mean, sd)
-    network = set_network(network_key, prior.num_features, head.num_inputs, head.size, settings.sizes)
+    make = NETWORKS[settings.network]
+    network = make(network_key, prior.num_features, head.num_inputs, head.size, settings.sizes)
+    if network.columns_alike:
+        centre, spread = np.zeros_like(centre), np.ones_like(spread)
     return _Start(network, head, jnp.asarray(centre, jnp.float32), jnp.asarray(spread, jnp.float32))
 
 
@@ -281,11 +292,11 @@ def schedule(share: Array) -> Array:
     return up * down
 
 
-def loss_of(prior: Prior, start: _Start, settings: Settings, num_devices: int) -> Callable[[SetNetwork, Array], Array]:
+def loss_of(prior: Prior, start: _Start, settings: Settings, num_devices: int) -> Callable[[Network, Array], Array]:
     """The loss of a network at a key."""
     dtype = PRECISIONS[settings.precision]
 
-    def of_one(network: SetNetwork, key: Array) -> Array:
+    def of_one(network: Network, key: Array) -> Array:
         draw_key, size_key = jax.random.split(key)
         x, y = prior.draw_one(draw_key)
         known = jnp.arange(prior.num_rows) < jax.random.randint(size_key, (), 0, prior.num_rows)
@@ -293,11 +304,11 @@ def loss_of(prior: Prior, start: _Start, settings: Settings, num_devices: int) -
         log_prob = start.head.log_prob(output, y)
         return -jnp.sum(jnp.where(known, 0.0, log_prob)) / jnp.sum(~known)
 
-    def of_keys(network: SetNetwork, keys: Array) -> Array:
+    def of_keys(network: Network, keys: Array) -> Array:
         network = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, network)
         return jnp.mean(jax.vmap(lambda key: of_one(network, key))(keys))
 
-    def loss(network: SetNetwork, key: Array) -> Array:
+    def loss(network: Network, key: Array) -> Array:
         keys = jax.random.split(key, settings.batch_size)
         if num_devices == 1:
             return of_keys(network, keys)
@@ -329,7 +340,7 @@ def _train(
     gap = _gap(prior, start, gap_key)
     last_gap, last_kept = [0.0, ""], [0.0]
 
-    def report(block: Block[SetNetwork]) -> str:
+    def report(block: Block[Network]) -> str:
         if gap is None:
             return f"loss {block.loss:.3f}"
         if not last_gap[1] or block.share - last_gap[0] >= _GAP_EVERY:
@@ -372,7 +383,7 @@ def _train(
     return Net(done.parameters, start.head, start.centre, start.spread, facts, reference, done.training)
 
 
-def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[SetNetwork], Array] | None:
+def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[Network], Array] | None:
     """How far a network is from the exact posterior predictive, on data sets kept aside; `None` where that is unknown."""
     exact = getattr(prior.model, "exact", None)
     if exact is None:
@@ -382,7 +393,7 @@ def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[SetNetwork], Arra
     sizes = jax.random.randint(size_key, (_GAP_SETS,), 0, prior.num_rows)
 
     @safe_jit
-    def gap(arrays: SetNetwork) -> Array:
+    def gap(arrays: Network) -> Array:
         network = eqx.combine(arrays, rest)
 
         def of_one(x: Array, y: Array, size: Array) -> Array:
