@@ -193,6 +193,8 @@ class Histogram(dist.Distribution):
 def equal_mass_edges(draws: ArrayLike, num_bars: int) -> np.ndarray:
     """Edges between which a sample has the same share in each bar.
 
+    Half of the share of a tail lies within the outermost edges, as in :class:`Histogram`.
+
     Args:
         draws: the sample, of any shape.
         num_bars: at least 3.
@@ -203,14 +205,16 @@ def equal_mass_edges(draws: ArrayLike, num_bars: int) -> np.ndarray:
     Example:
         >>> import numpy as np
         >>> equal_mass_edges(np.arange(101.0), 4)
-        array([  0.,  25.,  50.,  75., 100.])
+        array([12.5, 25. , 50. , 75. , 87.5])
     """
     sample = np.ravel(np.asarray(draws, float))
     if num_bars < 3:
         raise DataError(f"num_bars must be at least 3, got {num_bars}")
     if not sample.size or not np.isfinite(sample).all():
         raise DataError("draws must be finite numbers, at least one")
-    edges = np.quantile(sample, np.linspace(0, 1, num_bars + 1))
+    shares = np.linspace(0, 1, num_bars + 1)
+    shares[0], shares[-1] = 0.5 / num_bars, 1 - 0.5 / num_bars
+    edges = np.quantile(sample, shares)
     if not np.all(np.diff(edges) > 1e-6 * (edges[-1] - edges[0]) / num_bars) or edges[-1] == edges[0]:
         raise DataError(
             f"the draws have too few different values for {num_bars} bars of equal mass; take fewer bars, more draws, "

@@ -22,6 +22,7 @@ from numpyro.infer.util import log_density
 
 from bayeskit import distributions
 from bayeskit.models import nngp, schrodinger_bridge
+from bayeskit.models.pfn.normal_mixture import NormalMixture
 
 from .extras import rows
 
@@ -52,6 +53,8 @@ CASES = {
     "MultivariateStudentT": student_t,
     "BurrXII": lambda: distributions.BurrXII(jnp.array([2.0, 3.0]), 4.0, scale=1.5),
     "BridgeConditional": bridge,
+    "Histogram": lambda: distributions.Histogram([-2.0, -0.5, 0.1, 0.7, 2.0], jnp.array([[0.3, 1.0, 0.2, -0.5]] * 2)),
+    "NormalMixture": lambda: NormalMixture(jnp.zeros((2, 2)), jnp.array([-1.0, 2.0]), jnp.array([0.5, 1.5])),
     "prior, closed": lambda: mixture(GAMMA, "inside").prior(X),
     "prior, quadrature": lambda: mixture(BURR, "outside").prior(X),
     "scale, closed": lambda: mixture(GAMMA, "inside").condition(X, Y).scale,

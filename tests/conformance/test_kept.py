@@ -21,12 +21,17 @@ import tinygp
 import bayeskit as bk
 from bayeskit import _keepable, distributions
 from bayeskit.errors import StorageError
-from bayeskit.models import nngp, schrodinger_bridge, spectral_pde
+from bayeskit.models import nngp, pfn, schrodinger_bridge, spectral_pde
 from bayeskit.models.nngp.classification.inducing import at_points
 from bayeskit.models.nngp.classification.sparse import SparseGuide
+from bayeskit.models.pfn.heads import ClassHead, HistogramHead, MixtureHead
+from bayeskit.models.pfn.net import Facts
+from bayeskit.models.pfn.network import Sizes, set_network
+from bayeskit.models.pfn.reference import Reference
+from bayeskit.models.pfn.training import Settings, Unfinished
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
 from bayeskit.storage.fitted import as_tree
-from bayeskit.train import Trained, Training
+from bayeskit.train import Checkpoint, Trained, Training
 from bayeskit.train.training import Stopped
 
 from .extras import rows
@@ -63,6 +68,23 @@ def state_space():
     places = jnp.tile(jnp.array([1.0, 0.0, 0.0]), (6, 1))
     kernel = spectral_pde.StudentT(1.0, 0.0, 0.5)
     return spectral_pde.state_space.condition(kernel, jnp.asarray(X[:, 0]), places, jnp.asarray(Y), 0.1)
+
+
+def net(head):
+    network = set_network(0, 1, head.num_inputs, head.size, Sizes(8, 1, 2))
+    facts = Facts("prior", "prior:0", 6, 1, getattr(head, "num_classes", 0), False, "{}")
+    reference = Reference(np.array([3, 6]), np.arange(4.0).reshape(2, 2), np.ones((2, 2)))
+    return pfn.Net(network, head, jnp.zeros(1), jnp.ones(1), facts, reference, TRAINING)
+
+
+def bars():
+    return HistogramHead(jnp.asarray(0.5), jnp.asarray(2.0), jnp.linspace(-3.0, 4.0, 6))
+
+
+def unfinished():
+    checkpoint = Checkpoint((np.arange(3.0, dtype=np.float32), np.array(2)), np.ones(5), np.ones(5), 5, 0.5, 1.25)
+    settings = Settings(10, None, 4, 1e-3, "histogram", 5, Sizes(8, 1, 2), False, "float32")
+    return Unfinished(checkpoint, settings, np.array([0, 1], np.uint32), "prior:0")
 
 
 def mixture(prior, noise="inside", noise_variance=0.2, kernel=KERNEL):
@@ -123,6 +145,11 @@ def by_ensemble(made):
 def by_model(made):
     draws = np.random.default_rng(2).normal(size=(1, 3, 6, 2))
     return (made.predict_proba({"posterior/whitened": draws, "posterior/scale": np.exp(draws[..., 0, 0])}, NEW),)
+
+
+def by_net(made):
+    y = (np.abs(Y[:3]) > 0.25) if made.facts.num_classes else Y[:3]
+    return made.predict(X[:3], y, NEW).log_prob(1), made.training.losses, made.reference.scores
 
 
 def of_tree(tree):
@@ -206,6 +233,17 @@ ROWS = {
     "trained": (
         lambda: Trained({"w": jnp.array([1.0, 2.0])}, TRAINING),
         lambda made: (made.parameters["w"], made.losses),
+    ),
+    "net": (lambda: net(bars()), by_net),
+    "net of a mixture": (lambda: net(MixtureHead(jnp.asarray(0.5), jnp.asarray(2.0))), by_net),
+    "net of classes": (lambda: net(ClassHead(3)), by_net),
+    "training that is not finished": (
+        unfinished,
+        lambda made: (*made.checkpoint.leaves, made.checkpoint.losses, made.key, hash(made.settings)),
+    ),
+    "histogram": (
+        lambda: distributions.Histogram([-1.0, 0.0, 1.0, 2.5], jnp.array([0.3, 1.0, -0.5])),
+        lambda made: [made.icdf(jnp.array([0.1, 0.5, 0.9]))],
     ),
     "law": (
         lambda: distributions.MultivariateStudentT(6.0, jnp.array([0.5, -1.0]), jnp.eye(2)),
@@ -292,7 +330,7 @@ def test_every_class_that_can_be_kept_is_in_a_row():
 
 def test_every_name_is_found_where_nothing_is_imported_yet():
     # those that import others come last
-    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "spectral_pde", "nngp"]
+    homes = ["distributions", "numerics", "train", "schrodinger_bridge", "spectral_pde", "nngp", "pfn"]
     kinds = sorted(
         (kind for kind in _keepable._NAMED if kind.partition(".")[0] in homes),
         key=lambda kind: homes.index(kind.partition(".")[0]),

@@ -7,6 +7,7 @@ from bayeskit.models.pfn.by_nuts import conditioned
 from bayeskit.models.pfn.checking import Calibration, check
 from bayeskit.models.pfn.classifier import PFNClassifier
 from bayeskit.models.pfn.net import Context, Net, load
+from bayeskit.models.pfn.pretrained import pretrained
 from bayeskit.models.pfn.regressor import PFNRegressor
 from bayeskit.models.pfn.training import resume, train
 
@@ -21,6 +22,7 @@ __all__ = [
     "check",
     "conditioned",
     "load",
+    "pretrained",
     "priors",
     "resume",
     "train",

@@ -107,7 +107,7 @@ class Calibration:
         import matplotlib.pyplot as plt
 
         ax = plt.subplots()[1] if ax is None else ax
-        ax.hist(self.pit, 20, (0, 1), density=True, color="C0", alpha=0.7)
+        ax.hist(self.pit, 20, range=(0, 1), density=True, color="C0", alpha=0.7)
         if np.isnan(self.calibration_error):
             ax.axhline(1.0, color="black", lw=1)
             ax.set(xlabel="share of the predictive distribution below the output", ylabel="density")

@@ -13,8 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayeskit._keepable import keepable
+from bayeskit._keys import raw_key
 from bayeskit._typing import Array
 
 __all__ = ["Encoded", "Layer", "SetNetwork", "Sizes", "set_network"]
@@ -45,9 +47,12 @@ class Encoded(NamedTuple):
     exists: Array
 
 
-def normal(key: Array, shape: tuple[int, ...], scale: float = 1.0) -> Array:
-    """Weights with variance `scale**2` over the number of inputs."""
-    return jax.random.normal(key, shape, jnp.float32) * (scale / math.sqrt(shape[0]))
+def normal(generator: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> Array:
+    """Weights with variance `scale**2` over the number of inputs.
+
+    By NumPy, since JAX would compile a program for each shape.
+    """
+    return jnp.asarray(generator.normal(size=shape) * (scale / math.sqrt(shape[0])), jnp.float32)
 
 
 def root_mean_square(x: Array, gain: Array) -> Array:
@@ -186,33 +191,33 @@ def set_network(key: Array, num_features: int, num_inputs: int, num_outputs: int
         sizes: how large it is.
     """
     width, hidden = sizes.width, sizes.width * sizes.expansion
-    keys = iter(jax.random.split(key, 5 + 8 * sizes.num_layers))
+    generator = np.random.default_rng(np.asarray(raw_key(key)))
     waves = width // 2
     small = 1 / math.sqrt(2 * sizes.num_layers)
     ones: Any = jnp.ones(width, jnp.float32)
-    frequencies = 2.0 * jax.random.normal(next(keys), (num_features, waves), jnp.float32) / math.sqrt(num_features)
+    frequencies = normal(generator, (num_features, waves), 2.0)
     layers = tuple(
         Layer(
             gain_attention=ones,
-            to_query=normal(next(keys), (width, width)),
-            to_key=normal(next(keys), (width, width)),
-            to_value=normal(next(keys), (width, width)),
-            nothing_key=normal(next(keys), (1, width))[0],
+            to_query=normal(generator, (width, width)),
+            to_key=normal(generator, (width, width)),
+            to_value=normal(generator, (width, width)),
+            nothing_key=normal(generator, (1, width))[0],
             nothing_value=jnp.zeros(width, jnp.float32),
-            out=normal(next(keys), (width, width), small),
+            out=normal(generator, (width, width), small),
             gain_perceptron=ones,
-            up=normal(next(keys), (width, hidden), math.sqrt(2.0)),
-            down=normal(next(keys), (hidden, width), small),
+            up=normal(generator, (width, hidden), math.sqrt(2.0)),
+            down=normal(generator, (hidden, width), small),
             num_heads=sizes.num_heads,
         )
         for _ in range(sizes.num_layers)
     )
     return SetNetwork(
         frequencies=frequencies,
-        of_inputs=normal(next(keys), (2 * num_features + 2 * waves, hidden), math.sqrt(2.0)),
-        into=normal(next(keys), (hidden, width)),
-        of_output=normal(next(keys), (num_inputs + 1, width)),
-        unknown=normal(next(keys), (1, width))[0],
+        of_inputs=normal(generator, (2 * num_features + 2 * waves, hidden), math.sqrt(2.0)),
+        into=normal(generator, (hidden, width)),
+        of_output=normal(generator, (num_inputs + 1, width)),
+        unknown=normal(generator, (1, width))[0],
         layers=layers,
         gain=ones,
         readout=jnp.zeros((width, num_outputs), jnp.float32),

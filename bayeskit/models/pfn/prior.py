@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 from numpyro import handlers
 
 import bayeskit.program as program
@@ -19,7 +21,7 @@ from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Prior"]
 
-_LOOKED_AT = 256
+_AT_ONCE = 64
 
 
 class Prior:
@@ -46,8 +48,9 @@ class Prior:
         self.name = str(getattr(model, "__name__", type(model).__name__))
         self._draw_all = safe_jit(jax.vmap(self.draw_one))
         try:
-            program.draw(program.bind(model, {}), key=0)  # refuses what would be drawn wrongly
-            sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace()
+            with numpyro.validation_enabled(False):  # what is drawn is looked at later, where the site can be named
+                program.draw(program.bind(model, {}), key=0)  # refuses what would be drawn wrongly
+                sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace()
         except BayeskitError as error:
             raise type(error)(f"the prior {self.name!r}: {error}") from error
         for name in ("x", "y"):
@@ -75,19 +78,24 @@ class Prior:
 
     def draw(self, key: Array, num: int) -> tuple[Array, Array]:
         """Data sets, shapes `(num, rows, features)` and `(num, rows)`."""
-        return self._draw_all(jax.random.split(key, num))
+        keys = jax.random.split(key, num + -num % _AT_ONCE)
+        # a number of data sets at a time that is always the same: one program serves all
+        parts = [self._draw_all(keys[begin : begin + _AT_ONCE]) for begin in range(0, num, _AT_ONCE)]
+        x, y = (jnp.concatenate(part)[:num] for part in zip(*parts, strict=True))
+        return x, y
 
-    def look(self, key: Array, *, missing: bool) -> tuple[np.ndarray, np.ndarray]:
+    def look(self, key: Array, num: int, *, missing: bool) -> tuple[np.ndarray, np.ndarray]:
         """Some data sets, each number of which is looked at.
 
         Args:
             key: a JAX key.
+            num: how many.
             missing: whether NaN in `x` is a value that is missing.
 
         Raises:
             ModelError: a number that is not finite, named by its site; an output that never changes.
         """
-        x, y = map(np.asarray, self.draw(key, _LOOKED_AT))
+        x, y = map(np.asarray, self.draw(key, num))
         bad_y, bad_x = ~np.isfinite(y), ~np.isfinite(x) & ~(np.isnan(x) & missing)
         for name, bad in (("y", bad_y), ("x", bad_x)):
             if bad.any():
@@ -97,16 +105,17 @@ class Prior:
                     hint = "; if NaN stands for a missing input, pass missing=True"
                 raise ModelError(
                     f"the prior {self.name!r} draws numbers at site {name!r} that are not finite, in {share:.0%} of "
-                    f"its data sets{self._culprit(key, name)}{hint}"
+                    f"its data sets{self._culprit(key, num, name)}{hint}"
                 )
         if np.ptp(y) == 0:
             raise ModelError(f"the prior {self.name!r} draws the same number at site 'y', {y.flat[0]}, every time")
         return x, y
 
-    def _culprit(self, key: Array, of: str) -> str:
+    def _culprit(self, key: Array, num: int, of: str) -> str:
         """The first site before this one that is not finite, in the data sets that were looked at."""
-        for each in jax.random.split(key, _LOOKED_AT):
-            sites = handlers.trace(handlers.seed(self.model, each)).get_trace()
+        for each in jax.random.split(key, num + -num % _AT_ONCE):
+            with numpyro.validation_enabled(False):
+                sites = handlers.trace(handlers.seed(self.model, each)).get_trace()
             if np.isfinite(np.asarray(sites[of]["value"], float)).all():
                 continue
             for name, site in sites.items():
@@ -126,12 +135,14 @@ class Prior:
 
 def _classes(site: dict[str, Any]) -> int:
     """How many classes an output has; 0 for a real number."""
-    law = site.get("fn")
+    law: Any = site.get("fn")
     discrete = site["type"] == "sample" and getattr(law, "is_discrete", False)
     if not discrete:
         if np.issubdtype(np.asarray(site["value"]).dtype, np.floating):
             return 0
         raise ModelError("site 'y' is an integer that no distribution has drawn; draw it from a Categorical")
+    while isinstance(law, dist.ExpandedDistribution | dist.Independent):
+        law = law.base_dist
     try:
         values = np.asarray(law.enumerate_support(expand=False)).ravel()
     except NotImplementedError:

@@ -20,7 +20,7 @@ import numpyro.distributions as dist
 from bayeskit._settings import check_choice, require
 from bayeskit._typing import Array
 
-__all__ = ["GP", "BayesianNetwork", "HierarchicalGP", "Ridge"]
+__all__ = ["GP", "BayesianNetwork", "Curve", "HierarchicalGP", "Ridge"]
 
 _JITTER = 1e-4
 """The least noise variance, as a share of the variance: below it float32 cannot factorise the covariance."""
@@ -76,9 +76,13 @@ class GP:
         x = numpyro.sample("x", dist.Uniform(0.0, 1.0).expand(shape).to_event(2))
         _process(x, self.kernel, self.lengthscale, self.scale, self.noise)
 
+    def cover(self, a: Array, b: Array) -> Array:
+        """The covariance of the process between points."""
+        return self.scale * _unit_kernel(self.kernel, _distances(a, b) / self.lengthscale)
+
     def exact(self, x: Array, y: Array, exists: Array, x_new: Array) -> dist.Normal:
         """The posterior predictive of outputs at `x_new`, given the rows that exist; traced."""
-        cover = lambda a, b: self.scale * _unit_kernel(self.kernel, _distances(a, b) / self.lengthscale)  # noqa: E731
+        cover = self.cover
         keep = exists[:, None] & exists[None, :]
         gram = jnp.where(keep, cover(x, x), 0.0) + jnp.diag(jnp.where(exists, self.noise, 1.0))
         root = jnp.linalg.cholesky(gram)
@@ -127,6 +131,35 @@ class HierarchicalGP:
         shape = (self.num_rows, self.num_features)
         x = numpyro.sample("x", dist.Uniform(0.0, 1.0).expand(shape).to_event(2))
         _process(x, self.kernel, lengthscale, scale, noise)
+
+
+@dataclass(frozen=True)
+class Curve:
+    r"""Smooth curves of one input with noise, in units in which outputs have about mean 0 and variance 1.
+
+    $y \sim N(b + w (x - \tfrac12),\; a\, k(x, x') + \sigma^2 I)$ with $\log \ell$, the length scale of a squared exponential or a
+    Matérn-5/2 kernel, normal around $\log 0.25$, a straight line beside it, and a share $\sigma^2 / (a + \sigma^2)$ of noise that is
+    Beta(0.6, 2.4): from nearly none to nothing but noise. For data that are standardised.
+
+    Args:
+        num_rows: rows of a data set.
+    """
+
+    num_rows: int = 101
+
+    def __call__(self) -> None:
+        lengthscale = numpyro.sample("lengthscale", dist.LogNormal(jnp.log(0.25), 0.7))
+        smooth = numpyro.sample("smooth", dist.Bernoulli(0.5))
+        share = numpyro.sample("share", dist.Beta(0.6, 2.4))
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.5))
+        x = numpyro.sample("x", dist.Uniform(0.0, 1.0).expand((self.num_rows, 1)).to_event(2))
+        scaled = _distances(x, x) / lengthscale
+        gram = jnp.where(smooth == 1, _unit_kernel("rbf", scaled), _unit_kernel("matern52", scaled))
+        noise = jnp.maximum(share, 1e-3)
+        total = (1 - noise) * gram + noise * jnp.eye(self.num_rows)
+        # a line of slope w adds w^2 / 12 to the variance of the outputs
+        size = jnp.sqrt(1 + slope**2 / 12)
+        numpyro.sample("y", dist.MultivariateNormal(slope * (x[:, 0] - 0.5) / size, total / size**2))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ __all__ = ["Unfinished", "resume", "train"]
 NETWORKS: dict[str, Callable[..., Network]] = {"set": set_network, "table": table_network}
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BLOCK = 25
-_DRAWS_OF_PRIOR = 40_000
+DRAWS_OF_PRIOR = 40_000
+FEWEST_SETS = 256
 _UNITS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 _GAP_EVERY = 0.1
 _GAP_SETS = 64
@@ -255,8 +256,9 @@ class _Start(NamedTuple):
 
 def _start(prior: Prior, settings: Settings, key: Array) -> _Start:
     """The network before training, in units of the prior."""
-    prior_key, wide_key, network_key = jax.random.split(key, 3)
-    x, y = prior.look(prior_key, missing=settings.missing)
+    prior_key, network_key = jax.random.split(key)
+    num = max(FEWEST_SETS, DRAWS_OF_PRIOR // prior.num_rows) if not prior.num_classes else FEWEST_SETS
+    x, y = prior.look(prior_key, num, missing=settings.missing)
     columns = x.reshape(-1, prior.num_features)
     known = [column[np.isfinite(column)] for column in columns.T]
     if any(not column.size for column in known):
@@ -267,11 +269,10 @@ def _start(prior: Prior, settings: Settings, key: Array) -> _Start:
     if prior.num_classes:
         head = ClassHead(prior.num_classes)
     else:
-        more = np.asarray(prior.draw(wide_key, max(256, _DRAWS_OF_PRIOR // prior.num_rows))[1])
-        mean, sd = (jnp.asarray(one, jnp.float32) for one in scale_of(more.ravel()))
+        mean, sd = (jnp.asarray(one, jnp.float32) for one in scale_of(y.ravel()))
         if settings.head == "histogram":
             try:
-                edges = equal_mass_edges(more, settings.num_bars)
+                edges = equal_mass_edges(y, settings.num_bars)
             except DataError as error:
                 raise ModelError(f"site 'y' of the prior {prior.name!r}: {error}") from None
             head = HistogramHead(mean, sd, jnp.asarray(edges, jnp.float32))
