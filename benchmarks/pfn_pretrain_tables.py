@@ -96,7 +96,7 @@ def main() -> None:
         "loss by tenths:", *(f"{part.mean():.3f}" for part in np.split(net.training.losses, range(tenth, steps, tenth)))
     )
     for shown in sorted({settings.num_rows // 8, settings.num_rows // 2, settings.num_rows - 1}):
-        of_network, of_shares, error = losses(net, prior, shown, 1024)
+        of_network, of_shares, error = losses(net, prior, shown, 512)
         print(
             f"{shown:3d} rows shown: loss {of_network:.3f}, of the shares of classes {of_shares:.3f} (s.e. {error:.3f})"
         )

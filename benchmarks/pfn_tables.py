@@ -2,12 +2,12 @@
 
     python benchmarks/pfn_tables.py --net tables.nc [--splits 20] [--num-subsets 8]
 
-A split has 30 random rows to learn from, the classes in proportion, and up to 500 of the others to predict. The others
-have their default settings, and logistic regression and nearest neighbours get standardised columns. AUC is the area under the
-ROC curve, one class against the rest and averaged where there are several. Ranks are by the AUC of a split, 1 the best,
-ties shared, averaged over splits and then over tables; gradient boosting is there for information and has no rank. The
-calibration error (ECE) is of the largest probability, in 15 bins of equal width, over the predictions of all splits of
-a table.
+A split has 30 random rows to learn from, the classes in proportion, and up to 500 of the rest to predict. The others
+have their default settings; logistic regression and nearest neighbours get standardised columns. AUC is the area under
+the ROC curve, one class against the rest and averaged where there are several. Ranks are by the AUC of a split, 1 the
+best, ties shared, averaged over splits and then over tables; gradient boosting is there for information and has no
+rank. The calibration error (ECE) is of the largest probability, in 15 bins of equal width, over the predictions of all
+splits of a table.
 """
 
 from __future__ import annotations

@@ -184,10 +184,10 @@ class Net:
         encoded = _encode(self.network, self.standardise(x), self.head.standardise(jnp.asarray(y)), jnp.asarray(exists))
         return Context(self, encoded, rows, num_inputs)
 
-    def standardise(self, x: np.ndarray) -> Array:
+    def standardise(self, x: np.ndarray | Array) -> Array:
         """Inputs in units of the prior; columns that there are not are missing."""
         absent = [(0, 0)] * (x.ndim - 1) + [(0, self.facts.num_features - x.shape[-1])]
-        return (jnp.asarray(np.pad(x, absent, constant_values=np.nan)) - self.centre) / self.spread
+        return (jnp.asarray(np.pad(np.asarray(x), absent, constant_values=np.nan)) - self.centre) / self.spread
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to a file, ``.zarr`` or ``.nc``; :func:`bayeskit.models.pfn.load` reads it.

@@ -7,21 +7,14 @@ import dataclasses
 import inspect
 import re
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 from bayeskit.errors import DataError, MethodError
-from bayeskit.models.pfn import Net, PFNClassifier, classifier
-from bayeskit.models.pfn.heads import ClassHead
-from bayeskit.models.pfn.net import Facts
-from bayeskit.models.pfn.network import Sizes
-from bayeskit.models.pfn.reference import Reference
-from bayeskit.models.pfn.table_network import table_network
-from bayeskit.train.training import no_training
+from bayeskit.models.pfn import PFNClassifier, classifier
+
+from .untrained import untrained
 
 ROWS, FEATURES, CLASSES = 12, 3, 3
 RNG = np.random.default_rng(3)
@@ -33,15 +26,7 @@ WIDE, WIDE_NEW = RNG.normal(size=(8, 5)), RNG.normal(size=(6, 5))
 
 @pytest.fixture(scope="module")
 def net():
-    """Not trained, but with a readout, so that it predicts something."""
-    head = ClassHead(CLASSES)
-    network = table_network(jax.random.key(0), FEATURES, head.num_inputs, head.size, Sizes(16, 1, 2))
-    readout = jnp.asarray(np.random.default_rng(1).normal(size=network.readout.shape), jnp.float32)
-    network = eqx.tree_at(lambda network: network.readout, network, readout)
-    zeros = jnp.zeros(FEATURES, jnp.float32)
-    facts = Facts("Table", "", ROWS, FEATURES, CLASSES, True, "{}")
-    reference = Reference(np.array([ROWS]), np.zeros((1, 2)), np.zeros((1, 2)))
-    return Net(network, head, zeros, zeros + 1, facts, reference, no_training())
+    return untrained(ROWS, FEATURES, CLASSES, num_layers=1)
 
 
 def refuses(message, kind=DataError):

@@ -21,6 +21,8 @@ from bayeskit.models.pfn.prior import Prior
 from bayeskit.models.pfn.table_network import Columns
 from bayeskit.models.pfn.table_prior import Table
 
+from .untrained import untrained
+
 ROWS, FEATURES, CLASSES = 12, 3, 3
 RNG = np.random.default_rng(0)
 X, NEW = RNG.normal(size=(9, FEATURES)), RNG.normal(size=(5, FEATURES))
@@ -56,10 +58,8 @@ def trained():
 
 
 @pytest.fixture(scope="module")
-def net(trained):
-    """With a readout as large as after a long training."""
-    readout = jnp.asarray(np.random.default_rng(1).normal(size=trained.network.readout.shape), jnp.float32)
-    return dataclasses.replace(trained, network=eqx.tree_at(lambda network: network.readout, trained.network, readout))
+def net():
+    return untrained(ROWS, FEATURES, CLASSES, num_layers=2)
 
 
 def draw(table, num):
@@ -166,6 +166,7 @@ def test_a_network_is_kept(net, tmp_path):
     np.testing.assert_array_equal(probabilities(again, MISSING, Y, NEW), probabilities(net, MISSING, Y, NEW))
 
 
+@pytest.mark.full
 def test_training_takes_its_steps_and_says_how(trained):
     assert len(trained.training.losses) == 4
     assert np.isfinite(trained.training.losses).all()
@@ -176,6 +177,7 @@ def test_training_takes_its_steps_and_says_how(trained):
     np.testing.assert_array_equal(trained.spread, 1.0)
 
 
+@pytest.mark.full
 def test_the_check_of_data_does_not_depend_on_units(trained):
     assert trained.p_value(1e6 * X + 1e5, Y) == pytest.approx(trained.p_value(X, Y), abs=0.02)
     assert trained.p_value(X, Y) > 0.05
