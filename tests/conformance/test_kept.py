@@ -28,6 +28,7 @@ from bayeskit.models.pfn.heads import ClassHead, HistogramHead, MixtureHead
 from bayeskit.models.pfn.net import Facts
 from bayeskit.models.pfn.network import Sizes, set_network
 from bayeskit.models.pfn.reference import Reference
+from bayeskit.models.pfn.table_network import table_network
 from bayeskit.models.pfn.training import Settings, Unfinished
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
 from bayeskit.storage.fitted import as_tree
@@ -70,8 +71,8 @@ def state_space():
     return spectral_pde.state_space.condition(kernel, jnp.asarray(X[:, 0]), places, jnp.asarray(Y), 0.1)
 
 
-def net(head):
-    network = set_network(0, 1, head.num_inputs, head.size, Sizes(8, 1, 2))
+def net(head, make=set_network):
+    network = make(0, 1, head.num_inputs, head.size, Sizes(8, 1, 2))
     facts = Facts("prior", "prior:0", 6, 1, getattr(head, "num_classes", 0), False, "{}")
     reference = Reference(np.array([3, 6]), np.arange(4.0).reshape(2, 2), np.ones((2, 2)))
     return pfn.Net(network, head, jnp.zeros(1), jnp.ones(1), facts, reference, TRAINING)
@@ -237,6 +238,7 @@ ROWS = {
     "net": (lambda: net(bars()), by_net),
     "net of a mixture": (lambda: net(MixtureHead(jnp.asarray(0.5), jnp.asarray(2.0))), by_net),
     "net of classes": (lambda: net(ClassHead(3)), by_net),
+    "net of cells": (lambda: net(ClassHead(3), table_network), by_net),
     "training that is not finished": (
         unfinished,
         lambda made: (*made.checkpoint.leaves, made.checkpoint.losses, made.key, hash(made.settings)),

@@ -19,8 +19,9 @@ import numpyro.distributions as dist
 
 from bayeskit._settings import check_choice, require
 from bayeskit._typing import Array
+from bayeskit.models.pfn.table_prior import Table
 
-__all__ = ["GP", "BayesianNetwork", "Curve", "HierarchicalGP", "Ridge"]
+__all__ = ["GP", "BayesianNetwork", "Curve", "HierarchicalGP", "Ridge", "Table"]
 
 _JITTER = 1e-4
 """The least noise variance, as a share of the variance: below it float32 cannot factorise the covariance."""
