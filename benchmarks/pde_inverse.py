@@ -94,9 +94,7 @@ def inverse(num_seeds: int, settings: Settings, pinn_seconds: float) -> None:
         ours.append(fit)
         divergences += some
         if seed == 0:
-            print(
-                f"\ninverse: the first data set, compilation included: {time.perf_counter() - begin:.1f} s"
-            )
+            print(f"\ninverse: the first data set, compilation included: {time.perf_counter() - begin:.1f} s")
     squares = [least_squares_inverse(data.readings, data.at) for data in data_sets]
     print(
         f"{num_seeds} data sets of 20 readings at diffusion {TRUTH[0]}, place {TRUTH[1]}; rms errors, of the diffusion"

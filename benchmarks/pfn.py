@@ -3,10 +3,11 @@
     python benchmarks/pfn.py [rbf] [hierarchical] [network] [speed] [throughput] [devices]
 
 All parts by default but the last two. rbf: the gap to the exact posterior predictive after budgets of training, and the
-coverage of intervals of 95%, by the size of the context. hierarchical, network: mean log losses beside those of long NUTS
-runs on the same model, on the same outputs; probabilities are averaged over draws. speed: seconds a data set at equal
-loss, compiled, in one process: NUTS runs of growing length until one reaches the network's loss. throughput: data sets a
-second of training beside `pfns` (pip install pfns), at the same sizes. devices: the same over two simulated ones.
+coverage of intervals of 95%, by the size of the context. hierarchical, network: mean log losses beside those of long
+NUTS runs on the same model, on the same outputs; probabilities are averaged over draws. speed: seconds a data set at
+equal loss, compiled, in one process: NUTS runs of growing length until one reaches the network's loss. throughput: data
+sets a second of training beside `pfns` (pip install pfns), at the same sizes. devices: the same over two simulated
+devices.
 Networks are kept in the folder `--nets` and trained where they are not there.
 """
 
@@ -64,7 +65,9 @@ def rbf(asked: argparse.Namespace) -> None:
     """Gaussian processes with known hyperparameters: the posterior predictive is known."""
     print(f"\nrbf: {RBF}")
     bars = {60: 0.32, 300: 0.06, 1200: 0.03}
-    print(f"{'budget':>8}{'took':>8}{'steps':>8}{'gap':>18}{'bar':>8}{'':8}{'gap, no rows':>14}{'95% hold, by size':>24}")
+    print(
+        f"{'budget':>8}{'took':>8}{'steps':>8}{'gap':>18}{'bar':>8}{'':8}{'gap, no rows':>14}{'95% hold, by size':>24}"
+    )
     for seconds in asked.seconds:
         begin = time.perf_counter()
         net = pfn.train(RBF, key=0, budget=seconds, progress=asked.progress)
@@ -80,7 +83,7 @@ def rbf(asked: argparse.Namespace) -> None:
         print(row, flush=True)
 
 
-def against_nuts(asked: argparse.Namespace, net: pfn.Net, prior: Callable[[], None], num_known: int, num: int) -> None:
+def against_nuts(net: pfn.Net, prior: Callable[[], None], num_known: int, num: int) -> None:
     """Mean log losses on the outputs that are not shown."""
     x, y = map(np.asarray, Prior(prior).draw(jax.random.key(7), num))
     ours, theirs, seconds = [], [], []
@@ -95,7 +98,8 @@ def against_nuts(asked: argparse.Namespace, net: pfn.Net, prior: Callable[[], No
     error = gap.std(ddof=1) / np.sqrt(num)
     print(
         f"{num_known:6} rows, {num} data sets: network {np.mean(ours):8.4f}, NUTS {np.mean(theirs):8.4f} "
-        f"({np.median(seconds):.1f} s each), gap {gap.mean():7.4f} +- {error:.4f}, bar .05: {verdict(gap.mean() <= 0.05)}",
+        f"({np.median(seconds):.1f} s each), gap {gap.mean():7.4f} +- {error:.4f}, bar .05: "
+        f"{verdict(gap.mean() <= 0.05)}",
         flush=True,
     )
 
@@ -105,7 +109,7 @@ def hierarchical(asked: argparse.Namespace) -> None:
     net = kept(asked, "hierarchical", HIERARCHICAL, num_bars=512)
     print(f"\nhierarchical: {HIERARCHICAL}\n{net}")
     for size in (5, 15, 30):
-        against_nuts(asked, net, HIERARCHICAL, size, asked.nuts_sets)
+        against_nuts(net, HIERARCHICAL, size, asked.nuts_sets)
 
 
 def network(asked: argparse.Namespace) -> None:
@@ -113,7 +117,7 @@ def network(asked: argparse.Namespace) -> None:
     net = kept(asked, "network", NETWORK)
     print(f"\nnetwork: {NETWORK}\n{net}")
     for size in (10, 50, 100):
-        against_nuts(asked, net, NETWORK, size, asked.nuts_sets)
+        against_nuts(net, NETWORK, size, asked.nuts_sets)
 
 
 def speed(asked: argparse.Namespace) -> None:
@@ -166,7 +170,7 @@ def predicted(net: pfn.Net, shown: tuple[np.ndarray, ...], y_new: jax.Array) -> 
 
 
 def by_marginal_likelihood(x: np.ndarray, y: np.ndarray, num_known: int) -> tuple[float, float]:
-    """The loss of a process whose hyperparameters have the highest marginal likelihood, from five starts, and seconds."""
+    """The loss with the hyperparameters of the highest marginal likelihood, found from five starts, and seconds."""
     begin = time.perf_counter()
     data = tuple(map(jnp.asarray, (x[:num_known], y[:num_known])))
 
@@ -180,7 +184,9 @@ def by_marginal_likelihood(x: np.ndarray, y: np.ndarray, num_known: int) -> tupl
     starts = np.clip(starts, *np.array(bounds).T)
     fits = [scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
     best = min(fits, key=lambda fit: fit.fun)
-    loss = -float(np.mean(CONDITIONAL(jnp.asarray(best.x), *data, jnp.asarray(x[num_known:]), jnp.asarray(y[num_known:]))))
+    loss = -float(
+        np.mean(CONDITIONAL(jnp.asarray(best.x), *data, jnp.asarray(x[num_known:]), jnp.asarray(y[num_known:])))
+    )
     return loss, time.perf_counter() - begin
 
 
@@ -203,18 +209,21 @@ def _marginal(log_parameters: jax.Array, x: jax.Array, y: jax.Array) -> jax.Arra
 
 MARGINAL = jax.jit(jax.value_and_grad(_marginal))
 CONDITIONAL = jax.jit(
-    lambda log_parameters, x, y, x_new, y_new: _process(log_parameters)
-    .exact(x, y, jnp.ones(len(x), bool), x_new)
-    .log_prob(y_new)
+    lambda log_parameters, x, y, x_new, y_new: (
+        _process(log_parameters).exact(x, y, jnp.ones(len(x), bool), x_new).log_prob(y_new)
+    )
 )
 
 
-def throughput(asked: argparse.Namespace) -> None:
+def throughput(_: argparse.Namespace) -> None:
     """Data sets a second of training, beside the public implementation at the same sizes."""
     from benchmarks.pfn_torch import torch_rate
 
     ours, theirs = our_rate(), torch_rate(RBF)
-    print(f"\nthroughput: ours {ours:.0f} data sets a second, pfns {theirs:.0f}: {ours / theirs:.1f} times, bar 3: ", end="")
+    print(
+        f"\nthroughput: ours {ours:.0f} data sets a second, pfns {theirs:.0f}: {ours / theirs:.1f} times, bar 3: ",
+        end="",
+    )
     print(verdict(ours >= 3 * theirs))
 
 
@@ -226,7 +235,7 @@ def our_rate() -> float:
     plain = training.minimise
 
     def timed(*arguments: object, **settings: object) -> object:
-        def report(block: object) -> None:
+        def report(_: object) -> None:
             begin.append(time.perf_counter())
 
         settings["report"] = report
@@ -248,7 +257,11 @@ def devices(_: argparse.Namespace) -> None:
         flags = f"--xla_force_host_platform_device_count={number} --xla_cpu_multi_thread_eigen=false"
         cores = ["taskset", "-c", ",".join(map(str, range(number)))]
         run = subprocess.run(
-            [*cores, sys.executable, "-c", code], env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True, check=True
+            [*cores, sys.executable, "-c", code],
+            env={**os.environ, "XLA_FLAGS": flags},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         rates.append(float(run.stdout.split()[-1]))
     print(f"\ndevices: one {rates[0]:.0f}, two {rates[1]:.0f} data sets a second: {rates[1] / rates[0]:.2f} times")

@@ -111,7 +111,8 @@ print(pfn.check(net, network, num_sets=128, nuts=nuts, num_nuts=2 if SMALL else 
 # %% [markdown]
 # ## Your own prior
 #
-# Dose and response: a curve that saturates, with outliers. All that is asked of the model is that rows are exchangeable.
+# Dose and response: a curve that saturates, with outliers. All that is asked of the model is that its rows are
+# exchangeable.
 
 
 # %%

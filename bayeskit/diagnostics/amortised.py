@@ -30,6 +30,7 @@ def amortised(attrs: Mapping[str, object]) -> tuple[list[Finding], list[Measure]
         MIN_P,
         f"Of data sets of the prior a share of {number(p_value)} is as strange as these data: the network has not been "
         "trained for them, and its predictions may be anything.",
-        "a prior that draws such data and a network trained on it; other units of x and y; or MCMC (bk.NUTS()) on the model.",
+        "a prior that draws such data and a network trained on it; other units of x and y; or MCMC (bk.NUTS()) on the "
+        "model.",
     )
     return [finding], measures

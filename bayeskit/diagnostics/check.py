@@ -140,7 +140,7 @@ def _of_training(tree: xr.DataTree) -> Verdict:
 
 
 def _of_predictions(tree: xr.DataTree) -> Verdict:
-    findings, measures = amortised(tree.attrs)
+    findings, measures = amortised({str(name): value for name, value in tree.attrs.items()})
     size = {"num_chains": 1, "num_draws": int(tree.attrs["num_draws"])}
     return _verdict(findings, measures, ["the network itself; bayeskit.models.pfn.check does that"], **size)
 

@@ -143,7 +143,8 @@ def _few_nodes(attrs: Mapping[str, object]) -> list[Finding]:
             per_number,
             MIN_NODES,
             f"The spectrum was learned from {number(per_number)} nodes for each of its numbers. Bands leave out how "
-            f"uncertain it is, and they are {number(100 * band)}% of the solution: they may be several times too narrow.",
+            f"uncertain it is, and they are {number(100 * band)}% of the solution: they may be several times too "
+            "narrow.",
             "more nodes, a spectrum= that is known, or sp.model(problem, sample_spectrum=True).",
         )
     ]

@@ -119,8 +119,8 @@ def minimise(
             standard errors of the difference allowed for.
         progress: show a progress bar.
         report: called after each block; what it returns is shown beside the progress bar.
-        checkpoint: where an earlier call had got to; it goes on from there as if it had not been interrupted. A held-out
-            loss is not part of it.
+        checkpoint: where an earlier call had got to; it goes on from there as if it had not been interrupted. A
+            held-out loss is not part of it.
         keep: called after each block with where it has got to.
 
     Raises:

@@ -14,8 +14,8 @@ class Pace:
     """Hands out blocks of steps, each step with the share of the training that lies before it.
 
     With a budget in seconds the number of steps is not known beforehand. After every block the rest of the budget is
-    divided by what the last blocks took, and the shares run on evenly to 1 over as many blocks. The first two blocks are
-    not counted, since they compile.
+    divided by what the last blocks took, and the shares run on evenly to 1 over as many blocks. The first two blocks
+    are not counted, since they compile.
 
     Attributes:
         done: steps handed out.

@@ -53,7 +53,6 @@ CASES = {
     "MultivariateStudentT": student_t,
     "BurrXII": lambda: distributions.BurrXII(jnp.array([2.0, 3.0]), 4.0, scale=1.5),
     "BridgeConditional": bridge,
-    "Histogram": lambda: distributions.Histogram([-2.0, -0.5, 0.1, 0.7, 2.0], jnp.array([[0.3, 1.0, 0.2, -0.5]] * 2)),
     "NormalMixture": lambda: NormalMixture(jnp.zeros((2, 2)), jnp.array([-1.0, 2.0]), jnp.array([0.5, 1.5])),
     "prior, closed": lambda: mixture(GAMMA, "inside").prior(X),
     "prior, quadrature": lambda: mixture(BURR, "outside").prior(X),

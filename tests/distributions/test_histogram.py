@@ -87,7 +87,8 @@ def test_edges_of_equal_mass_are_quantiles_of_the_draws():
     draws = np.random.default_rng(2).gamma(2.0, size=5000)
     edges = equal_mass_edges(draws, 10)
     counts = np.histogram(draws, edges)[0]
-    assert np.all(np.abs(counts[1:-1] - 500) <= 1) and np.all(np.abs(counts[[0, -1]] - 250) <= 1)
+    assert np.all(np.abs(counts[1:-1] - 500) <= 1)
+    assert np.all(np.abs(counts[[0, -1]] - 250) <= 1)
 
 
 def test_mixtures_are_histograms(law):
@@ -98,14 +99,19 @@ def test_mixtures_are_histograms(law):
 
 
 def test_it_is_a_distribution_of_numpyro(law):
-    assert law.batch_shape == (2,) and law.event_shape == () and isinstance(law, dist.Distribution)
+    assert law.batch_shape == (2,)
+    assert law.event_shape == ()
+    assert isinstance(law, dist.Distribution)
     assert jax.tree.map(lambda leaf: leaf, law).log_prob(0.0).shape == (2,)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Histogram([0.0, 1.0, 2.0], [0.0, 0.0]), "edges must be a vector of at least 4 numbers, got shape (3,)"),
+        (
+            lambda: Histogram([0.0, 1.0, 2.0], [0.0, 0.0]),
+            "edges must be a vector of at least 4 numbers, got shape (3,)",
+        ),
         (lambda: Histogram([0.0, 1.0, 1.0, 2.0], np.zeros(3)), "edges must be finite and increase"),
         (
             lambda: Histogram(EDGES, np.zeros(4)),

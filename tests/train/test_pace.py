@@ -49,15 +49,19 @@ def test_steps_share_a_training_evenly(clock):
 def test_a_budget_is_kept_and_its_shares_run_evenly_to_one(clock):
     one = pace.Pace(10**9, 60.0, 5)
     shares = run(one, clock)
-    assert 58.0 <= one.seconds <= 61.0 and one.done == len(shares)
-    assert (np.diff(shares) >= 0).all() and shares[10] < 0.11 and shares[-1] > 0.99
+    assert 58.0 <= one.seconds <= 61.0
+    assert one.done == len(shares)
+    assert (np.diff(shares) >= 0).all()
+    assert shares[10] < 0.11
+    assert shares[-1] > 0.99
     steps = np.diff(shares[20::5])
     np.testing.assert_allclose(steps, steps.mean(), rtol=0.2)
 
 
 def test_a_budget_that_compiling_has_used_up_ends_after_a_block(clock):
     one = pace.Pace(10**9, 5.0, 5)
-    assert len(run(one, clock)) == 10 and one.over
+    assert len(run(one, clock)) == 10
+    assert one.over
 
 
 def loss(w, key):

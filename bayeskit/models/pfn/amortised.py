@@ -32,7 +32,7 @@ class Amortised(DirectMethod):
     """Predict by a network that was trained on the model.
 
     ``bk.infer(prior, {"x": x, "y": y}, pfn.Amortised(net), key=0)`` predicts each output from all the other rows (the
-    group ``posterior_predictive``, with their log densities in ``leave_one_out``). With `at`, it predicts the outputs of
+    group ``posterior_predictive``, with log densities in ``leave_one_out``). With `at`, it predicts the outputs of
     new rows from all the data (the group ``predictions``). Latent sites are integrated out, and so not in the result.
 
     Args:
@@ -78,8 +78,9 @@ class Amortised(DirectMethod):
         prior = Prior(model)
         if prior.fingerprint != net.facts.fingerprint:
             raise MethodError(
-                f"the network was trained on the prior {net.facts.prior!r}, and the model {prior.name!r} is another one, "
-                "or has other settings or source: train a network on it, or pass the model that this one was trained on"
+                f"the network was trained on the prior {net.facts.prior!r}, and the model {prior.name!r} is another "
+                "one, or has other settings or source: train a network on it, or pass the model that this one was "
+                "trained on"
             )
         given = _rows(data)
         x, y = net.checked(given["x"], given["y"])
@@ -139,7 +140,9 @@ def _rows(data: Any) -> Mapping[str, Any]:
         raise DataError(f"data must be a mapping with 'x' and 'y', got {type(data).__name__}")
     for name in data:
         if name not in ("x", "y"):
-            raise DataError(f"data has {name!r}; a network takes 'x' and 'y'{did_you_mean(str(name), ('x', 'y'), 'they are')}")
+            raise DataError(
+                f"data has {name!r}; a network takes 'x' and 'y'{did_you_mean(str(name), ('x', 'y'), 'they are')}"
+            )
     for name in ("x", "y"):
         if data.get(name) is None:
             raise DataError(f"data lack {name!r}; a network takes 'x', the inputs, and 'y', the outputs")

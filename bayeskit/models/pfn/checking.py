@@ -1,8 +1,8 @@
 r"""`check`: whether what a network predicts is what the prior implies.
 
 Data sets of the prior are predicted at several sizes of the context. If $q$ is the posterior predictive, then
-$F_q(y)$ is uniform, so that a central interval of mass $c$ holds a share $c$ of the outputs, at every size. And the mean
-log loss is that of the posterior predictive, which is known for some priors and had by NUTS for others.
+$F_q(y)$ is uniform, so that a central interval of mass $c$ holds a share $c$ of the outputs, at every size. And the
+mean log loss is that of the posterior predictive, which is known for some priors and had by NUTS for others.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Calibration:
         return f"{head}\n{self.table.round(3).to_string()}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Of numbers the histogram of $F_q(y)$, which is level for a calibrated network; of classes that of probabilities."""
+        """Of numbers the histogram of $F_q(y)$, level for a calibrated network; of classes that of probabilities."""
         import matplotlib.pyplot as plt
 
         ax = plt.subplots()[1] if ax is None else ax

@@ -62,9 +62,11 @@ class _Continuous(Head):
 
     @property
     def num_inputs(self) -> int:
+        """One."""
         return 1
 
     def standardise(self, y: Array) -> Array:
+        """In units of the prior."""
         return ((y - self.mean) / self.sd)[..., None]
 
     def _normals(self, output: Array) -> tuple[Array, Array, Array]:
@@ -78,8 +80,9 @@ class _Continuous(Head):
 class HistogramHead(_Continuous):
     r"""Bars of equal mass under the prior, with half-normal tails.
 
-    The logits are those of a mixture of normal densities at the middles of the bars, times the widths, and a free number
-    for each bar, which is 0 before training: so a network need not learn anew, bar by bar, what a narrow peak is.
+    The logits are those of a mixture of normal densities at the middles of the bars, times the widths, and a
+    free number for each bar, which is 0 before training: so a network need not learn anew, bar by bar, what a narrow
+    peak is.
 
     Args:
         edges: of the bars, shape `(K + 1,)`.
@@ -94,6 +97,7 @@ class HistogramHead(_Continuous):
 
     @property
     def size(self) -> int:
+        """A free number for each bar, and those of the mixture."""
         return self.edges.size - 1 + 3 * self.num_components
 
     def logits(self, output: Array) -> Array:
@@ -111,6 +115,7 @@ class HistogramHead(_Continuous):
         return jax.nn.logsumexp(parts, axis=-2) + free
 
     def distribution(self, output: Array) -> Histogram:
+        """Over the bars."""
         return Histogram(self.edges, self.logits(output), validate_args=False)
 
 
@@ -129,9 +134,11 @@ class MixtureHead(_Continuous):
 
     @property
     def size(self) -> int:
+        """A weight, a mean and a scale for each component."""
         return 3 * self.num_components
 
     def distribution(self, output: Array) -> dist.Distribution:
+        """In the units of the outputs."""
         weights, means, log_scales = self._normals(output)
         return NormalMixture(weights, self.mean + self.sd * means, self.sd * jnp.exp(log_scales))
 
@@ -150,16 +157,20 @@ class ClassHead(Head):
 
     @property
     def size(self) -> int:
+        """A logit for each class."""
         return self.num_classes
 
     @property
     def num_inputs(self) -> int:
+        """One for each class."""
         return self.num_classes
 
     def standardise(self, y: Array) -> Array:
+        """One-hot."""
         return jax.nn.one_hot(jnp.asarray(y).astype(jnp.int32), self.num_classes)
 
     def distribution(self, output: Array) -> dist.Distribution:
+        """Over the classes."""
         return dist.Categorical(logits=output)
 
 

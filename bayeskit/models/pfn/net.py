@@ -118,7 +118,8 @@ class Net:
             A NumPyro distribution of batch shape `(queries,)`.
 
         Raises:
-            DataError: another number of inputs, more rows than the network was trained for, numbers that are not finite.
+            DataError: another number of inputs, more rows than the network was trained for, or numbers that are not
+                finite.
 
         Example:
             >>> from bayeskit.models import pfn

@@ -66,7 +66,9 @@ class Prior:
                 f"{self.name!r} draws {x} and {y}"
             )
         if y[0] < 2:
-            raise ModelError(f"the prior {self.name!r} draws a single row; it needs one to predict and one to learn from")
+            raise ModelError(
+                f"the prior {self.name!r} draws a single row; it needs one to predict and one to learn from"
+            )
         self.num_rows, self.num_features = y[0], x[1] if len(x) == 2 else 1
         self.num_classes = _classes(sites["y"])
 

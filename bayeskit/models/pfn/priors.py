@@ -73,6 +73,7 @@ class GP:
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
 
     def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
         shape = (self.num_rows, self.num_features)
         x = numpyro.sample("x", dist.Uniform(0.0, 1.0).expand(shape).to_event(2))
         _process(x, self.kernel, self.lengthscale, self.scale, self.noise)
@@ -126,6 +127,7 @@ class HierarchicalGP:
         check_choice("kernel", self.kernel, ("rbf", "matern52"))
 
     def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
         lengthscale = numpyro.sample("lengthscale", dist.Gamma(*self.lengthscale))
         scale = numpyro.sample("scale", dist.Gamma(*self.scale))
         noise = numpyro.sample("noise", dist.Gamma(*self.noise))
@@ -138,9 +140,10 @@ class HierarchicalGP:
 class Curve:
     r"""Smooth curves of one input with noise, in units in which outputs have about mean 0 and variance 1.
 
-    $y \sim N(b + w (x - \tfrac12),\; a\, k(x, x') + \sigma^2 I)$ with $\log \ell$, the length scale of a squared exponential or a
-    Matérn-5/2 kernel, normal around $\log 0.25$, a straight line beside it, and a share $\sigma^2 / (a + \sigma^2)$ of noise that is
-    Beta(0.6, 2.4): from nearly none to nothing but noise. For data that are standardised.
+    $y \propto N(w (x - \tfrac12),\; (1 - s)\, k(x, x') + s I)$: a straight line with $w \sim N(0, 1.5^2)$, beside a
+    process whose kernel is a squared exponential or a Matérn-5/2, with length scale $\ell$,
+    $\log \ell \sim N(\log 0.25, 0.7^2)$, and noise whose share $s \sim \mathrm{Beta}(0.6, 2.4)$ is anything from nearly
+    none to all. For data that are standardised.
 
     Args:
         num_rows: rows of a data set.
@@ -149,6 +152,7 @@ class Curve:
     num_rows: int = 101
 
     def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
         lengthscale = numpyro.sample("lengthscale", dist.LogNormal(jnp.log(0.25), 0.7))
         smooth = numpyro.sample("smooth", dist.Bernoulli(0.5))
         share = numpyro.sample("share", dist.Beta(0.6, 2.4))
@@ -180,6 +184,7 @@ class Ridge:
     num_features: int = 3
 
     def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
         w = numpyro.sample("w", dist.Normal(0.0, self.sd).expand([self.num_features]).to_event(1))
         with numpyro.plate("rows", self.num_rows):
             x = numpyro.sample("x", dist.Normal(0.0, 1.0).expand([self.num_features]).to_event(1))
@@ -218,6 +223,7 @@ class BayesianNetwork:
     num_features: int = 3
 
     def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
         phi = getattr(jnp, self.activation, None) or getattr(jax.nn, self.activation)
         layers, units = self.num_layers, jnp.ones(self.hidden, bool)
         if self.vary:

@@ -12,7 +12,6 @@ import functools
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,7 +29,7 @@ NUM_SETS = 320
 @functools.partial(safe_jit, compile=eqx.filter_jit)
 def output_of(network: eqx.Module, x: Array, y: Array, known: Array) -> Array:
     """The numbers of the head for each row of data sets, of which the known rows are shown."""
-    return network.both(x, y, known)  # type: ignore[attr-defined, no-any-return]
+    return network.both(x, y, known)  # type: ignore[attr-defined]
 
 
 @keepable("pfn.Reference")
@@ -62,9 +61,11 @@ class Reference:
         return min(1.0, 2 * min(shares))
 
 
-def looks(network: eqx.Module, head: Head, x: np.ndarray, y: np.ndarray, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def looks(
+    network: eqx.Module, head: Head, x: np.ndarray, y: np.ndarray, max_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Score and extreme of data sets `(sets, rows, features)`, whose inputs are in units of the prior."""
-    sets, rows, features = x.shape
+    sets, rows, _features = x.shape
     filled = np.nan_to_num(x)
     order = np.lexsort([y, *np.moveaxis(filled, -1, 0)[::-1]], axis=-1)
     if getattr(network, "columns_alike", False):  # in units of their own

@@ -65,8 +65,10 @@ def check_finite(name: str, array: np.ndarray, missing: bool) -> None:
         bad &= ~np.isnan(array)
     if bad.any():
         row = np.argwhere(bad)[0]
-        hint = "" if missing or not np.isnan(array).any() else (
-            "; the network was trained without missing inputs (train with missing=True on a prior that has them)"
+        hint = (
+            ""
+            if missing or not np.isnan(array).any()
+            else ("; the network was trained without missing inputs (train with missing=True on a prior that has them)")
         )
         raise DataError(f"{name} is {array[tuple(row)]} at {tuple(map(int, row))}, which is not finite{hint}")
 

@@ -3,7 +3,7 @@ r"""`train`: a network from a prior.
 With data sets $(x_i, y_i)_{i \le R}$ drawn from the prior and a number $n$ of rows that are shown, uniform on
 $0, \dots, R - 1$ and drawn anew for each data set, the loss is
 
-.. math:: L(\theta) = -\,\mathbb{E}\, \frac{1}{R - n} \sum_{i = n + 1}^{R} \log q_\theta(y_i \mid x_i, x_{1:n}, y_{1:n}),
+.. math:: L(\theta) = -\mathbb{E}\, \frac{1}{R - n} \sum_{i = n + 1}^R \log q_\theta(y_i \mid x_i, x_{1:n}, y_{1:n}),
 
 which is the mean entropy of the posterior predictive plus its divergence from $q_\theta$ (Müller et al. 2022, corollary
 1.1), so that its minimum is the posterior predictive of every context size.
@@ -224,7 +224,9 @@ def _head(head: str | None, prior: Prior) -> str:
     check_choice("head", head, ("histogram", "mixture", "classes"))
     if head not in fitting:
         what = f"{prior.num_classes} classes" if prior.num_classes else "real numbers"
-        raise MethodError(f"the prior {prior.name!r} draws {what} at 'y', so head must be {' or '.join(map(repr, fitting))}")
+        raise MethodError(
+            f"the prior {prior.name!r} draws {what} at 'y', so head must be {' or '.join(map(repr, fitting))}"
+        )
     return head
 
 
@@ -236,7 +238,11 @@ def _check(settings: Settings) -> None:
     """
     if settings.num_steps is None and settings.budget is None:
         raise MethodError("give a budget such as budget='60s', or num_steps=")
-    for name, value in (("batch_size", settings.batch_size), ("num_bars", settings.num_bars), *settings.sizes._asdict().items()):
+    for name, value in (
+        ("batch_size", settings.batch_size),
+        ("num_bars", settings.num_bars),
+        *settings.sizes._asdict().items(),
+    ):
         require(is_whole(value) and value >= 1, name, value, "a positive integer")
     require(settings.num_bars >= 3, "num_bars", settings.num_bars, "at least 3")
     rate = settings.learning_rate
@@ -338,7 +344,8 @@ def _train(
     devices = len(jax.local_devices())
     devices = devices if settings.batch_size % devices == 0 else 1
     gap = _gap(prior, start, gap_key)
-    last_gap, last_kept = [0.0, ""], [0.0]
+    last_gap: list[Any] = [0.0, ""]
+    last_kept = [0.0]
 
     def report(block: Block[Network]) -> str:
         if gap is None:
@@ -384,7 +391,7 @@ def _train(
 
 
 def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[Network], Array] | None:
-    """How far a network is from the exact posterior predictive, on data sets kept aside; `None` where that is unknown."""
+    """How far a network is from the exact posterior predictive, on data sets kept aside; `None` if that is unknown."""
     exact = getattr(prior.model, "exact", None)
     if exact is None:
         return None

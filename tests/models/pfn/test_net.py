@@ -30,7 +30,9 @@ def test_padding_and_other_data_sets_hardly_change_anything(net, data):
     together = net.predict(x[:, :5], y[:, :5], np.stack([NEW[:4]] * 3))
     assert together.batch_shape == (3, 4)
     np.testing.assert_allclose(together.log_prob(0.1)[1], alone.log_prob(0.1), atol=1e-5)
-    rows = jnp.concatenate([(jnp.asarray(x[1]) - net.centre) / net.spread, (jnp.asarray(NEW[:4]) - net.centre) / net.spread])
+    rows = jnp.concatenate(
+        [(jnp.asarray(x[1]) - net.centre) / net.spread, (jnp.asarray(NEW[:4]) - net.centre) / net.spread]
+    )
     outputs = net.head.standardise(jnp.concatenate([jnp.asarray(y[1]), jnp.zeros(4)]))
     padded = net.network.both(rows, outputs, jnp.arange(16) < 5)[12:]
     np.testing.assert_allclose(net.head.distribution(padded).log_prob(0.1), alone.log_prob(0.1), atol=1e-5)
@@ -53,7 +55,8 @@ def test_a_file_holds_all_of_it(net, data, tmp_path):
     again = pfn.load(net.save(tmp_path / "net.nc"))
     x, y = data[0][0], data[1][0]
     np.testing.assert_array_equal(again.predict(x, y, NEW).logits, net.predict(x, y, NEW).logits)
-    assert again.facts == net.facts and again.p_value(x, y) == net.p_value(x, y)
+    assert again.facts == net.facts
+    assert again.p_value(x, y) == net.p_value(x, y)
     assert repr(again) == repr(net)
     assert repr(net).startswith("Net(prior='GP', up to 12 rows of 1 inputs, predicts a number; ")
 
@@ -62,7 +65,7 @@ def test_a_foreign_or_damaged_file_is_refused(net, tmp_path):
     import bayeskit as bk
 
     other = bk.save(net.training, tmp_path / "training.nc")
-    with pytest.raises(StorageError, match="holds Training, and not a network of bayeskit.models.pfn"):
+    with pytest.raises(StorageError, match=r"holds Training, and not a network of bayeskit\.models\.pfn"):
         pfn.load(other)
     path = net.save(tmp_path / "net.nc")
     path.write_bytes(path.read_bytes()[:-2000])
@@ -94,7 +97,8 @@ def test_strange_data_have_a_small_p_value(net, data):
             np.ones(13),
             np.ones(13),
             [1.0],
-            "the network was trained for up to 12 rows, got 13; take a sample of them, or train on a prior that draws more",
+            "the network was trained for up to 12 rows, got 13; take a sample of them, or train on a prior that draws "
+            "more",
         ),
         (
             [np.nan],

@@ -58,8 +58,10 @@ def few_values():
 def test_it_comes_near_to_the_exact_posterior_predictive(net):
     """With all rows shown the prior itself is 1.2 nats above it; 400 steps of a tiny network bring that to 0.1."""
     found = pfn.check(net, PROCESS, num_sets=256)
-    assert found.gap.max() < 0.2 and (found.gap > -4 * found.gap_error).all()
-    assert found.ok and (np.abs(found.held - 0.95) < 0.03 + 4 * found.held_error).all()
+    assert found.gap.max() < 0.2
+    assert (found.gap > -4 * found.gap_error).all()
+    assert found.ok
+    assert (np.abs(found.held - 0.95) < 0.03 + 4 * found.held_error).all()
     assert bk.check(net, quiet=True).num_steps == 400
 
 
@@ -82,26 +84,28 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, m
     again = pfn.resume(prior, path, progress=False)
     np.testing.assert_array_equal(again.training.losses, whole.training.losses)
     np.testing.assert_array_equal(again.network.layers[0].up, whole.network.layers[0].up)
-    with pytest.raises(ModelError, match="is of the prior '.*' with other source or settings; resume needs the same"):
+    with pytest.raises(ModelError, match=r"is of the prior '.*' with other source or settings; resume needs the same"):
         pfn.resume(missing_inputs, path)
 
 
 def test_no_checkpoint_no_resume(net, tmp_path):
     path = net.save(tmp_path / "net.nc")
-    with pytest.raises(StorageError, match="holds Net, and not a checkpoint of pfn.train"):
+    with pytest.raises(StorageError, match=r"holds Net, and not a checkpoint of pfn\.train"):
         pfn.resume(PROCESS, path)
 
 
 def test_a_budget_ends_it(capsys):
     net = pfn.train(PROCESS, budget="1s", key=0, num_bars=8, **{**SMALL, "progress": True})
-    assert net.training.stopped.value == "the time is used up" and len(net.training.losses) % 25 == 0
+    assert net.training.stopped.value == "the time is used up"
+    assert len(net.training.losses) % 25 == 0
     assert "gap" in capsys.readouterr().out
 
 
 def test_missing_inputs_are_learned_where_they_are_said_to_be():
     net = pfn.train(missing_inputs, num_steps=25, missing=True, head="mixture", precision="bfloat16", key=0, **SMALL)
     law = net.predict([np.nan, 0.5], [1.0, 0.4], [np.nan, 0.1])
-    assert np.isfinite(law.mean).all() and np.isfinite(law.icdf(0.9)).all()
+    assert np.isfinite(law.mean).all()
+    assert np.isfinite(law.icdf(0.9)).all()
     assert np.isfinite(net.training.losses).all()
 
 
@@ -135,8 +139,14 @@ def test_priors_that_cannot_be_learned_are_refused(prior, message):
 @pytest.mark.parametrize(
     ("prior", "pattern"),
     [
-        (broken, r"draws numbers at site 'y' that are not finite, in \d+% of its data sets; the first such site is 'root'"),
-        (missing_inputs, "at site 'x' that are not finite, in .*; if NaN stands for a missing input, pass missing=True"),
+        (
+            broken,
+            r"draws numbers at site 'y' that are not finite, in \d+% of its data sets; the first such site is 'root'",
+        ),
+        (
+            missing_inputs,
+            "at site 'x' that are not finite, in .*; if NaN stands for a missing input, pass missing=True",
+        ),
         (few_values, "site 'y' of the prior 'few_values': the draws have too few different values for 256 bars"),
         (with_argument, "the prior 'with_argument': "),
     ],

@@ -34,7 +34,8 @@ def test_nuts_on_the_prior_is_its_posterior_predictive(prior):
 
 def test_a_check_says_what_is_wrong(net):
     good = pfn.check(net, PROCESS, num_sets=64, sizes=[6])
-    assert good.table.index.tolist() == [6] and good.against == "the exact posterior predictive"
+    assert good.table.index.tolist() == [6]
+    assert good.against == "the exact posterior predictive"
     assert good.table.columns.tolist() == ["nll", "nll_error", "held", "held_error", "gap", "gap_error"]
     bad = Calibration(
         np.array([0, 4]),
@@ -47,14 +48,17 @@ def test_a_check_says_what_is_wrong(net):
         "intervals of 95% hold 80.0% of the outputs with 4 rows",
         "the loss is 0.400 nats above the exact posterior predictive with 4 rows",
     ]
-    assert not bad.ok and repr(bad).startswith("NOT OK: intervals of 95%")
+    assert not bad.ok
+    assert repr(bad).startswith("NOT OK: intervals of 95%")
     assert bad.plot().get_xlabel() == "share of the predictive distribution below the output"
 
 
 def test_classes_are_checked_by_their_frequencies(class_net):
     found = pfn.check(class_net, classes, num_sets=64, nuts=NUTS, num_nuts=2, sizes=[4])
-    assert found.against == "NUTS" and np.isfinite(found.gap).all()
-    assert np.isnan(found.held).all() and 0 < found.calibration_error < 0.3
+    assert found.against == "NUTS"
+    assert np.isfinite(found.gap).all()
+    assert np.isnan(found.held).all()
+    assert 0 < found.calibration_error < 0.3
     assert found.plot().get_xlabel() == "probability of the most probable class"
 
 
@@ -75,19 +79,27 @@ def test_infer_predicts_rows_from_the_others_and_new_ones_from_all(net, data):
     new = bk.infer(PROCESS, {"x": x, "y": y}, pfn.Amortised(net, at=[[0.5], [1.0]]), key=0)
     np.testing.assert_allclose(new["predictions/mean"], net.predict(x, y, [[0.5], [1.0]]).mean, rtol=1e-6)
     verdict = bk.check(new, quiet=True)
-    assert verdict.ok and verdict.measures[0].value == net.p_value(x, y)
+    assert verdict.ok
+    assert verdict.measures[0].value == net.p_value(x, y)
 
 
 def test_data_unlike_the_prior_are_an_error_of_the_verdict(net, data):
     post = bk.infer(PROCESS, {"x": data[0][0], "y": data[1][0] + 40.0}, pfn.Amortised(net, num_draws=5), key=0)
     verdict = bk.check(post, quiet=True)
-    assert [finding.name for finding in verdict.findings] == ["outside_prior"] and not verdict.ok
+    assert [finding.name for finding in verdict.findings] == ["outside_prior"]
+    assert not verdict.ok
 
 
 @pytest.mark.parametrize(
     ("model", "given", "options", "error", "message"),
     [
-        (PROCESS, {"x": [[1.0]]}, {}, DataError, "data lack 'y'; a network takes 'x', the inputs, and 'y', the outputs"),
+        (
+            PROCESS,
+            {"x": [[1.0]]},
+            {},
+            DataError,
+            "data lack 'y'; a network takes 'x', the inputs, and 'y', the outputs",
+        ),
         (PROCESS, {"x": [[1.0]], "y": [1.0]}, {}, DataError, "leaving one row out needs two rows or more; pass at="),
         (PROCESS, {"X": 1, "y": 2}, {}, DataError, "data has 'X'; a network takes 'x' and 'y'"),
         (classes, {"x": [[1.0]], "y": [1.0]}, {}, MethodError, "the network was trained on the prior 'GP', and the"),
@@ -120,7 +132,8 @@ def test_the_regressor_is_an_estimator_of_scikit_learn(net, data):
     law = net.predict(x, y, x)
     np.testing.assert_allclose(mean, law.mean, rtol=1e-6)
     np.testing.assert_allclose(sd, np.sqrt(law.variance), rtol=1e-6)
-    assert clone(model).net is not None and len(cross_val_score(model, x, y, cv=3)) == 3
+    assert clone(model).net is not None
+    assert len(cross_val_score(model, x, y, cv=3)) == 3
     assert model.score(x, y) == pytest.approx(1 - np.sum((y - mean) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
@@ -138,8 +151,16 @@ def test_other_units_are_brought_to_those_of_the_prior(net, data):
 @pytest.mark.parametrize(
     ("act", "error", "message"),
     [
-        (lambda net: pfn.PFNRegressor().fit([[1.0]], [1.0]), MethodError, "PFNRegressor takes a network that was trained"),
-        (lambda net: pfn.PFNRegressor(net).predict([[1.0]]), MethodError, "PFNRegressor has read no data yet; call fit"),
+        (
+            lambda net: pfn.PFNRegressor().fit([[1.0]], [1.0]),
+            MethodError,
+            "PFNRegressor takes a network that was trained",
+        ),
+        (
+            lambda net: pfn.PFNRegressor(net).predict([[1.0]]),
+            MethodError,
+            "PFNRegressor has read no data yet; call fit",
+        ),
         (
             lambda net: pfn.PFNRegressor(net, standardise=True).fit([[1.0], [2.0]], [3.0, 3.0]),
             DataError,
