@@ -91,7 +91,8 @@ class PFNRegressor:
         x, outputs = net.checked(X, y)
         self._shift_x, self._scale_x, self._shift_y, self._scale_y = 0.0, 1.0, 0.0, 1.0
         if self.standardise:
-            self._shift_x, self._scale_x = _towards(x, np.asarray(net.centre), np.asarray(net.spread))
+            farthest = float(np.median(net.reference.extremes[-1]))
+            self._shift_x, self._scale_x = _towards(x, np.asarray(net.centre), np.asarray(net.spread), farthest)
             head: Any = net.head
             if len(outputs) < 2 or np.ptp(outputs) == 0:
                 raise DataError("y is constant, so it cannot be standardised; pass standardise=False")
@@ -144,8 +145,13 @@ class PFNRegressor:
         return 1 - float(np.sum((truth - self.predict(X)) ** 2) / np.sum((truth - truth.mean()) ** 2))
 
 
-def _towards(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple[Any, Any]:
-    """Shift and scale that give columns this mean and standard deviation; a constant column is only shifted."""
-    spread = np.nanstd(values.astype(float), axis=0)
-    scale = sd / np.where(spread > 0, spread, sd)
+def _towards(values: np.ndarray, mean: np.ndarray, sd: np.ndarray, farthest: float = np.inf) -> tuple[Any, Any]:
+    """Shift and scale that give columns this mean and standard deviation; a constant column is only shifted.
+
+    A column of which something would lie farther out, in standard deviations, gets a smaller one: the inputs of a
+    prior may be bounded.
+    """
+    apart = values.astype(float) - np.nanmean(values.astype(float), axis=0)
+    spread = np.nanstd(apart, axis=0)
+    scale = sd / np.where(spread > 0, np.maximum(spread, np.nanmax(np.abs(apart), axis=0) / farthest), sd)
     return mean - np.nanmean(values.astype(float), axis=0) * scale, scale

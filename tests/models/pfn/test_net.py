@@ -8,6 +8,9 @@ import pytest
 from bayeskit.errors import DataError, StorageError
 from bayeskit.models import pfn
 from bayeskit.models.pfn.net import QUERIES
+from bayeskit.models.pfn.prior import Prior
+
+from .conftest import PROCESS
 
 NEW = np.random.default_rng(0).uniform(size=(QUERIES + 6, 1))
 
@@ -81,6 +84,15 @@ def test_strange_data_have_a_small_p_value(net, data):
     assert net.p_value([], []) == 1.0
     order = np.random.default_rng(1).permutation(12)
     assert net.p_value(x[0][order], y[0][order]) == net.p_value(x[0], y[0])
+
+
+@pytest.mark.parametrize("rows", [12, 5])
+def test_data_of_the_prior_are_rarely_called_strange(net, rows):
+    x, y = map(np.asarray, Prior(PROCESS).draw(jax.random.key(8), 64))
+    found = np.array([net.p_value(x[i, :rows], y[i, :rows]) for i in range(64)])
+    strange = np.sum(found < 0.1)
+    assert strange < 6.4 + 4 * np.sqrt(64 * 0.1 * 0.9)
+    assert found.std() > 0.1
 
 
 @pytest.mark.parametrize(

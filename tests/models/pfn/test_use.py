@@ -137,6 +137,15 @@ def test_the_regressor_is_an_estimator_of_scikit_learn(net, data):
     assert model.score(x, y) == pytest.approx(1 - np.sum((y - mean) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
+def test_standardised_inputs_stay_within_the_prior(net):
+    """One far input among others in the middle: brought to the prior's standard deviation it would lie outside (0, 1)."""
+    x = np.array([*np.linspace(0.0, 1.0, 10), 30.0])
+    model = pfn.PFNRegressor(net, standardise=True).fit(x, np.sin(x))
+    inputs = x * model._scale_x + model._shift_x
+    assert inputs.min() > 0.0
+    assert 0.9 < inputs.max() < 1.0
+
+
 def test_other_units_are_brought_to_those_of_the_prior(net, data):
     x, y = data[0][0], data[1][0]
     with pytest.warns(UserWarning, match="unlike those that the network was trained on"):
