@@ -215,11 +215,11 @@ CONDITIONAL = jax.jit(
 )
 
 
-def throughput(_: argparse.Namespace) -> None:
-    """Data sets a second of training, beside the public implementation at the same sizes."""
-    from benchmarks.pfn_torch import torch_rate
-
-    ours, theirs = our_rate(), torch_rate(RBF)
+def throughput(asked: argparse.Namespace) -> None:
+    """Data sets a second of training, beside the public implementation at the same sizes, one after the other."""
+    script = str(Path(__file__).with_name("pfn_torch.py"))
+    run = subprocess.run([asked.torch_python, script], capture_output=True, text=True, check=True)
+    ours, theirs = our_rate(), float(run.stdout.split()[-1])
     print(
         f"\nthroughput: ours {ours:.0f} data sets a second, pfns {theirs:.0f}: {ours / theirs:.1f} times, bar 3: ",
         end="",
@@ -287,6 +287,7 @@ def main() -> None:
     parser.add_argument("--speed-sets", type=int, default=100, help="data sets of speed")
     parser.add_argument("--nets", default="nets", help="where networks are kept")
     parser.add_argument("--budget", default="10min", help="of networks that are not there")
+    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has pfns")
     parser.add_argument("--progress", action="store_true")
     asked = parser.parse_args()
     for name in asked.parts:

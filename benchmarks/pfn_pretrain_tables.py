@@ -10,7 +10,6 @@ nothing is no better.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from bayeskit.models.pfn.prior import Prior
 from bayeskit.models.pfn.table_prior import Table
 
 MOST_BYTES = 1.5 * 2**20
-THINNED = 50
 
 
 def losses(net: pfn.Net, prior: Table, num_shown: int, num_tables: int) -> tuple[float, float, float]:
@@ -38,21 +36,6 @@ def losses(net: pfn.Net, prior: Table, num_shown: int, num_tables: int) -> tuple
     of_shares = -np.log(shares).mean(axis=1)
     error = np.std(of_shares - of_network) / num_tables**0.5
     return float(of_network.mean()), float(of_shares.mean()), float(error)
-
-
-def light(net: pfn.Net) -> pfn.Net:
-    """With means of every few losses, of which there are as many as numbers in the network otherwise."""
-    record = net.training
-    size = min(THINNED, len(record.losses))
-    count = len(record.losses) // size
-    mean = lambda values: values[: count * size].reshape(count, size).mean(axis=1)  # noqa: E731
-    thin = dataclasses.replace(
-        record,
-        losses=mean(record.losses),
-        gradient_norms=mean(record.gradient_norms),
-        phases=((f"gradient, means of {size} steps", count),),
-    )
-    return dataclasses.replace(net, training=thin)
 
 
 def main() -> None:
@@ -95,7 +78,7 @@ def main() -> None:
     print(
         "loss by tenths:", *(f"{part.mean():.3f}" for part in np.split(net.training.losses, range(tenth, steps, tenth)))
     )
-    path = light(net).save(settings.out)
+    path = net.save(settings.out)
     size = path.stat().st_size
     print(f"{path}: {size / 2**20:.2f} MiB", flush=True)
     has_learned = True

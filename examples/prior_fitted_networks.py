@@ -65,7 +65,7 @@ table, labels = load_breast_cancer(return_X_y=True)
 order = generator.permutation(len(labels))
 shown, asked = order[:30], order[30:330]
 usual = {
-    "network": pfn.PFNClassifier(pfn.pretrained("tables"), num_subsets=2 if SMALL else 8),
+    "network": pfn.PFNClassifier(pfn.pretrained("tables")),
     "logistic regression": make_pipeline(StandardScaler(), LogisticRegression()),
     "gradient boosting": HistGradientBoostingClassifier(min_samples_leaf=3),
 }

@@ -46,10 +46,9 @@ class Amortised(DirectMethod):
     Example:
         >>> import bayeskit as bk
         >>> from bayeskit.models import pfn
-        >>> prior = pfn.priors.Ridge(num_rows=8, num_features=1)
-        >>> net = pfn.train(prior, num_steps=20, width=16, num_layers=1, key=0, progress=False)
+        >>> net = pfn.pretrained("regression")
         >>> data = {"x": [[0.1], [0.5], [0.9]], "y": [0.2, 0.6, 0.7]}
-        >>> post = bk.infer(prior, data, pfn.Amortised(net, at=[[0.3]]), key=0)
+        >>> post = bk.infer(pfn.priors.Curve(), data, pfn.Amortised(net, at=[[0.3]]), key=0)
         >>> post["predictions/y"].sizes["draw"], post["predictions/mean"].shape
         (1000, (1,))
     """

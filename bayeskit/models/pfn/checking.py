@@ -142,10 +142,8 @@ def check(
 
     Example:
         >>> from bayeskit.models import pfn
-        >>> prior = pfn.priors.Ridge(num_rows=8, num_features=1)
-        >>> net = pfn.train(prior, num_steps=20, width=16, num_layers=1, key=0, progress=False)
-        >>> pfn.check(net, prior, num_sets=64).ok
-        False
+        >>> pfn.check(pfn.pretrained("regression"), pfn.priors.Curve(), num_sets=64).ok
+        True
     """
     read = Prior(prior)
     if read.fingerprint != net.facts.fingerprint:

@@ -41,18 +41,11 @@ class PFNClassifier:
         subsets_: the columns that the network is shown, shape `(subsets, columns)`; those with a single value are not.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
         >>> from bayeskit.models import pfn
-        >>> def prior():
-        ...     slope = numpyro.sample("slope", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
-        ...     with numpyro.plate("rows", 8):
-        ...         x = numpyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
-        ...         numpyro.sample("y", dist.BernoulliLogits(x @ slope))
-        >>> sizes = dict(width=8, num_layers=1, num_heads=1, batch_size=4)
-        >>> net = pfn.train(prior, network="table", missing=True, num_steps=1, **sizes, key=0, progress=False)
-        >>> model = pfn.PFNClassifier(net).fit([[0.0, 1.0], [0.2, 0.8], [3.0, 1.1], [2.9, 1.0]], ["a", "a", "b", "b"])
-        >>> model.predict_proba([[2.5, 1.0]]).shape
-        (1, 2)
+        >>> X, y = [[0.0, 1.0], [0.2, 0.8], [3.0, 1.1], [2.9, 1.0]], ["a", "a", "b", "b"]
+        >>> model = pfn.PFNClassifier(pfn.pretrained("tables")).fit(X, y)
+        >>> model.predict([[2.5, 1.0], [0.1, 0.9]]).tolist()
+        ['b', 'a']
     """
 
     _estimator_type = "classifier"

@@ -123,9 +123,10 @@ class Net:
 
         Example:
             >>> from bayeskit.models import pfn
-            >>> net = pfn.train(pfn.priors.Ridge(num_features=1), num_steps=20, key=0, progress=False)
-            >>> net.predict([[0.0], [1.0]], [0.1, 0.9], [[0.5], [2.0], [3.0]]).mean.shape
-            (3,)
+            >>> net = pfn.pretrained("regression")
+            >>> law = net.predict([0.1, 0.4, 0.9], [-1.0, 0.0, 1.5], [0.2, 0.6, 0.99])
+            >>> law.mean.shape, bool(law.icdf(0.05)[0] < -0.5)
+            ((3,), True)
         """
         return self.encode(x, y).predict(x_new)
 

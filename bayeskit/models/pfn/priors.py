@@ -21,7 +21,7 @@ from bayeskit._settings import check_choice, require
 from bayeskit._typing import Array
 from bayeskit.models.pfn.table_prior import Table
 
-__all__ = ["GP", "BayesianNetwork", "Curve", "HierarchicalGP", "Ridge", "Table"]
+__all__ = ["GP", "BayesianNetwork", "Curve", "HierarchicalGP", "Ridge", "Strokes", "Table"]
 
 _JITTER = 1e-4
 """The least noise variance, as a share of the variance: below it float32 cannot factorise the covariance."""
@@ -244,3 +244,54 @@ class BayesianNetwork:
         b = numpyro.sample("b", dist.Normal(0.0, 1.0))
         with numpyro.plate("rows", self.num_rows):
             numpyro.sample("y", dist.Normal(rows @ (w * units) + b, self.noise_sd))
+
+
+@dataclass(frozen=True)
+class Strokes:
+    r"""Pictures of written characters: few-shot classification of what has been seen some times.
+
+    A class is a few strokes, each a quadratic Bézier curve between random points. A row is a class, drawn with a pen of
+    width $w$ by a hand that shakes: every point moves by $N(0, \text{jitter}^2)$, the whole by $N(0, \text{shift}^2)$.
+    The darkness of a pixel at distance $d$ from the nearest point of a stroke is $e^{-d^2 / 2 w^2}$.
+
+    Args:
+        num_rows: pictures of a data set.
+        num_classes: characters.
+        size: pixels a side; a row has `size ** 2` inputs.
+        num_strokes: of a character.
+        jitter: as a share of the side.
+        shift: likewise.
+        width: of the pen, likewise.
+
+    Source: Müller et al. (2022), section 7, for the idea of a prior over strokes.
+    """
+
+    num_rows: int = 33
+    num_classes: int = 5
+    size: int = 12
+    num_strokes: int = 3
+    jitter: float = 0.03
+    shift: float = 0.04
+    width: float = 0.06
+
+    def __call__(self) -> None:
+        """Draw a data set: sites `x` and `y`, and what is latent."""
+        points = (self.num_strokes, 3, 2)
+        law = dist.Uniform(0.15, 0.85).expand((self.num_classes, *points)).to_event(4)
+        characters = numpyro.sample("characters", law)
+        with numpyro.plate("rows", self.num_rows):
+            y = numpyro.sample("y", dist.Categorical(jnp.ones(self.num_classes) / self.num_classes))
+            shaking = numpyro.sample("shaking", dist.Normal(0.0, self.jitter).expand(points).to_event(3))
+            moved = numpyro.sample("moved", dist.Normal(0.0, self.shift).expand((2,)).to_event(1))
+            written = characters[y] + shaking + moved[:, None, None, :]
+            numpyro.deterministic("x", self.picture(written))
+
+    def picture(self, written: Array) -> Array:
+        """Pixels of characters, from `(rows, strokes, 3, 2)` to `(rows, size ** 2)`."""
+        t = jnp.linspace(0.0, 1.0, 12)[:, None]
+        weights = jnp.concatenate([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=1)
+        path = jnp.einsum("tk,rskd->rstd", weights, written).reshape(len(written), -1, 2)
+        centres = (jnp.arange(self.size) + 0.5) / self.size
+        grid = jnp.stack(jnp.meshgrid(centres, centres, indexing="ij"), axis=-1).reshape(-1, 2)
+        squares = jnp.sum((grid[None, :, None] - path[:, None]) ** 2, axis=-1).min(axis=-1)
+        return jnp.exp(-0.5 * squares / self.width**2)

@@ -30,10 +30,8 @@ class PFNRegressor:
 
     Example:
         >>> from bayeskit.models import pfn
-        >>> net = pfn.train(
-        ...     pfn.priors.Ridge(num_features=1), num_steps=20, width=16, num_layers=1, key=0, progress=False
-        ... )
-        >>> model = pfn.PFNRegressor(net).fit([[0.0], [1.0], [2.0]], [0.0, 0.9, 2.1])
+        >>> net = pfn.pretrained("regression")
+        >>> model = pfn.PFNRegressor(net, standardise=True).fit([[0.0], [1.0], [2.0]], [0.0, 0.9, 2.1])
         >>> mean, sd = model.predict([[0.5], [1.5]], return_std=True)
         >>> mean.shape, bool((sd > 0).all())
         ((2,), True)
