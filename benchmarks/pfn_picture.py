@@ -2,8 +2,8 @@
 
     python benchmarks/pfn_picture.py [docs/pfn.png]
 
-Left the network of curves that comes with the package; right a network that was trained for `--budget` on a process that
-is known, beside the exact answer.
+Left the network of curves that comes with the package; right a network that was trained for `--budget` on a process
+that is known, beside the exact answer.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_the_regressor_is_an_estimator_of_scikit_learn(net, data):
 
 
 def test_standardised_inputs_stay_within_the_prior(net):
-    """One far input among others in the middle: brought to the prior's standard deviation it would lie outside (0, 1)."""
+    """One far input among others: brought to the standard deviation of the prior it would lie outside (0, 1)."""
     x = np.array([*np.linspace(0.0, 1.0, 10), 30.0])
     model = pfn.PFNRegressor(net, standardise=True).fit(x, np.sin(x))
     inputs = x * model._scale_x + model._shift_x
