@@ -3,8 +3,9 @@
     python benchmarks/pfn_torch.py [--seconds 30]
 
 Its transformer over rows (no attention between features) has the sizes of ours by default, and so do the data: 33
-rows of a Gaussian process, drawn by a Cholesky factorisation, in batches of 64. Data, forward pass, gradient and a step of
-Adam are timed, after ten steps that are not. It needs `pip install pfns torch`, in an environment of its own if need be.
+rows of a Gaussian process, drawn by a Cholesky factorisation, in batches of 64. Data, forward pass, gradient and a step
+of Adam are timed, after ten steps that are not. It needs `pip install pfns torch`, in an environment of its own if need
+be.
 """
 
 from __future__ import annotations

@@ -51,6 +51,19 @@ def check_inputs(name: str, value: ArrayLike, num_features: int, missing: bool, 
             f"input{'s' * (num_features != 1)}; got shape {array.shape}"
         )
     check_finite(name, array, missing)
+    return single(name, array)
+
+
+def single(name: str, array: np.ndarray) -> np.ndarray:
+    """In float32, in which networks compute.
+
+    Raises:
+        DataError: a number that would be infinite there.
+    """
+    large = np.abs(array) > np.finfo(np.float32).max
+    if large.any():
+        at = tuple(map(int, np.argwhere(large)[0]))
+        raise DataError(f"{name} is {array[at]} at {at}, beyond the range of float32; use other units")
     return array.astype(np.float32)
 
 
@@ -86,7 +99,7 @@ def check_outputs(value: ArrayLike, x: np.ndarray, num_classes: int) -> np.ndarr
         at = tuple(map(int, np.argwhere(~np.isfinite(y))[0]))
         raise DataError(f"y is {y[at]} at {at}, which is not finite; leave out rows whose output is unknown")
     if not num_classes:
-        return y.astype(np.float32)
+        return single("y", y)
     if not np.isin(y, np.arange(num_classes)).all():
         unknown = sorted(set(y[~np.isin(y, np.arange(num_classes))].tolist()))[:3]
         raise DataError(f"y has the classes {unknown}; the network knows 0 to {num_classes - 1}")

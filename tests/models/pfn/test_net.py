@@ -122,6 +122,7 @@ def test_data_of_the_prior_are_rarely_called_strange(net, rows):
         ([1.0], [np.inf], [1.0], "y is inf at (0,), which is not finite; leave out rows whose output is unknown"),
         (["a"], [1.0], [1.0], "x must be numbers, got list of object; give categories a number each"),
         ([1.0], [1.0], np.zeros((0, 1)), "x_new has no row"),
+        ([1e39], [1.0], [1.0], "x is 1e+39 at (0, 0), beyond the range of float32; use other units"),
         ([1.0], [1.0], [[np.inf]], "x_new is inf at (0, 0), which is not finite"),
     ],
 )
