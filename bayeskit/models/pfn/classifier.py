@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class PFNClassifier:
 
     Nothing is tuned: `fit` reads the rows once, and each prediction is the posterior predictive of the network's prior.
     Columns enter in units of the rows of `fit`, so that their own do not matter. The classes of `fit` share all of the
-    probability. Categories of a column must be numbers; one that `fit` has not seen is a number like any other.
+    probability, and take all places in turn, so that their order does not matter where there are up to three.
+    Categories of a column must be numbers; one that `fit` has not seen is a number like any other.
 
     Args:
         net: trained on a prior with classes, with ``network="table"`` and ``missing=True``, such as
@@ -89,8 +91,9 @@ class PFNClassifier:
         vars(self).pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
-        shown = self._shown(x)
-        self._context: Context = self.net.encode(shown, np.broadcast_to(codes.ravel(), shown.shape[:-1]))
+        self._orders = _orders(len(classes))
+        of_rows = np.tile(self._orders[:, codes.ravel()], (len(subsets), 1))
+        self._context: Context = self.net.encode(self._shown(x), of_rows)
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -114,7 +117,9 @@ class PFNClassifier:
         if not len(x):
             return np.zeros((0, len(self.classes_)))
         probabilities: Any = self._context.predict(self._shown(x))
-        of_classes = np.asarray(probabilities.probs, np.float64)[..., : len(self.classes_)]
+        found = np.asarray(probabilities.probs, np.float64)
+        places = np.tile(self._orders, (len(self.subsets_), 1))[:, None, :]
+        of_classes = np.take_along_axis(found, np.broadcast_to(places, (*found.shape[:2], places.shape[-1])), axis=-1)
         return np.mean(of_classes / of_classes.sum(axis=-1, keepdims=True), axis=0)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -218,12 +223,23 @@ class PFNClassifier:
         return np.array([np.sort(generator.choice(columns, most, replace=False)) for _ in range(self.num_subsets)])
 
     def _shown(self, x: np.ndarray) -> np.ndarray:
-        """In units of the rows of `fit`, shape `(subsets, rows, columns)`."""
+        """In units of the rows of `fit`, shape `(subsets * orders, rows, columns)`."""
         if not self.net.network.columns_alike:
-            return np.moveaxis(x[:, self.subsets_], 1, 0)  # in the units of the prior
+            shown = np.moveaxis(x[:, self.subsets_], 1, 0)  # in the units of the prior
+            return np.repeat(shown, len(self._orders), axis=0)
         # in double precision, so that a large offset does not hide what differs
         z = np.clip((x / 2 - self._lowest / 2) / self._reach, -_FARTHEST, _FARTHEST)
-        return np.moveaxis(z[:, self.subsets_], 1, 0)
+        return np.repeat(np.moveaxis(z[:, self.subsets_], 1, 0), len(self._orders), axis=0)
+
+
+def _orders(num_classes: int) -> np.ndarray:
+    """The places that the classes take in turn: all orders of up to three of them, and rotations of more.
+
+    The network does not know that classes could be named otherwise, and is a little uneven about them.
+    """
+    if num_classes <= 3:
+        return np.array(list(itertools.permutations(range(num_classes))))
+    return (np.arange(num_classes)[:, None] + np.arange(num_classes)) % num_classes
 
 
 def _units(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
