@@ -39,6 +39,7 @@ def test_cdf_is_the_integral_of_the_density(law):
     np.testing.assert_allclose(slope[:, 0], np.exp(law.log_prob(points + 0.013))[:, 0], rtol=1e-6)
 
 
+@pytest.mark.smoke
 def test_icdf_inverts_cdf(law):
     q = jnp.linspace(1e-6, 1 - 1e-6, 501)[:, None]
     np.testing.assert_allclose(law.cdf(law.icdf(q)), np.broadcast_to(q, (501, 2)), atol=1e-9)

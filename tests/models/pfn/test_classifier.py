@@ -35,15 +35,26 @@ def refuses(message, kind=DataError):
 
 def test_probabilities_are_those_of_the_network_among_the_classes_seen(net):
     model = PFNClassifier(net).fit(X, LABELS)
-    of_network = np.asarray(net.predict(X, CODES, NEW).probs, float)[:, :2]
+    one = np.asarray(net.predict(X, CODES, NEW).probs, float)[:, :2]
+    other = np.asarray(net.predict(X, 1 - CODES, NEW).probs, float)[:, 1::-1]  # the classes have changed places
+    both = [found / found.sum(axis=1, keepdims=True) for found in (one, other)]
     predicted = model.predict_proba(NEW)
-    np.testing.assert_allclose(predicted, of_network / of_network.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(predicted, np.mean(both, axis=0), atol=1e-5)
+    assert np.ptp(predicted[:, 0]) > 5e-3
     np.testing.assert_array_equal(model.classes_, ["no", "yes"])
     np.testing.assert_array_equal(model.predict(NEW), model.classes_[predicted.argmax(axis=1)])
     assert model.n_features_in_ == FEATURES
     truth = np.where(np.arange(len(NEW)) < 2, "maybe", model.predict(NEW))
     assert model.score(NEW, truth) == 4 / 6
     assert model.predict_proba(NEW[:0]).shape == (0, 2)
+
+
+def test_the_order_of_classes_does_not_matter(net):
+    codes = np.array([0, 1, 2, 0, 1, 2, 2, 1])[: len(X)]
+    before = PFNClassifier(net).fit(X, codes).predict_proba(NEW)
+    after = PFNClassifier(net).fit(X, np.array([2, 0, 1])[codes]).predict_proba(NEW)
+    np.testing.assert_allclose(after[:, [2, 0, 1]], before, atol=1e-5)
+    assert np.abs(before - 1 / 3).max() > 0.05
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def test_the_order_of_the_context_does_not_matter(net, data):
     np.testing.assert_allclose(one.log_prob(0.3), other.log_prob(0.3), atol=1e-4)
 
 
+@pytest.mark.smoke
 def test_other_queries_change_nothing(net, data):
     x, y = data[0][0], data[1][0]
     np.testing.assert_array_equal(net.predict(x, y, NEW).logits[:3], net.predict(x, y, NEW[:3]).logits)
@@ -86,7 +87,7 @@ def test_strange_data_have_a_small_p_value(net, data):
     assert net.p_value(x[0][order], y[0][order]) == net.p_value(x[0], y[0])
 
 
-@pytest.mark.parametrize("rows", [12, 5])
+@pytest.mark.parametrize("rows", [12, pytest.param(5, marks=pytest.mark.full)])
 def test_data_of_the_prior_are_rarely_called_strange(net, rows):
     x, y = map(np.asarray, Prior(PROCESS).draw(jax.random.key(8), 64))
     found = np.array([net.p_value(x[i, :rows], y[i, :rows]) for i in range(64)])

@@ -24,6 +24,7 @@ def test_they_are_small():
     assert sum(path.stat().st_size for path in HOME.iterdir()) < 3 * 2**20
 
 
+@pytest.mark.full
 def test_curves_are_calibrated():
     found = pfn.check(pfn.pretrained("regression"), pfn.priors.Curve(), num_sets=128)
     assert found.ok, found

@@ -22,10 +22,10 @@ def z(of_sets, expected):
     ("prior", "variance"),
     [
         (priors.GP(scale=2.0, noise=0.5, num_rows=9), 2.5),
-        (priors.GP(kernel="matern52", num_rows=9, num_features=2), 1.01),
+        pytest.param(priors.GP(kernel="matern52", num_rows=9, num_features=2), 1.01, marks=pytest.mark.full),
         # the mean variance of the process, 2 / 0.15, and that of the noise, 1e-4
         (priors.HierarchicalGP(num_rows=9), 2 / 0.15 + 1e-4),
-        (priors.Curve(num_rows=9), 1.0),
+        pytest.param(priors.Curve(num_rows=9), 1.0, marks=pytest.mark.full),
         # three weights and inputs of variance 1, and noise
         (priors.Ridge(num_rows=9), 3 + 0.09),
     ],
@@ -44,7 +44,7 @@ def test_outputs_of_a_process_vary_together_as_the_kernel_says():
     assert abs(z(y[:, 0] * y[:, 1] - expected, 0.0)) < 4
 
 
-@pytest.mark.parametrize("vary", [False, True])
+@pytest.mark.parametrize("vary", [pytest.param(False, marks=pytest.mark.full), True])
 def test_networks_are_no_lines(vary):
     x, y = drawn(priors.BayesianNetwork(num_rows=40, num_layers=2, vary=vary), 32)
     assert x.shape == (32, 40, 3)

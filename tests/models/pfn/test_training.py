@@ -65,7 +65,7 @@ def test_it_comes_near_to_the_exact_posterior_predictive(net):
     assert bk.check(net, quiet=True).num_steps == 400
 
 
-@pytest.mark.parametrize("prior", [PROCESS, classes], ids=["numbers", "classes"])
+@pytest.mark.parametrize("prior", [PROCESS, pytest.param(classes, marks=pytest.mark.full)], ids=["numbers", "classes"])
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, monkeypatch):
     settings = {**SMALL, "num_steps": 75, "key": 3, **({"num_bars": 8} if prior is PROCESS else {})}
     whole = pfn.train(prior, **settings)

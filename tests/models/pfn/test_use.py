@@ -1,6 +1,7 @@
 """A network held against its prior and against NUTS, in `infer`, and as an estimator."""
 
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -18,7 +19,11 @@ from .conftest import PROCESS, classes
 NUTS = bk.NUTS(num_chains=1, num_warmup=100, num_draws=300)
 
 
-@pytest.mark.parametrize("prior", [pfn.priors.Ridge(num_rows=8, num_features=1), PROCESS], ids=["rows", "process"])
+@pytest.mark.parametrize(
+    "prior",
+    [pytest.param(pfn.priors.Ridge(num_rows=8, num_features=1), marks=pytest.mark.full), PROCESS],
+    ids=["rows", "process"],
+)
 def test_nuts_on_the_prior_is_its_posterior_predictive(prior):
     """A process has no latent site, so one is added that it does not depend on."""
 
@@ -50,7 +55,9 @@ def test_a_check_says_what_is_wrong(net):
     ]
     assert not bad.ok
     assert repr(bad).startswith("NOT OK: intervals of 95%")
-    assert bad.plot().get_xlabel() == "share of the predictive distribution below the output"
+    ax = bad.plot()
+    assert ax.get_xlabel() == "share of the predictive distribution below the output"
+    plt.close(ax.figure)
 
 
 def test_classes_are_checked_by_their_frequencies(class_net):
@@ -59,7 +66,9 @@ def test_classes_are_checked_by_their_frequencies(class_net):
     assert np.isfinite(found.gap).all()
     assert np.isnan(found.held).all()
     assert 0 < found.calibration_error < 0.3
-    assert found.plot().get_xlabel() == "probability of the most probable class"
+    ax = found.plot()
+    assert ax.get_xlabel() == "probability of the most probable class"
+    plt.close(ax.figure)
 
 
 def test_a_check_needs_the_prior_of_the_network(net):
