@@ -35,7 +35,7 @@ import bayeskit as bk
 from bayeskit.models import pfn
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-LENGTH = {"num_steps": 50} if SMALL else {"budget": "3min"}
+LENGTH = {"num_steps": 25, "width": 16, "num_layers": 1} if SMALL else {"budget": "3min"}
 generator = np.random.default_rng(0)
 
 # %% [markdown]

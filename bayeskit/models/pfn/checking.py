@@ -142,7 +142,7 @@ def check(
 
     Example:
         >>> from bayeskit.models import pfn
-        >>> pfn.check(pfn.pretrained("regression"), pfn.priors.Curve(), num_sets=64).ok
+        >>> pfn.check(pfn.pretrained("regression"), pfn.priors.Curve(), num_sets=64, sizes=[20]).ok
         True
     """
     read = Prior(prior)

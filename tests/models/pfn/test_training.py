@@ -1,4 +1,4 @@
-"""Training: towards the exact posterior predictive, the same again after an interruption, and what it refuses."""
+"""Training: the same again after an interruption, and what it refuses."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ from bayeskit.models import pfn
 from bayeskit.models.pfn.training import seconds_of
 
 from .conftest import PROCESS, SMALL, classes
+from .untrained import untrained
 
 
 def no_y():
@@ -55,16 +56,6 @@ def few_values():
         numpyro.sample("y", dist.Delta(z.astype(float)))
 
 
-def test_it_comes_near_to_the_exact_posterior_predictive(net):
-    """With all rows shown the prior itself is 1.2 nats above it; 400 steps of a tiny network bring that to 0.1."""
-    found = pfn.check(net, PROCESS, num_sets=256)
-    assert found.gap.max() < 0.2
-    assert (found.gap > -4 * found.gap_error).all()
-    assert found.ok
-    assert (np.abs(found.held - 0.95) < 0.03 + 4 * found.held_error).all()
-    assert bk.check(net, quiet=True).num_steps == 400
-
-
 @pytest.mark.parametrize("prior", [PROCESS, pytest.param(classes, marks=pytest.mark.full)], ids=["numbers", "classes"])
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, monkeypatch):
     settings = {**SMALL, "num_steps": 75, "key": 3, **({"num_bars": 8} if prior is PROCESS else {})}
@@ -88,8 +79,8 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, m
         pfn.resume(missing_inputs, path)
 
 
-def test_no_checkpoint_no_resume(net, tmp_path):
-    path = net.save(tmp_path / "net.nc")
+def test_no_checkpoint_no_resume(tmp_path):
+    path = untrained(8, 2, 2, num_layers=1).save(tmp_path / "net.nc")
     with pytest.raises(StorageError, match=r"holds Net, and not a checkpoint of pfn\.train"):
         pfn.resume(PROCESS, path)
 
@@ -101,6 +92,7 @@ def test_a_budget_ends_it(capsys):
     assert "gap" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_missing_inputs_are_learned_where_they_are_said_to_be():
     net = pfn.train(missing_inputs, num_steps=25, missing=True, head="mixture", precision="bfloat16", key=0, **SMALL)
     law = net.predict([np.nan, 0.5], [1.0, 0.4], [np.nan, 0.1])

@@ -37,6 +37,16 @@ def test_nuts_on_the_prior_is_its_posterior_predictive(prior):
     np.testing.assert_allclose(found, exact, atol=0.1)
 
 
+def test_it_comes_near_to_the_exact_posterior_predictive(net):
+    """With all rows shown the prior itself is 1.2 nats above it; 400 steps of a tiny network bring that to 0.1."""
+    found = pfn.check(net, PROCESS, num_sets=256)
+    assert found.gap.max() < 0.2
+    assert (found.gap > -4 * found.gap_error).all()
+    assert found.ok
+    assert (np.abs(found.held - 0.95) < 0.03 + 4 * found.held_error).all()
+    assert bk.check(net, quiet=True).num_steps == 400
+
+
 def test_a_check_says_what_is_wrong(net):
     good = pfn.check(net, PROCESS, num_sets=64, sizes=[6])
     assert good.table.index.tolist() == [6]
