@@ -1,5 +1,10 @@
 """Training: the same again after an interruption, and what it refuses."""
 
+import os
+import subprocess
+import sys
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -77,6 +82,21 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, m
     np.testing.assert_array_equal(again.network.layers[0].up, whole.network.layers[0].up)
     with pytest.raises(ModelError, match=r"is of the prior '.*' with other source or settings; resume needs the same"):
         pfn.resume(missing_inputs, path)
+
+
+def test_several_devices_share_a_batch(tmp_path):
+    """In a process of its own, in which JAX has two devices: the same losses, so the same gradients, to rounding."""
+    program = (
+        "from bayeskit.models import pfn; import numpy as np; "
+        "net = pfn.train(pfn.priors.GP(num_rows=6), num_steps=25, width=8, num_layers=1, num_heads=2, batch_size=8, "
+        f"num_bars=8, key=0, progress=False); np.save({str(tmp_path / 'losses.npy')!r}, net.training.losses)"
+    )
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    around = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": str(jax.config.jax_enable_x64)}
+    subprocess.run([sys.executable, "-c", program], env=around, check=True)
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2, "batch_size": 8, "num_bars": 8}
+    alone = pfn.train(pfn.priors.GP(num_rows=6), num_steps=25, key=0, progress=False, **sizes)
+    np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), alone.training.losses, rtol=1e-4)
 
 
 def test_no_checkpoint_no_resume(tmp_path):
