@@ -102,7 +102,8 @@ def infer(
         ((2, 200), ('row',))
     """
     if isinstance(method, DirectMethod):
-        _refuse_options(method, init=init, store=store, keep=keep, dims=dims, coords=coords, discrete=discrete)
+        given = {"init": init, "store": store, "keep": keep, "dims": dims, "coords": coords, "discrete": discrete}
+        _refuse_options(method, **given, thin=None if thin == 1 else thin, log_likelihood=log_likelihood or None)
         return method.answer(model, data, key=key)
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")

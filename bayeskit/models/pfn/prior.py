@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -17,11 +18,14 @@ from bayeskit._settings import source_hash
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Model
 from bayeskit.errors import BayeskitError, ModelError
+from bayeskit.program.surroundings import surroundings
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Prior"]
 
 _AT_ONCE = 64
+FINEST = 1e-4
+"""The least spread of a column, as a share of its middle; float32 has seven digits."""
 
 
 class Prior:
@@ -73,10 +77,16 @@ class Prior:
         self.num_classes = _classes(sites["y"])
 
     def draw_one(self, key: Array) -> tuple[Array, Array]:
-        """A data set; traced. Inputs of shape `(rows, features)`, and outputs `(rows,)`."""
+        """A data set, its rows in an order drawn anew; traced. Inputs `(rows, features)`, and outputs `(rows,)`.
+
+        A model may draw its inputs in order, from a grid say. The rows that are shown are the first ones, and would always
+        lie to the left of those that are asked for.
+        """
         sites = handlers.trace(handlers.seed(self.model, key)).get_trace()
         x, y = jnp.asarray(sites["x"]["value"]), jnp.asarray(sites["y"]["value"])
-        return x.astype(jnp.float32).reshape(self.num_rows, -1), y if self.num_classes else y.astype(jnp.float32)
+        order = jax.random.permutation(jax.random.fold_in(key, 1), self.num_rows)
+        x, y = x.astype(jnp.float32).reshape(self.num_rows, -1)[order], y[order]
+        return x, y if self.num_classes else y.astype(jnp.float32)
 
     def draw(self, key: Array, num: int) -> tuple[Array, Array]:
         """Data sets, shapes `(num, rows, features)` and `(num, rows)`."""
@@ -109,6 +119,13 @@ class Prior:
                     f"the prior {self.name!r} draws numbers at site {name!r} that are not finite, in {share:.0%} of "
                     f"its data sets{self._culprit(key, num, name)}{hint}"
                 )
+        for name, values in (("y", y.ravel()), *((f"x[:, {at}]", x[..., at].ravel()) for at in range(x.shape[-1]))):
+            middle, spread = np.nanmean(values, dtype=float), np.nanstd(values, dtype=float)
+            if 0 < spread < FINEST * abs(middle):
+                raise ModelError(
+                    f"{name} of the prior {self.name!r} varies by {spread:.1e} around {middle:.6g}, which float32 hardly "
+                    "tells apart; subtract what is common in the model"
+                )
         if np.ptp(y) == 0:
             raise ModelError(f"the prior {self.name!r} draws the same number at site 'y', {y.flat[0]}, every time")
         return x, y
@@ -129,10 +146,16 @@ class Prior:
 
     @property
     def fingerprint(self) -> str:
-        """Equal where the model is the same code with the same settings."""
+        """Equal where the model is the same code with the same settings, and reads the same from around it."""
         model: Any = self.model
         settings = repr(model) if hasattr(model, "__dataclass_fields__") else ""
-        return f"{self.name}:{source_hash(type(model) if settings else model)}:{settings}"
+        found = f"{self.name}:{source_hash(type(model) if settings else model)}:{settings}"
+        around = [
+            (name.rpartition(": ")[2], source_hash(value) if callable(value) else repr(value))
+            for name, value in surroundings(model)
+            if ": " in name
+        ]
+        return f"{found}:{hashlib.sha256(repr(around).encode()).hexdigest()[:16]}" if around else found
 
 
 def _classes(site: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from bayeskit._typing import ArrayLike
@@ -16,6 +17,8 @@ def as_numbers(name: str, value: ArrayLike) -> np.ndarray:
     Raises:
         DataError: not numbers.
     """
+    if isinstance(value, jax.core.Tracer):
+        raise DataError(f"{name} is being traced by JAX; networks compile themselves, so call them outside of jax.jit")
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":

@@ -141,6 +141,11 @@ def test_classes_that_are_not_known_are_refused(class_net):
     assert str(error.value) == "y has the classes [3.0]; the network knows 0 to 2"
 
 
+def test_a_traced_call_is_refused(net):
+    with pytest.raises(DataError, match="x is being traced by JAX; networks compile themselves"):
+        jax.jit(lambda x: net.predict(x, x, x).mean)(jnp.zeros(3))
+
+
 def test_quantiles_of_normal_mixtures():
     from bayeskit.models.pfn.normal_mixture import NormalMixture
 

@@ -1,10 +1,13 @@
 """Priors: their moments, against closed forms; each draws what a network can learn from."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
-from bayeskit.errors import MethodError
+from bayeskit.errors import MethodError, ModelError
 from bayeskit.models.pfn import priors
 from bayeskit.models.pfn.prior import Prior
 
@@ -72,6 +75,35 @@ def test_a_character_is_more_like_itself_than_like_others():
         ]
     )
     assert z(more, 0.0) > 4
+
+
+def by_grid(shift=0.0):
+    def prior():
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", 6):
+            x = numpyro.deterministic("x", jnp.linspace(0.0, 1.0, 6))
+            numpyro.sample("y", dist.Normal(shift + slope * x, 0.1))
+
+    return prior
+
+
+def test_rows_come_in_an_order_drawn_anew():
+    """Otherwise those that are shown would always be the leftmost ones."""
+    x, y = drawn(by_grid(), 512)
+    assert abs(z(x[:, 0, 0], 0.5)) < 4
+    np.testing.assert_allclose(np.sort(x[:, :, 0], axis=1), np.linspace(0, 1, 6)[None].repeat(512, 0), atol=1e-6)
+    left = y[np.arange(512), x[:, :, 0].argmin(axis=1)]  # outputs have gone with their inputs
+    assert left.std() < 0.15
+
+
+def test_what_a_prior_reads_from_around_it_is_part_of_it():
+    assert Prior(by_grid(0.0)).fingerprint == Prior(by_grid(0.0)).fingerprint
+    assert Prior(by_grid(0.0)).fingerprint != Prior(by_grid(2.0)).fingerprint
+
+
+def test_outputs_too_fine_for_float32_are_refused():
+    with pytest.raises(ModelError, match=r"y of the prior 'prior' varies by .* around .*, which float32 hardly tells"):
+        drawn(by_grid(1e6))
 
 
 @pytest.mark.parametrize(

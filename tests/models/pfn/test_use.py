@@ -123,6 +123,14 @@ def test_data_unlike_the_prior_are_an_error_of_the_verdict(net, data):
         (PROCESS, {"X": 1, "y": 2}, {}, DataError, "data has 'X'; a network takes 'x' and 'y'"),
         (classes, {"x": [[1.0]], "y": [1.0]}, {}, MethodError, "the network was trained on the prior 'GP', and the"),
         (PROCESS, {"x": [[1.0]], "y": [1.0]}, {"store": "a.zarr"}, MethodError, "store has no meaning for Amortised"),
+        (PROCESS, {"x": [[1.0]], "y": [1.0]}, {"thin": 2}, MethodError, "thin has no meaning for Amortised"),
+        (
+            PROCESS,
+            {"x": [[1.0]], "y": [1.0]},
+            {"log_likelihood": True},
+            MethodError,
+            "log_likelihood has no meaning for",
+        ),
     ],
 )
 def test_what_amortised_cannot_do_is_refused(net, model, given, options, error, message):
