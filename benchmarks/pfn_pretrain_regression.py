@@ -22,7 +22,7 @@ def main() -> None:
     """Train and save it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", default="30min")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--out", default=str(HOME / "regression.nc"))
     asked = parser.parse_args()
     prior = pfn.priors.Curve()

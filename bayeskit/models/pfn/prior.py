@@ -79,8 +79,8 @@ class Prior:
     def draw_one(self, key: Array) -> tuple[Array, Array]:
         """A data set, its rows in an order drawn anew; traced. Inputs `(rows, features)`, and outputs `(rows,)`.
 
-        A model may draw its inputs in order, from a grid say. The rows that are shown are the first ones, and would always
-        lie to the left of those that are asked for.
+        A model may draw its inputs in order, from a grid say. The rows that are shown are the first ones, and would
+        always lie to the left of those that are asked for.
         """
         sites = handlers.trace(handlers.seed(self.model, key)).get_trace()
         x, y = jnp.asarray(sites["x"]["value"]), jnp.asarray(sites["y"]["value"])
@@ -123,8 +123,8 @@ class Prior:
             middle, spread = np.nanmean(values, dtype=float), np.nanstd(values, dtype=float)
             if 0 < spread < FINEST * abs(middle):
                 raise ModelError(
-                    f"{name} of the prior {self.name!r} varies by {spread:.1e} around {middle:.6g}, which float32 hardly "
-                    "tells apart; subtract what is common in the model"
+                    f"{name} of the prior {self.name!r} varies by {spread:.1e} around {middle:.6g}, which float32 "
+                    "hardly tells apart; subtract what is common in the model"
                 )
         if np.ptp(y) == 0:
             raise ModelError(f"the prior {self.name!r} draws the same number at site 'y', {y.flat[0]}, every time")

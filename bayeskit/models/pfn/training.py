@@ -17,14 +17,12 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, PartitionSpec
 
 from bayeskit._keepable import keepable
 from bayeskit._keys import raw_key
@@ -35,23 +33,21 @@ from bayeskit.errors import DataError, MethodError, ModelError, StorageError
 from bayeskit.models.pfn.heads import ClassHead, Head, HistogramHead, MixtureHead, scale_of
 from bayeskit.models.pfn.net import Facts, Net, Network
 from bayeskit.models.pfn.network import Sizes, set_network
+from bayeskit.models.pfn.objective import PRECISIONS, Start, gap_of, loss_of, schedule
 from bayeskit.models.pfn.prior import Prior
 from bayeskit.models.pfn.reference import NUM_SETS, reference_of
 from bayeskit.models.pfn.table_network import table_network
 from bayeskit.storage import load, save
 from bayeskit.train import Block, Checkpoint, minimise
-from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Unfinished", "resume", "train"]
 
 NETWORKS: dict[str, Callable[..., Network]] = {"set": set_network, "table": table_network}
-PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BLOCK = 25
 DRAWS_OF_PRIOR = 40_000
 FEWEST_SETS = 256
 _UNITS = {"s": 1, "sec": 1, "min": 60, "h": 3600}
 _GAP_EVERY = 0.1
-_GAP_SETS = 64
 
 
 @keepable("pfn.Settings")
@@ -109,9 +105,9 @@ def train(
 
     Args:
         prior: a NumPyro model without arguments with sites `x`, `(rows,)` or `(rows, features)`, and `y`, `(rows,)`;
-            one of :mod:`bayeskit.models.pfn.priors`, for instance. Rows must be exchangeable. Where it has a method
-            `exact`, as those have whose posterior predictive is known, the progress bar shows how far the network is
-            from it, in nats a row.
+            one of :mod:`bayeskit.models.pfn.priors`, for instance. The order of rows is drawn anew each time.
+            Where it has a method `exact`, as those have whose posterior predictive is known, the progress bar shows how
+            far the network is from it, in nats a row.
         key: an integer seed or a JAX key. With `num_steps` the same key gives the same network on the same machine.
         budget: how long it may take, in seconds or as ``"90s"``, ``"5min"``, ``"1h"``; compilation counts.
         num_steps: how many steps to take, in the place of a budget or beside one.
@@ -253,14 +249,7 @@ def _check(settings: Settings) -> None:
     check_choice("network", settings.network, tuple(NETWORKS))
 
 
-class _Start(NamedTuple):
-    network: Network
-    head: Head
-    centre: Array
-    spread: Array
-
-
-def _start(prior: Prior, settings: Settings, key: Array) -> _Start:
+def _start(prior: Prior, settings: Settings, key: Array) -> Start:
     """The network before training, in units of the prior."""
     prior_key, network_key = jax.random.split(key)
     num = max(FEWEST_SETS, DRAWS_OF_PRIOR // prior.num_rows) if not prior.num_classes else FEWEST_SETS
@@ -288,49 +277,7 @@ def _start(prior: Prior, settings: Settings, key: Array) -> _Start:
     network = make(network_key, prior.num_features, head.num_inputs, head.size, settings.sizes)
     if network.columns_alike:
         centre, spread = np.zeros_like(centre), np.ones_like(spread)
-    return _Start(network, head, jnp.asarray(centre, jnp.float32), jnp.asarray(spread, jnp.float32))
-
-
-def schedule(share: Array) -> Array:
-    """Of the learning rate: up over the first fiftieth, level to the half, and down to 0 as a quarter of a cosine."""
-    up = jnp.clip(share / 0.02, 0.02, 1.0)
-    down = jnp.cos(0.5 * jnp.pi * jnp.clip((share - 0.5) / 0.5, 0.0, 1.0))
-    return up * down
-
-
-def loss_of(prior: Prior, start: _Start, settings: Settings, num_devices: int) -> Callable[[Network, Array], Array]:
-    """The loss of a network at a key."""
-    dtype = PRECISIONS[settings.precision]
-
-    def of_one(network: Network, key: Array) -> Array:
-        draw_key, size_key = jax.random.split(key)
-        x, y = prior.draw_one(draw_key)
-        known = jnp.arange(prior.num_rows) < jax.random.randint(size_key, (), 0, prior.num_rows)
-        output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
-        log_prob = start.head.log_prob(output, y)
-        return -jnp.sum(jnp.where(known, 0.0, log_prob)) / jnp.sum(~known)
-
-    def of_keys(network: Network, keys: Array) -> Array:
-        network = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, network)
-        return jnp.mean(jax.vmap(lambda key: of_one(network, key))(keys))
-
-    def loss(network: Network, key: Array) -> Array:
-        keys = jax.random.split(key, settings.batch_size)
-        if num_devices == 1:
-            return of_keys(network, keys)
-        arrays, rest = eqx.partition(network, eqx.is_array)
-        mesh = Mesh(np.array(jax.local_devices()[:num_devices]), ("data",))
-        # not checked for what varies between devices: NumPyro evaluates constraints of distributions outside of it
-        each = jax.shard_map(
-            lambda arrays, keys: of_keys(eqx.combine(arrays, rest), keys)[None],
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec("data")),
-            out_specs=PartitionSpec("data"),
-            check_vma=False,
-        )(arrays, keys)
-        return jnp.mean(each)
-
-    return loss
+    return Start(network, head, jnp.asarray(centre, jnp.float32), jnp.asarray(spread, jnp.float32))
 
 
 def _train(
@@ -346,7 +293,7 @@ def _train(
     start = _start(prior, settings, start_key)
     devices = len(jax.local_devices())
     devices = devices if settings.batch_size % devices == 0 else 1
-    gap = _gap(prior, start, gap_key)
+    gap = gap_of(prior, start, gap_key)
     last_gap: list[Any] = [0.0, ""]
     last_kept = [0.0]
 
@@ -364,7 +311,7 @@ def _train(
             save(Unfinished(checkpoint, settings, raw, prior.fingerprint), path)
 
     done = minimise(
-        loss_of(prior, start, settings, devices),
+        loss_of(prior, start, settings.batch_size, settings.precision, devices),
         start.network,
         key=steps_key,
         optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(settings.learning_rate, b2=0.98)),
@@ -391,28 +338,3 @@ def _train(
     inputs = (x - np.asarray(start.centre)) / np.asarray(start.spread)
     reference = reference_of(done.parameters, start.head, inputs, y)
     return Net(done.parameters, start.head, start.centre, start.spread, facts, reference, done.training)
-
-
-def _gap(prior: Prior, start: _Start, key: Array) -> Callable[[Network], Array] | None:
-    """How far a network is from the exact posterior predictive, on data sets kept aside; `None` if that is unknown."""
-    exact = getattr(prior.model, "exact", None)
-    if exact is None:
-        return None
-    draw_key, size_key = jax.random.split(key)
-    x, y = prior.draw(draw_key, _GAP_SETS)
-    sizes = jax.random.randint(size_key, (_GAP_SETS,), 0, prior.num_rows)
-
-    @safe_jit
-    def gap(arrays: Network) -> Array:
-        network = eqx.combine(arrays, rest)
-
-        def of_one(x: Array, y: Array, size: Array) -> Array:
-            known = jnp.arange(prior.num_rows) < size
-            output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
-            over = exact(x, y, known, x).log_prob(y) - start.head.log_prob(output, y)
-            return jnp.sum(jnp.where(known, 0.0, over)) / jnp.sum(~known)
-
-        return jnp.mean(jax.vmap(of_one)(x, y, sizes))
-
-    rest = eqx.filter(start.network, eqx.is_array, inverse=True)
-    return lambda network: gap(eqx.filter(network, eqx.is_array))
