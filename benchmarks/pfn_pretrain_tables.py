@@ -3,8 +3,8 @@
     python benchmarks/pfn_pretrain_tables.py --out tables.nc [--budget 22min] [--batch-size 32] [--precision bfloat16]
 
 By default as the one that comes with the package. At the end stands the loss on fresh tables, in nats a row, by how
-many rows are shown, beside that of the shares of the classes among them (each counted once more): a network that has learned
-nothing is no better.
+many rows are shown, beside that of the shares of the classes among them (each counted once more): a network that has
+learned nothing is no better.
 """
 
 from __future__ import annotations
