@@ -18,6 +18,7 @@ import numpy as np
 from bayeskit._keepable import keepable
 from bayeskit._keys import raw_key
 from bayeskit._typing import Array
+from bayeskit.models.pfn.attention import attend, root_mean_square, times
 
 __all__ = ["Encoded", "Layer", "SetNetwork", "Sizes", "set_network"]
 
@@ -55,12 +56,6 @@ def normal(generator: np.random.Generator, shape: tuple[int, ...], scale: float 
     return jnp.asarray(generator.normal(size=shape) * (scale / math.sqrt(shape[0])), jnp.float32)
 
 
-def root_mean_square(x: Array, gain: Array) -> Array:
-    """Normalise the last axis."""
-    size = jnp.mean(jnp.square(x.astype(jnp.float32)), axis=-1, keepdims=True)
-    return (x * jax.lax.rsqrt(size + 1e-6).astype(x.dtype)) * gain
-
-
 @keepable("pfn.Layer")
 class Layer(eqx.Module):
     """Attention to the context, and a perceptron; both are added to what comes in."""
@@ -79,32 +74,27 @@ class Layer(eqx.Module):
 
     def keys_and_values(self, rows: Array) -> tuple[Array, Array]:
         """Of rows of the context."""
-        normed = root_mean_square(rows, self.gain_attention)
-        return normed @ self.to_key, normed @ self.to_value
+        weights = self.gain_attention[:, None] * jnp.concatenate([self.to_key, self.to_value], axis=1)
+        keys, values = jnp.split(times(root_mean_square(rows), weights), 2, axis=-1)
+        return keys, values
 
     def __call__(self, rows: Array, keys: Array, values: Array, exists: Array) -> Array:
         """Rows or queries `(..., t, width)` that look at a context `(..., s, width)`, of which `(..., s)` exist."""
-        query = root_mean_square(rows, self.gain_attention) @ self.to_query
-        rows = rows + self.attend(query, keys, values, exists) @ self.out
-        hidden = root_mean_square(rows, self.gain_perceptron) @ self.up
-        return rows + jax.nn.relu(hidden) @ self.down
+        query = times(root_mean_square(rows), self.gain_attention[:, None] * self.to_query)
+        return self._after(rows, query, keys, values, exists)
 
-    def attend(self, query: Array, keys: Array, values: Array, exists: Array) -> Array:
-        """The average of values that a query sees."""
-        split = lambda x: x.reshape(*x.shape[:-1], self.num_heads, -1)  # noqa: E731
-        query, keys, values = split(query), split(keys), split(values)
-        scale = 1 / math.sqrt(query.shape[-1])
-        logits = jnp.einsum("...thd,...shd->...hts", query, keys) * scale
-        nothing = jnp.einsum("...thd,hd->...ht", query, split(self.nothing_key)) * scale
-        logits = jnp.where(exists[..., None, None, :], logits.astype(jnp.float32), -jnp.inf)
-        nothing = nothing.astype(jnp.float32)[..., None]
-        highest = jax.lax.stop_gradient(jnp.maximum(logits.max(axis=-1, keepdims=True), nothing))
-        weights, rest = jnp.exp(logits - highest), jnp.exp(nothing - highest)
-        total = weights.sum(axis=-1, keepdims=True) + rest
-        seen = jnp.einsum("...hts,...shd->...thd", (weights / total).astype(values.dtype), values)
-        share = jnp.moveaxis((rest / total).astype(values.dtype), -3, -2)
-        seen = seen + share * split(self.nothing_value)
-        return seen.reshape(*seen.shape[:-2], -1)
+    def among(self, rows: Array, known: Array) -> Array:
+        """Rows `(..., t, width)` that look at those of them that are known."""
+        weights = [self.to_query, self.to_key, self.to_value]
+        weights = self.gain_attention[:, None] * jnp.concatenate(weights, axis=1)
+        query, keys, values = jnp.split(times(root_mean_square(rows), weights), 3, axis=-1)
+        return self._after(rows, query, keys, values, known)
+
+    def _after(self, rows: Array, query: Array, keys: Array, values: Array, exists: Array) -> Array:
+        seen = attend(query, keys, values, (self.nothing_key, self.nothing_value), exists, self.num_heads)
+        rows = rows + times(seen, self.out)
+        hidden = jax.nn.relu(times(root_mean_square(rows), self.gain_perceptron[:, None] * self.up))
+        return rows + times(hidden, self.down)
 
 
 @keepable("pfn.SetNetwork")
@@ -141,18 +131,18 @@ class SetNetwork(eqx.Module):
         x = jnp.where(missing, 0.0, x)
         angle = x @ self.frequencies
         inputs = [x, missing.astype(x.dtype), jnp.sin(angle), jnp.cos(angle)]
-        hidden = jax.nn.relu(jnp.concatenate(inputs, axis=-1).astype(self.of_inputs.dtype) @ self.of_inputs)
-        return hidden @ self.into
+        hidden = jax.nn.relu(times(jnp.concatenate(inputs, axis=-1).astype(self.of_inputs.dtype), self.of_inputs))
+        return times(hidden, self.into)
 
-    def context_rows(self, x: Array, y: Array) -> Array:
-        """Rows of the context, from standardised inputs and outputs."""
+    def of_outputs(self, y: Array) -> Array:
+        """What observed outputs add to their rows."""
         # a one keeps an output of 0 apart from an unknown one
         ones = jnp.ones((*y.shape[:-1], 1), y.dtype)
-        return self.embed(x) + jnp.concatenate([y, ones], axis=-1).astype(self.of_output.dtype) @ self.of_output
+        return times(jnp.concatenate([y, ones], axis=-1).astype(self.of_output.dtype), self.of_output)
 
     def encode(self, x: Array, y: Array, exists: Array) -> Encoded:
         """A context, of which only rows that exist count."""
-        rows, keys, values = self.context_rows(x, y), [], []
+        rows, keys, values = self.embed(x) + self.of_outputs(y), [], []
         for layer in self.layers:
             key, value = layer.keys_and_values(rows)
             keys.append(key)
@@ -169,15 +159,15 @@ class SetNetwork(eqx.Module):
 
     def both(self, x: Array, y: Array, known: Array) -> Array:
         """The numbers of the head for every row, of which the known ones are context: what training looks at."""
-        rows = jnp.where(known[..., None], self.context_rows(x, y), self.embed(x) + self.unknown)
+        rows = self.embed(x) + jnp.where(known[..., None], self.of_outputs(y), self.unknown)
         for layer in self.layers:
-            rows = layer(rows, *layer.keys_and_values(rows), known)
+            rows = layer.among(rows, known)
         return self.read(rows)
 
     def read(self, rows: Array) -> Array:
         """The numbers of the head, always float32."""
-        normed = root_mean_square(rows, self.gain)
-        return (normed @ self.readout).astype(jnp.float32) + self.offset.astype(jnp.float32)
+        numbers = times(root_mean_square(rows), self.gain[:, None] * self.readout)
+        return numbers.astype(jnp.float32) + self.offset.astype(jnp.float32)
 
 
 def set_network(key: Array, num_features: int, num_inputs: int, num_outputs: int, sizes: Sizes) -> SetNetwork:

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from bayeskit._typing import Array
@@ -45,32 +46,36 @@ def loss_of(
     """The loss of a network at a key."""
     dtype = PRECISIONS[precision]
 
-    def of_one(network: Network, key: Array) -> Array:
+    def draw(key: Array) -> tuple[Array, Array, Array]:
         draw_key, size_key = jax.random.split(key)
-        x, y = prior.draw_one(draw_key)
         known = jnp.arange(prior.num_rows) < jax.random.randint(size_key, (), 0, prior.num_rows)
-        output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
-        log_prob = start.head.log_prob(output, y)
-        return -jnp.sum(jnp.where(known, 0.0, log_prob)) / jnp.sum(~known)
+        return *prior.draw_one(draw_key), known
 
     def of_keys(network: Network, keys: Array) -> Array:
         network = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, network)
-        return jnp.mean(jax.vmap(lambda key: of_one(network, key))(keys))
+        # Cholesky factorisations of a batch share the threads that devices of a processor run on: each waits for
+        # threads that wait for it, for ever
+        x, y, known = jax.vmap(draw)(keys) if num_devices == 1 else jax.lax.map(draw, keys)
+        output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
+        log_prob = start.head.log_prob(output, y)
+        return -jnp.mean(jnp.sum(jnp.where(known, 0.0, log_prob), axis=-1) / jnp.sum(~known, axis=-1))
 
     def loss(network: Network, key: Array) -> Array:
         keys = jax.random.split(key, batch_size)
         if num_devices == 1:
             return of_keys(network, keys)
-        arrays, rest = eqx.partition(network, eqx.is_array)
+        arrays, rest = eqx.partition(network, eqx.is_inexact_array)
+        # one vector, so that devices meet once a step and not once for each array
+        flat, unravel = ravel_pytree(arrays)
         mesh = Mesh(np.array(jax.local_devices()[:num_devices]), ("data",))
         # not checked for what varies between devices: NumPyro evaluates constraints of distributions outside of it
         each = jax.shard_map(
-            lambda arrays, keys: of_keys(eqx.combine(arrays, rest), keys)[None],
+            lambda flat, keys: of_keys(eqx.combine(unravel(flat), rest), keys)[None],
             mesh=mesh,
             in_specs=(PartitionSpec(), PartitionSpec("data")),
             out_specs=PartitionSpec("data"),
             check_vma=False,
-        )(arrays, keys)
+        )(flat, keys)
         return jnp.mean(each)
 
     return loss
@@ -83,19 +88,16 @@ def gap_of(prior: Prior, start: Start, key: Array) -> Callable[[Network], Array]
         return None
     draw_key, size_key = jax.random.split(key)
     x, y = prior.draw(draw_key, _GAP_SETS)
-    sizes = jax.random.randint(size_key, (_GAP_SETS,), 0, prior.num_rows)
+    known = jnp.arange(prior.num_rows) < jax.random.randint(size_key, (_GAP_SETS, 1), 0, prior.num_rows)
 
     @safe_jit
     def gap(arrays: Network) -> Array:
         network = eqx.combine(arrays, rest)
 
-        def of_one(x: Array, y: Array, size: Array) -> Array:
-            known = jnp.arange(prior.num_rows) < size
-            output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
-            over = exact(x, y, known, x).log_prob(y) - start.head.log_prob(output, y)
-            return jnp.sum(jnp.where(known, 0.0, over)) / jnp.sum(~known)
-
-        return jnp.mean(jax.vmap(of_one)(x, y, sizes))
+        output = network.both((x - start.centre) / start.spread, start.head.standardise(y), known)
+        law = jax.vmap(lambda x, y, known: exact(x, y, known, x).log_prob(y))(x, y, known)
+        over = law - start.head.log_prob(output, y)
+        return jnp.mean(jnp.sum(jnp.where(known, 0.0, over), axis=-1) / jnp.sum(~known, axis=-1))
 
     rest = eqx.filter(start.network, eqx.is_array, inverse=True)
     return lambda network: gap(eqx.filter(network, eqx.is_array))

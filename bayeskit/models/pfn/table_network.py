@@ -28,7 +28,8 @@ import numpy as np
 from bayeskit._keepable import keepable
 from bayeskit._keys import raw_key
 from bayeskit._typing import Array
-from bayeskit.models.pfn.network import Sizes, root_mean_square
+from bayeskit.models.pfn.attention import attend, root_mean_square, times
+from bayeskit.models.pfn.network import Sizes
 
 __all__ = ["Attention", "Columns", "EncodedTable", "TableLayer", "TableNetwork", "table_network"]
 
@@ -107,24 +108,14 @@ class Attention(eqx.Module):
 
     def keys_and_values(self, tokens: Array) -> tuple[Array, Array]:
         """Of what is looked at."""
-        keys, values = jnp.split(root_mean_square(tokens, self.gain) @ self.to_context, 2, axis=-1)
+        keys, values = jnp.split(times(root_mean_square(tokens), self.gain[:, None] * self.to_context), 2, axis=-1)
         return keys, values
 
     def __call__(self, tokens: Array, keys: Array, values: Array, exists: Array) -> Array:
         """Tokens `(..., t, width)` that look at others `(..., s, width)`, of which `(..., s)` exist."""
-        split = lambda x: x.reshape(*x.shape[:-1], self.num_heads, -1)  # noqa: E731
-        query = split(root_mean_square(tokens, self.gain) @ self.to_query)
-        query = query * (1 / math.sqrt(query.shape[-1]))
-        logits = jnp.einsum("...thd,...shd->...hts", query, split(keys)).astype(jnp.float32)
-        logits = jnp.where(exists[..., None, None, :], logits, -jnp.inf)
-        nothing = jnp.einsum("...thd,hd->...ht", query, split(self.nothing_key)).astype(jnp.float32)[..., None]
-        highest = jax.lax.stop_gradient(jnp.maximum(logits.max(axis=-1, keepdims=True), nothing))
-        weights, rest = jnp.exp(logits - highest), jnp.exp(nothing - highest)
-        total = weights.sum(axis=-1, keepdims=True) + rest
-        seen = jnp.einsum("...hts,...shd->...thd", (weights / total).astype(values.dtype), split(values))
-        share = jnp.moveaxis((rest / total).astype(values.dtype), -3, -2)
-        seen = seen + share * split(self.nothing_value)
-        return tokens + seen.reshape(*seen.shape[:-2], -1) @ self.out
+        query = times(root_mean_square(tokens), self.gain[:, None] * self.to_query)
+        seen = attend(query, keys, values, (self.nothing_key, self.nothing_value), exists, self.num_heads)
+        return tokens + times(seen, self.out)
 
 
 def _turn(cells: Array) -> Array:
@@ -154,7 +145,8 @@ class TableLayer(eqx.Module):
     def within_columns(self, cells: Array, keys: Array, values: Array, exists: Array) -> Array:
         """Cells after they have looked at the rows that exist, and the perceptron."""
         cells = _turn(self.in_columns(_turn(cells), keys, values, exists[..., None, :]))
-        return cells + jax.nn.relu(root_mean_square(cells, self.gain) @ self.up) @ self.down
+        hidden = jax.nn.relu(times(root_mean_square(cells), self.gain[:, None] * self.up))
+        return cells + times(hidden, self.down)
 
 
 @keepable("pfn.TableNetwork")
@@ -194,13 +186,13 @@ class TableNetwork(eqx.Module):
         angle = z * self.frequencies
         numbers = jnp.concatenate([z, jnp.sin(angle), jnp.cos(angle), jnp.ones_like(z)], axis=-1)
         numbers = jnp.concatenate([jnp.where(missing, 0.0, numbers), missing.astype(z.dtype)], axis=-1)
-        return jax.nn.relu(numbers.astype(self.of_inputs.dtype) @ self.of_inputs) @ self.into
+        return times(jax.nn.relu(times(numbers.astype(self.of_inputs.dtype), self.of_inputs)), self.into)
 
     def of_outputs(self, y: Array) -> Array:
         """Of observed outputs, shape `(..., rows, width)`."""
         # a one keeps an output of 0 apart from an unknown one
         ones = jnp.ones((*y.shape[:-1], 1), y.dtype)
-        return jnp.concatenate([y, ones], axis=-1).astype(self.of_output.dtype) @ self.of_output
+        return times(jnp.concatenate([y, ones], axis=-1).astype(self.of_output.dtype), self.of_output)
 
     def encode(self, x: Array, y: Array, exists: Array) -> EncodedTable:
         """A context, of which only rows that exist count."""
@@ -235,8 +227,8 @@ class TableNetwork(eqx.Module):
 
     def read(self, cells: Array) -> Array:
         """The numbers of the head, from the output's cells; always float32."""
-        normed = root_mean_square(cells[..., 0, :], self.gain)
-        return (normed @ self.readout).astype(jnp.float32) + self.offset.astype(jnp.float32)
+        numbers = times(root_mean_square(cells[..., 0, :]), self.gain[:, None] * self.readout)
+        return numbers.astype(jnp.float32) + self.offset.astype(jnp.float32)
 
     def _each(self) -> list[tuple[TableLayer, bool]]:
         """Layers, and whether one is the last, in which the cells of the output alone are needed."""

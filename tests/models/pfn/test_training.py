@@ -85,17 +85,20 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, m
 
 
 def test_several_devices_share_a_batch(tmp_path):
-    """In a process of its own, in which JAX has two devices: the same losses, so the same gradients, to rounding."""
+    """In a process of its own, in which JAX has two devices: the same losses, so the same gradients, to rounding.
+
+    As many factorisations at a time as are divided among threads, which would wait for one another for ever.
+    """
     program = (
         "from bayeskit.models import pfn; import numpy as np; "
-        "net = pfn.train(pfn.priors.GP(num_rows=6), num_steps=25, width=8, num_layers=1, num_heads=2, batch_size=8, "
+        "net = pfn.train(pfn.priors.GP(num_rows=33), num_steps=25, width=8, num_layers=1, num_heads=2, batch_size=64, "
         f"num_bars=8, key=0, progress=False); np.save({str(tmp_path / 'losses.npy')!r}, net.training.losses)"
     )
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     around = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": str(jax.config.jax_enable_x64)}
-    subprocess.run([sys.executable, "-c", program], env=around, check=True)
-    sizes = {"width": 8, "num_layers": 1, "num_heads": 2, "batch_size": 8, "num_bars": 8}
-    alone = pfn.train(pfn.priors.GP(num_rows=6), num_steps=25, key=0, progress=False, **sizes)
+    subprocess.run([sys.executable, "-c", program], env=around, check=True, timeout=300)
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2, "batch_size": 64, "num_bars": 8}
+    alone = pfn.train(pfn.priors.GP(num_rows=33), num_steps=25, key=0, progress=False, **sizes)
     np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), alone.training.losses, rtol=1e-4)
 
 
