@@ -14,7 +14,7 @@ import argparse
 import time
 from typing import Any
 
-WIDTH, LAYERS, HEADS, HIDDEN, BARS = 64, 4, 4, 128, 256
+WIDTH, LAYERS, HEADS, HIDDEN, BARS = 64, 4, 2, 128, 256
 BATCH, ROWS, LENGTHSCALE, NOISE = 64, 33, 0.3, 0.01
 WARMUP = 10
 

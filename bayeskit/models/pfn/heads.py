@@ -39,9 +39,17 @@ class Head(eqx.Module):
     def size(self) -> int:
         """How many numbers it takes for a query."""
 
+    def numbers(self, output: Array) -> Array:
+        """What the distribution is made of, shape `(..., numbers)`: to be computed in the program of the network."""
+        return output
+
     @abstractmethod
+    def law(self, numbers: Array) -> dist.Distribution:
+        """The distribution that is made of them, of batch shape `numbers.shape[:-1]`."""
+
     def distribution(self, output: Array) -> dist.Distribution:
-        """The distribution, of batch shape `output.shape[:-1]`."""
+        """That of what a network puts out, of batch shape `output.shape[:-1]`."""
+        return self.law(self.numbers(output))
 
     @abstractmethod
     def standardise(self, y: Array) -> Array:
@@ -101,7 +109,7 @@ class HistogramHead(_Continuous):
         """A free number for each bar, and those of the mixture."""
         return self.edges.size - 1 + 3 * self.num_components
 
-    def logits(self, output: Array) -> Array:
+    def numbers(self, output: Array) -> Array:
         """Log masses of the bars, up to a constant."""
         weights, means, log_scales = self._normals(output[..., : 3 * self.num_components])
         edges = (self.edges - self.mean) / self.sd
@@ -116,9 +124,9 @@ class HistogramHead(_Continuous):
         # pair by pair, which takes half the time of a sum over an axis as short as this
         return functools.reduce(jnp.logaddexp, jnp.unstack(parts, axis=-2)) + free
 
-    def distribution(self, output: Array) -> Histogram:
+    def law(self, numbers: Array) -> Histogram:
         """Over the bars."""
-        return Histogram(self.edges, self.logits(output), validate_args=False)
+        return Histogram(self.edges, numbers, validate_args=False)
 
 
 @keepable("pfn.MixtureHead")
@@ -139,9 +147,9 @@ class MixtureHead(_Continuous):
         """A weight, a mean and a scale for each component."""
         return 3 * self.num_components
 
-    def distribution(self, output: Array) -> dist.Distribution:
+    def law(self, numbers: Array) -> dist.Distribution:
         """In the units of the outputs."""
-        weights, means, log_scales = self._normals(output)
+        weights, means, log_scales = self._normals(numbers)
         return NormalMixture(weights, self.mean + self.sd * means, self.sd * jnp.exp(log_scales))
 
 
@@ -171,9 +179,9 @@ class ClassHead(Head):
         """One-hot."""
         return jax.nn.one_hot(jnp.asarray(y).astype(jnp.int32), self.num_classes)
 
-    def distribution(self, output: Array) -> dist.Distribution:
+    def law(self, numbers: Array) -> dist.Distribution:
         """Over the classes."""
-        return dist.Categorical(logits=output)
+        return dist.Categorical(logits=numbers)
 
 
 def scale_of(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

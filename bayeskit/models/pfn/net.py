@@ -243,8 +243,8 @@ class Context:
             some = x[..., begin : begin + QUERIES, :]
             short = [(0, 0)] * (x.ndim - 2) + [(0, QUERIES - some.shape[-2]), (0, 0)]
             inputs = self._net.standardise(np.pad(some, short))
-            parts.append(_query(self._net.network, self._encoded, inputs))
-        return self._net.head.distribution(jnp.concatenate(parts, axis=-2)[..., :queries, :])
+            parts.append(_query(self._net.network, self._net.head, self._encoded, inputs))
+        return self._net.head.law(jnp.concatenate(parts, axis=-2)[..., :queries, :])
 
 
 @functools.partial(safe_jit, compile=eqx.filter_jit)
@@ -253,8 +253,8 @@ def _encode(network: Network, x: Array, y: Array, exists: Array) -> Encoded | En
 
 
 @functools.partial(safe_jit, compile=eqx.filter_jit)
-def _query(network: Any, encoded: Encoded | EncodedTable, x: Array) -> Array:
-    return network.query(encoded, x)
+def _query(network: Any, head: Head, encoded: Encoded | EncodedTable, x: Array) -> Array:
+    return head.numbers(network.query(encoded, x))
 
 
 def load(path: str | os.PathLike[str]) -> Net:

@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
     width: int = 64
     num_layers: int = 4
-    num_heads: int = 4
+    num_heads: int = 2
     expansion: int = 2
 
 

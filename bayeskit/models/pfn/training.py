@@ -89,7 +89,7 @@ def train(
     num_bars: int = 256,
     width: int = 64,
     num_layers: int = 4,
-    num_heads: int = 4,
+    num_heads: int = 2,
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     missing: bool = False,
