@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
-from bayeskit._typing import Array
+from bayeskit._typing import Array, ArrayLike
 
 __all__ = ["log_shifted_moment"]
 
@@ -29,7 +29,7 @@ _SHARE_WEIGHTS = _SHARES * _OTHER_SHARES * np.pi * np.cosh(_FLAT) * (_FLAT[1] - 
 
 
 @jax.jit
-def log_shifted_moment(power: Array, order: Array, shift: Array) -> Array:
+def log_shifted_moment(power: ArrayLike, order: ArrayLike, shift: ArrayLike) -> Array:
     r"""$\log E |Y + c|^r$ for $Y$ with density $e^{-|y|^p} / (2\, \Gamma(1 + 1 / p))$.
 
     Closed for $c = 0$. Otherwise an integral over $t = \log |y|$ in four pieces, by double exponential quadrature: cut
