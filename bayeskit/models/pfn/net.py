@@ -34,7 +34,7 @@ __all__ = ["Context", "Facts", "Net", "Network", "load"]
 
 Network = SetNetwork | TableNetwork
 
-QUERIES = 64
+QUERIES = 32
 """Queries that are answered at a time: always by the same program, so that others beside them change nothing."""
 
 
