@@ -1,4 +1,4 @@
-r"""What both networks are made of: products with weights, normalisation, and attention with one more key that is learned.
+r"""What both networks are made of: products with weights, normalisation, attention with one more key that is learned.
 
 With queries $q_t$, keys $k_s$ and values $v_s$ of a head of width $h$, and the learned key $k_0$ and value $v_0$, which
 stand for "nothing known" and are all there is where no row exists,
