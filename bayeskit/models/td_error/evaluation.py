@@ -25,12 +25,12 @@ from bayeskit.xla.miscompilation import safe_jit
 __all__ = ["METHODS", "Evaluation", "Moments", "check_condition", "evaluate", "moments"]
 
 METHODS = ("td", "lstd", "generalized_gaussian")
-BLOCKS = 10
-"""Noise is fitted after each; the mean is over the second half of them."""
+LEAST_STEPS, LEAST_PASSES = 200_000, 20
+"""By default."""
 MOST_CONDITION = 1e10
 SKEWED = 1e-3
-ARRIVED = 0.1
-"""The largest sum over the steps, squared and in units of its variance, a feature: a third of a standard error."""
+ARRIVED = 0.25
+"""The largest sum over the steps, squared and in units of its variance, a feature: half a standard error."""
 
 
 @keepable("td_error.Evaluation")
@@ -88,8 +88,8 @@ def evaluate(
     method: str = "td",
     lam: float = 0.0,
     *,
-    num_steps: int = 100_000,
-    step_size: float = 0.5,
+    num_passes: int | None = None,
+    step_size: float = 0.2,
 ) -> Evaluation:
     r"""Estimate linear values.
 
@@ -97,15 +97,18 @@ def evaluate(
     $\sum_t z_t \delta_t = 0$. `"td"` approaches that by steps $w \leftarrow w + \alpha_k \delta_t z_t$ over the record, again and
     again, and `"generalized_gaussian"` approaches $\sum_t z_t \psi(\delta_t) = 0$ by steps
     $w \leftarrow w + \alpha_k \psi(\delta_t) z_t$, where $\psi$ is the score of a generalised Gaussian whose scale and shape are fitted
-    to the errors ten times on the way. The result is the mean of $w$ over the second half of the steps, with
+    to the errors after each pass. The result is the mean of $w$ over the second half of the passes, with
 
-    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 50 k / \text{num\_steps})^{-2/3}.$$
+    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 50 k / K)^{-2/3}$$
+
+    at step $k$ of $K$.
 
     Args:
         chain: what was recorded.
         method: ``"td"``, ``"lstd"`` or ``"generalized_gaussian"``.
         lam: $\lambda$ from 0 to 1.
-        num_steps: at least 100; the record is gone through again and again. Not used by ``"lstd"``.
+        num_passes: over the record, at least 2; by default 20, and more where these are less than 200,000 steps. Not
+            used by ``"lstd"``.
         step_size: of the first step. Not used by ``"lstd"``.
 
     Raises:
@@ -135,14 +138,15 @@ def evaluate(
     if method not in METHODS:
         raise MethodError(f"method {method!r} is unknown{did_you_mean(method, METHODS, 'there are')}")
     require(is_number(lam) and 0 <= lam <= 1, "lam", lam, "a number from 0 to 1")
-    require(is_whole(num_steps) and num_steps >= 100, "num_steps", num_steps, "an integer of at least 100")
+    passes = max(LEAST_PASSES, -(-LEAST_STEPS // len(chain.rewards))) if num_passes is None else num_passes
+    require(is_whole(passes) and passes >= 2, "num_passes", num_passes, "an integer of at least 2, or None")
     require(is_number(step_size) and step_size > 0, "step_size", step_size, "a positive number")
     sums = moments(chain, lam)
     check_condition(sums.matrix)
     if method == "lstd":
         weights = jnp.linalg.solve(sums.matrix, sums.vector)
     else:
-        weights = _descend(chain, lam, num_steps, step_size, method == "generalized_gaussian")
+        weights = _pass_after_pass(chain, sums.traces, jnp.asarray(step_size), passes, method == "generalized_gaussian")
         if is_known(weights) and not bool(jnp.isfinite(weights).all()):
             raise TrainingError(f"the values of {method!r} are no longer finite; step_size={step_size:g} is too large")
     value = _judged(chain, sums, weights, method == "generalized_gaussian")
@@ -192,38 +196,35 @@ def check_condition(matrix: Array) -> None:
 
 
 @functools.partial(safe_jit, static_argnums=(3, 4))
-def _descend_jit(chain: Trajectories, lam: Array, step_size: Array, num_steps: int, is_robust: bool) -> Array:
-    steps, length = chain.rewards.shape[0], num_steps // BLOCKS
-    largest = jnp.max(jnp.sum(chain.features**2, axis=1))
+def _pass_after_pass(chain: Trajectories, traces: Array, step_size: Array, num_passes: int, is_robust: bool) -> Array:
+    num_steps = len(chain.rewards)
+    largest = step_size / jnp.max(jnp.sum(chain.features**2, axis=1))
+    record = (traces, chain.features - chain.discount * chain.next_features, chain.rewards)
 
-    def step(carry: tuple[Array, ...], k: Array, noise: Noise) -> tuple[tuple[Array, ...], None]:
-        weights, trace, total = carry
-        t = k % steps
-        feature = chain.features[t]
-        trace = jnp.where(chain.starts[t], 0.0, chain.discount * lam * trace) + feature
-        error = chain.rewards[t] + chain.discount * (chain.next_features[t] @ weights) - feature @ weights
-        size = step_size / largest * (1 + 50 * k / num_steps) ** (-2 / 3)
-        weights = weights + size * (response(error, noise) if is_robust else error) * trace
-        return (weights, trace, total + weights), None
+    def one_pass(carry: tuple[Array, Array, Noise], done: Array) -> tuple[tuple[Array, Array, Noise], None]:
+        weights, mean, noise = carry
 
-    def block(carry: tuple[Array, Array, Noise], at: Array) -> tuple[tuple[Array, Array, Noise], Array]:
-        weights, trace, noise = carry
-        ks = at * length + jnp.arange(length)
-        start = (weights, trace, jnp.zeros_like(weights))
-        (weights, trace, total), _ = jax.lax.scan(lambda c, k: step(c, k, noise), start, ks)
-        mean = total / length
-        noise = maximum_likelihood(chain.errors(mean)) if is_robust else noise
-        return (weights, trace, noise), mean
+        def step(carry: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+            weights, total = carry
+            t, k = now
+            trace, difference, reward = (of_all[t] for of_all in record)
+            error = reward - difference @ weights
+            size = largest * (1 + 50 * (done + k / num_steps) / num_passes) ** (-2 / 3)
+            weights = weights + size * (response(error, noise) if is_robust else error) * trace
+            return (weights, total + weights), None
+
+        # in a new order each time: in one that recurs, what is seen next would depend on what the weights have seen
+        order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), done), num_steps)
+        (weights, total), _ = jax.lax.scan(step, (weights, zero), (order, jnp.arange(num_steps)))
+        of_pass = total / num_steps
+        noise = maximum_likelihood(chain.errors(of_pass)) if is_robust else noise
+        counted = done - num_passes // 2
+        mean = jnp.where(counted < 0, mean, mean + (of_pass - mean) / jnp.maximum(counted + 1, 1))
+        return (weights, mean, noise), None
 
     zero = jnp.zeros_like(chain.features[0])
-    first = maximum_likelihood(chain.rewards)
-    _, means = jax.lax.scan(block, (zero, zero, first), jnp.arange(BLOCKS))
-    return jnp.mean(means[BLOCKS // 2 :], axis=0)
-
-
-def _descend(chain: Trajectories, lam: float, num_steps: int, step_size: float, is_robust: bool) -> Array:
-    dtype = chain.rewards.dtype
-    return _descend_jit(chain, jnp.asarray(lam, dtype), jnp.asarray(step_size, dtype), num_steps, is_robust)
+    first = (zero, zero, maximum_likelihood(chain.rewards))
+    return jax.lax.scan(one_pass, first, jnp.arange(num_passes))[0][1]
 
 
 @functools.partial(safe_jit, static_argnums=(3,))
@@ -257,7 +258,7 @@ def _warn(value: Evaluation, method: str) -> None:
     if not float(value.distance) <= ARRIVED:
         warnings.warn(
             f"the steps of {method!r} have not arrived: the sum that should vanish is {float(value.distance) ** 0.5:.2g} "
-            "standard errors from zero; take more num_steps or a larger step_size, or use method='lstd'",
+            "standard errors from zero; take more num_passes or a larger step_size, or use method='lstd'",
             stacklevel=3,
         )
     if method == "generalized_gaussian" and float(value.symmetry_p_value) < SKEWED:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpyro.distributions import Distribution
+from numpyro.infer.reparam import LocScaleReparam
 
+from bayeskit._settings import require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.distributions import GeneralizedNormal
 from bayeskit.errors import DataError, MethodError
@@ -30,6 +33,7 @@ __all__ = ["Pilot", "uncertainty", "value_model"]
 
 SCORING_STEPS = 20
 SHAPE_PRIOR = (math.log(1.5), 0.4)
+UNEQUAL = 1e-3
 SCALE_PRIOR_SD = 1.0
 """Of the logarithm of the scale around that of the pilot: a factor of seven either way with 95%."""
 
@@ -50,11 +54,19 @@ class Pilot(eqx.Module):
     scale: Float[Array, ""]
 
 
+class Facts(NamedTuple):
+    """Whether there is any noise, and the p-value of one law in all states."""
+
+    is_noisy: Bool[Array, ""]
+    one_law_p_value: Float[Array, ""]
+
+
 def value_model(
     chain: Trajectories,
     *,
     states: ArrayLike | None = None,
     prior: Distribution | None = None,
+    heteroscedastic: bool = False,
 ) -> Callable[..., None]:
     r"""A NumPyro model of rewards whose latent weights are those of a linear value function.
 
@@ -64,11 +76,13 @@ def value_model(
     $$r_t \sim \mathrm{GN}\bigl(\phi_t \cdot (w - \gamma F (w - \overline w)) - \gamma\, \phi_{t+1} \cdot \overline w,\; a,\; b\bigr),$$
 
     which is two-stage least squares as a likelihood: not the regression of rewards on $\phi_t - \gamma \phi_{t+1}$, which is
-    biased where transitions are random. Noise has one law in all states, and it is symmetric.
+    biased where transitions are random. Noise is symmetric, and it has one law in all states; or, if asked for, the
+    scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
 
     Its arguments are `features`, `next_features` and `rewards`, as in `chain.data`; rewards may be left out to predict
     them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic `value`,
-    shape `(states,)`, and `error_variance`.
+    shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
+    `scale_change`, which is $c$, and `scale_change_sd`, which is $\tau$.
 
     Args:
         chain: what was recorded.
@@ -76,10 +90,14 @@ def value_model(
             feature alone, the states of a table.
         prior: of the weights, with event shape `(features,)`; by default normal around zero with the covariance of
             the pilot times the number of transitions, the information of one of them.
+        heteroscedastic: let the scale of the noise depend on the features.
 
     Raises:
         DataError: features that are linearly dependent, rewards without noise, or states of another shape.
         MethodError: no trajectories, or a prior of another shape.
+
+    Warns:
+        UserWarning: the size of errors depends on the features, and the model does not say so (Koenker's test).
 
     Example:
         >>> import bayeskit as bk, numpyro.distributions as dist
@@ -105,12 +123,19 @@ def value_model(
     ):
         raise MethodError(f"prior must be a distribution with event shape ({size},), got {prior!r}")
     check_condition(moments(chain).matrix)
-    pilot, is_noisy = pilot_of(chain)
-    if not bool(is_noisy):
+    require(isinstance(heteroscedastic, bool), "heteroscedastic", heteroscedastic, "True or False")
+    pilot, facts = pilot_of(chain)
+    if not bool(facts.is_noisy):
         raise DataError("rewards have no noise that could be seen, so that there is no likelihood; use method='lstd'")
+    if not heteroscedastic and float(facts.one_law_p_value) < UNEQUAL:
+        warnings.warn(
+            f"the size of TD errors depends on the features (p = {float(facts.one_law_p_value):.1g} for one law), so that "
+            "intervals of values are too narrow in some states and too wide in others; use heteroscedastic=True",
+            stacklevel=2,
+        )
 
     def rewards_model(features: ArrayLike, next_features: ArrayLike, rewards: ArrayLike | None = None) -> None:
-        sites(pilot, chain.discount, rows, prior, features, next_features, rewards)
+        sites(pilot, chain.discount, rows, prior, heteroscedastic, features, next_features, rewards)
 
     return rewards_model
 
@@ -120,6 +145,7 @@ def sites(
     discount: Array,
     rows: Array,
     prior: Distribution | None,
+    heteroscedastic: bool,
     features: ArrayLike,
     next_features: ArrayLike,
     rewards: ArrayLike | None,
@@ -133,17 +159,23 @@ def sites(
     scale = numpyro.sample("scale", dist.LogNormal(jnp.log(pilot.scale), SCALE_PRIOR_SD))
     shape = numpyro.sample("shape", dist.LogNormal(*SHAPE_PRIOR))
     numpyro.deterministic("value", rows @ weights)
-    numpyro.deterministic("error_variance", spread(scale, shape))
+    scales, of_rows = scale, scale
+    if heteroscedastic:
+        sd = numpyro.sample("scale_change_sd", dist.HalfNormal(1.0))
+        with numpyro.handlers.reparam(config={"scale_change": LocScaleReparam(0.0)}):
+            change = numpyro.sample("scale_change", dist.Normal(0.0, sd).expand([len(pilot.weights)]).to_event(1))
+        scales, of_rows = scale * jnp.exp(jnp.asarray(features) @ change), scale * jnp.exp(rows @ change)
+    numpyro.deterministic("error_variance", spread(of_rows, shape))
     # in this order there is no product of matrices
     now = weights - discount * (pilot.transition @ (weights - pilot.weights))
     location = jnp.asarray(features) @ now - discount * (jnp.asarray(next_features) @ pilot.weights)
     with numpyro.plate("transition", len(location)):
-        numpyro.sample("rewards", GeneralizedNormal(location, scale, shape), obs=rewards)
+        numpyro.sample("rewards", GeneralizedNormal(location, scales, shape), obs=rewards)
 
 
 @safe_jit
-def pilot_of(chain: Trajectories) -> tuple[Pilot, Array]:
-    r"""The pilot, by scoring from LSTD, and whether there is noise.
+def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
+    r"""The pilot, by scoring from LSTD, and what is to be said of the errors.
 
     A step adds $A^{-1} \sum_t \phi_t \psi(\delta_t)$; a half of it, so that steps end where $\psi$ has jumps.
     """
@@ -163,9 +195,15 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Array]:
     root = jnp.linalg.solve(sums.matrix, jnp.linalg.cholesky(second))
     variance = jnp.mean(response(errors, noise) ** 2)
     root = root * jnp.sqrt(variance * len(errors))
-    size = jnp.maximum(jnp.max(jnp.abs(chain.rewards)), jnp.finfo(errors.dtype).tiny)
+    tiny = jnp.finfo(errors.dtype).tiny
+    size = jnp.maximum(jnp.max(jnp.abs(chain.rewards)), tiny)
     is_noisy = jnp.max(jnp.abs(errors)) > 1e3 * jnp.finfo(errors.dtype).eps * size
-    return Pilot(weights, transition, root, noise.scale), is_noisy
+    # Koenker (1981): the number of data times the R² of a regression of the squares
+    squares = errors**2 - jnp.mean(errors**2)
+    along = chain.features.T @ squares
+    statistic = len(errors) * (along @ jnp.linalg.solve(second, along)) / jnp.maximum(squares @ squares, tiny)
+    one_law = 1 - jax.scipy.special.gammainc(max(len(weights) - 1, 1) / 2, statistic / 2)
+    return Pilot(weights, transition, root, noise.scale), Facts(is_noisy, one_law)
 
 
 def uncertainty(post: Any) -> xr.Dataset:
@@ -201,5 +239,7 @@ def uncertainty(post: Any) -> xr.Dataset:
     sample = ("chain", "draw")
     value, noise = posterior["value"], posterior["error_variance"]
     epistemic = value.var(sample, ddof=1)
-    aleatoric = xr.zeros_like(epistemic) + noise.mean(sample)
+    epistemic = epistemic.rename({epistemic.dims[0]: "state"})
+    mean = noise.mean(sample)
+    aleatoric = xr.zeros_like(epistemic) + (mean.rename({mean.dims[0]: "state"}) if mean.dims else mean)
     return xr.Dataset({"aleatoric": aleatoric, "epistemic": epistemic, "total": aleatoric + epistemic})
