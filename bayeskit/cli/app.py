@@ -206,6 +206,22 @@ def report(
 
 @app.command()
 @reports_errors
+def rl(
+    target: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A run file; see the page on td_error.")],
+    plot: Annotated[Path | None, typer.Option(help="Draw the learning curve into this file.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a result that is there.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show the progress bar.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Train agents as a run file says; after an interruption the same command goes on."""
+    del debug
+    from bayeskit.cli.rl import execute, read_agent_file
+
+    raise typer.Exit(execute(read_agent_file(target), plot=plot, overwrite=overwrite, progress=progress))
+
+
+@app.command()
+@reports_errors
 def methods(debug: Debug = False) -> None:
     """List the methods with their settings and defaults."""
     del debug

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from bayeskit._spelling import did_you_mean
 from bayeskit.cli.errors import UsageError
@@ -64,14 +65,7 @@ def read_run_file(path: Path) -> Plan:
         UsageError: the file is missing, is not TOML (with the line), lacks ``model``, or has a key that is unknown or
             of the wrong type; the message names the file and the key.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"there is no run file {path}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from error
+    content = read_toml(path)
     for name, value in content.items():
         _check(path, name, value)
     if "model" not in content:
@@ -84,6 +78,22 @@ def read_run_file(path: Path) -> Plan:
         if name in content:
             content[name] = _names(path, name, content[name])
     return Plan(**{"out": result_of(path), **content}, method=method, settings=settings)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a run file says.
+
+    Raises:
+        UsageError: the file is missing, cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no run file {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def result_of(path: Path) -> str:

@@ -1,5 +1,12 @@
 """Values from temporal-difference errors with a learned shape, and their two kinds of uncertainty."""
 
+from bayeskit.models.td_error.agents import train
+from bayeskit.models.td_error.curves import (
+    interquartile_difference,
+    interquartile_mean,
+    performance_profile,
+    plot_learning_curves,
+)
 from bayeskit.models.td_error.evaluation import Evaluation, evaluate
 from bayeskit.models.td_error.heads import ValueHeads
 from bayeskit.models.td_error.losses import gaussian, generalized_gaussian, squared_error, weighted
@@ -40,10 +47,15 @@ __all__ = [
     "fit_noise",
     "gaussian",
     "generalized_gaussian",
+    "interquartile_difference",
+    "interquartile_mean",
     "inverse_error_variance",
+    "performance_profile",
+    "plot_learning_curves",
     "random_walk",
     "risk_averse_weights",
     "squared_error",
+    "train",
     "uncertainty",
     "value_model",
     "variance",

@@ -1,0 +1,446 @@
+r"""`train`: agents of rejax, whose critics learn by one of the losses of TD errors.
+
+An agent is PPO, DQN or SAC as rejax has it; the loss of its critic is exchanged, and nothing else. All seeds are trained
+in one program. Between evaluations the program returns, so that there is a progress bar, a checkpoint, and Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from bayeskit._keepable import keepable
+from bayeskit._keys import raw_key
+from bayeskit._progress import ProgressBar
+from bayeskit._settings import check_choice, is_whole, require
+from bayeskit._spelling import did_you_mean
+from bayeskit._typing import Array, Key
+from bayeskit.errors import MethodError, StorageError, TrainingError
+from bayeskit.models.td_error.value_losses import (
+    Gaussian,
+    GeneralizedGaussian,
+    InverseErrorVariance,
+    SquaredError,
+    ValueLoss,
+)
+from bayeskit.storage import load, make_tree, save
+from bayeskit.storage.provenance import provenance
+from bayeskit.xla.miscompilation import safe_jit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["ERRORS", "train"]
+
+AGENTS = ("dqn", "ppo", "sac")
+ERRORS: dict[str, ValueLoss | None] = {
+    "own": None,
+    "squared_error": SquaredError(),
+    "gaussian": Gaussian(),
+    "inverse_variance_gaussian": InverseErrorVariance(Gaussian()),
+    "generalized_gaussian": GeneralizedGaussian(),
+    "inverse_variance_generalized_gaussian": InverseErrorVariance(GeneralizedGaussian()),
+}
+"""By name; `own` leaves the agent as it is."""
+NUM_HEADS = 5
+"""Of the ensemble, where a loss weighs by its variance."""
+_MOST_KEPT = 100_000
+"""Transitions in the memory of DQN and SAC."""
+
+
+@keepable("td_error.UnfinishedAgents")
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """A training that was interrupted, or has ended.
+
+    Attributes:
+        leaves: arrays of the state of all seeds.
+        returns: of the episodes of each evaluation, shape `(seeds, evaluations, episodes)`.
+        lengths: likewise.
+        seconds: that had gone by at each evaluation.
+        record: the settings, as JSON.
+    """
+
+    leaves: tuple[np.ndarray, ...]
+    returns: np.ndarray
+    lengths: np.ndarray
+    seconds: np.ndarray
+    record: str
+
+
+def train(
+    agent: str,
+    environment: Any,
+    *,
+    error: str | ValueLoss = "generalized_gaussian",
+    num_steps: int,
+    key: Key,
+    num_seeds: int = 1,
+    num_heads: int | None = None,
+    reward_noise: dist.Distribution | None = None,
+    num_evaluations: int = 20,
+    num_episodes: int = 32,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> xr.DataTree:
+    """Train an agent from several seeds at once, and record the returns of episodes on the way.
+
+    Needs rejax and gymnax: ``pip install "bayeskit[rl]"``.
+
+    Args:
+        agent: ``"ppo"``, ``"dqn"`` or ``"sac"``, of rejax.
+        environment: a name of gymnax such as ``"CartPole-v1"``, one of Gymnasium as ``"gymnasium/CartPole-v1"``, or a
+            gymnax environment.
+        error: what the critic minimises: ``"squared_error"``, ``"gaussian"``, ``"generalized_gaussian"``, the latter
+            two with ``"inverse_variance_"`` before them for weights by the variance of an ensemble; ``"own"`` for the
+            loss that the agent has in rejax; or a loss of this module.
+        num_steps: steps in the environment of each seed; rounded up to whole evaluations.
+        key: an integer seed or a JAX key.
+        num_seeds: how many agents.
+        num_heads: value heads of PPO and DQN, critics of SAC; 5 for a loss that weighs by the variance over them, or
+            else as many as the agent has in rejax.
+        reward_noise: added to rewards in training, and not in evaluation.
+        num_evaluations: evaluations after the first, which is before training.
+        num_episodes: of an evaluation, each from a start of its own, the same ones for all evaluations.
+        settings: further settings of the agent, by rejax's names, such as ``{"learning_rate": 1e-3, "num_envs": 16}``.
+        checkpoint: a path, ``.zarr`` or ``.nc``, at which to keep where the training is after each evaluation. Where
+            there is one with the same settings the training goes on from there, to the same bits.
+        progress: show a progress bar.
+
+    Returns:
+        A `DataTree` with the group ``training``: ``episode_return`` and ``episode_length``, dimensions
+        ``(seed, step, episode)``, and ``seconds`` that had gone by at a ``step``. Ctrl-C returns what there is, with a warning.
+
+    Raises:
+        MethodError: an unknown name, an impossible setting, spaces that the agent does not have, or rejax is missing.
+        TrainingError: returns that are not finite, as where a reward is NaN.
+        StorageError: the checkpoint is of other settings.
+
+    Example:
+        >>> from bayeskit.models import td_error
+        >>> curves = td_error.train("ppo", "CartPole-v1", num_steps=4096, key=0)  # doctest: +SKIP
+        >>> td_error.interquartile_mean(curves)  # doctest: +SKIP
+
+    References:
+        Kim, Jeon, Koo, Lee and Cho (2024), "Generalized Gaussian temporal difference error for uncertainty-aware
+        reinforcement learning", arXiv 2408.02295. Liesen, Lu and Lange (2024), "rejax".
+    """
+    check_choice("agent", agent, AGENTS)
+    loss = _loss(error)
+    for name, value in (
+        ("num_steps", num_steps),
+        ("num_seeds", num_seeds),
+        ("num_evaluations", num_evaluations),
+        ("num_episodes", num_episodes),
+    ):
+        require(is_whole(value) and value >= 1, name, value, "a positive integer")
+    if reward_noise is not None and (not isinstance(reward_noise, dist.Distribution) or reward_noise.shape() != ()):
+        raise MethodError(f"reward_noise must be a NumPyro distribution of one number, got {reward_noise!r}")
+    heads = _heads(agent, loss, num_heads)
+    algorithm = _algorithm(agent, environment, loss, heads, reward_noise, num_steps, num_evaluations, settings or {})
+    _check_weights(algorithm, loss)
+    record = json.dumps(
+        {
+            "agent": agent,
+            "environment": environment if isinstance(environment, str) else type(environment).__name__,
+            "error": "own" if loss is None else loss.as_record(),
+            "num_steps": num_steps,
+            "num_seeds": num_seeds,
+            "num_heads": heads,
+            "reward_noise": None if reward_noise is None else _described(reward_noise),
+            "num_evaluations": num_evaluations,
+            "num_episodes": num_episodes,
+            "settings": {name: repr(value) for name, value in (settings or {}).items()},
+            "key": raw_key(key).tolist(),
+        },
+        sort_keys=True,
+    )
+    done = _advance(algorithm, raw_key(key), num_seeds, num_evaluations, num_episodes, record, checkpoint, progress)
+    each = steps_of_evaluation(algorithm)
+    steps = each * np.arange(done.returns.shape[1])
+    return make_tree(
+        {"training": {"episode_return": done.returns, "episode_length": done.lengths, "seconds": done.seconds}},
+        dims={
+            "episode_return": ("seed", "step", "episode"),
+            "episode_length": ("seed", "step", "episode"),
+            "seconds": ("step",),
+        },
+        coords={"step": steps, "seed": np.arange(num_seeds)},
+        attrs={
+            **provenance({"rejax": _version("rejax"), "gymnax": _version("gymnax")}),
+            "method": "td_error.train",
+            "method_settings": record,
+            "wall_time": float(done.seconds[-1]),
+        },
+    )
+
+
+# ---------------------------------------------------------------- what is trained
+
+
+def _loss(error: str | ValueLoss) -> ValueLoss | None:
+    if isinstance(error, ValueLoss):
+        return error
+    if error not in ERRORS:
+        raise MethodError(
+            f"error must be a loss of td_error or one of {', '.join(map(repr, ERRORS))}; got {error!r}"
+            f"{did_you_mean(error, ERRORS)}"
+        )
+    return ERRORS[error]
+
+
+def _heads(agent: str, loss: ValueLoss | None, num_heads: int | None) -> int:
+    """How many heads.
+
+    Raises:
+        MethodError: fewer than the loss needs, or heads for an agent that is left as it is.
+    """
+    weighs = isinstance(loss, InverseErrorVariance)
+    usual = 2 if agent == "sac" else 1
+    if num_heads is None:
+        return NUM_HEADS if weighs else usual
+    require(is_whole(num_heads) and num_heads >= 1, "num_heads", num_heads, "a positive integer")
+    if weighs and num_heads < 2:
+        raise MethodError("num_heads must be at least 2 for a loss with weights by the variance over heads, got 1")
+    if loss is None and num_heads != usual:
+        raise MethodError(f"num_heads belongs to losses of td_error; error='own' leaves {agent} as it is")
+    return num_heads
+
+
+def _algorithm(
+    agent: str,
+    environment: Any,
+    loss: ValueLoss | None,
+    heads: int,
+    noise: dist.Distribution | None,
+    num_steps: int,
+    num_evaluations: int,
+    settings: Mapping[str, Any],
+) -> Any:
+    """The agent of rejax.
+
+    Raises:
+        MethodError: rejax is missing, an unknown environment or setting, or spaces that the agent does not have.
+    """
+    try:
+        import rejax.compat
+
+        from bayeskit.models.td_error import agent_updates
+        from bayeskit.models.td_error.environments import NoisyRewards
+    except ImportError as missing:
+        raise MethodError(f'td_error.train needs rejax and gymnax: pip install "bayeskit[rl]" ({missing})') from None
+    if isinstance(environment, str):
+        try:
+            env, params = rejax.compat.create(environment)
+        except (ValueError, KeyError, ImportError) as error:
+            raise MethodError(f"environment {environment!r} is not known to gymnax or Gymnasium: {error}") from None
+    else:
+        env, params = environment, environment.default_params
+    _check_spaces(agent, env, params)
+    reserved = {"env", "env_params", "error", "num_heads", "total_timesteps", "eval_freq", "eval_callback"}
+    known = {field.name for field in dataclasses.fields(agent_updates.PLAIN[agent])} | {"agent_kwargs"}
+    for name in settings:
+        if name in reserved or name not in known:
+            raise MethodError(
+                f"settings has {name!r}, which {agent} does not have or train sets itself"
+                f"{did_you_mean(name, known - reserved)}"
+            )
+    config: dict[str, Any] = {
+        "env": env if noise is None else NoisyRewards(env, noise),
+        "env_params": params,
+        "total_timesteps": num_steps,
+        "eval_freq": -(-num_steps // num_evaluations),
+        "skip_initial_evaluation": True,
+        **settings,
+    }
+    if agent != "ppo" and "buffer_size" not in settings:
+        config["buffer_size"] = min(num_steps, _MOST_KEPT)
+    if agent == "sac":
+        config["num_critics"] = heads
+    elif loss is not None:
+        config["num_heads"] = heads
+    if loss is None:
+        return agent_updates.PLAIN[agent].create(**config)
+    return agent_updates.AGENTS[agent].create(**config, error=loss)
+
+
+def _check_spaces(agent: str, env: Any, params: Any) -> None:
+    from gymnax.environments import spaces
+
+    action, observation = env.action_space(params), env.observation_space(params)
+    fitting = {
+        "ppo": (spaces.Discrete, spaces.Box),
+        "sac": (spaces.Discrete, spaces.Box),
+        "dqn": (spaces.Discrete,),
+    }[agent]
+    names = " or ".join(one.__name__ for one in fitting)
+    if not isinstance(action, fitting):
+        raise MethodError(
+            f"the environment has the action space {type(action).__name__}; {agent} needs {names}"
+            f"{'; take ppo or sac' if agent == 'dqn' and isinstance(action, spaces.Box) else ''}"
+        )
+    if not isinstance(observation, spaces.Box):
+        raise MethodError(f"the environment has the observation space {type(observation).__name__}; {agent} needs Box")
+
+
+def _check_weights(algorithm: Any, loss: ValueLoss | None) -> None:
+    """A batch is as large as the effective size that weights must have.
+
+    Raises:
+        MethodError: it is smaller.
+    """
+    size = int(getattr(algorithm, "minibatch_size", None) or algorithm.batch_size)
+    if isinstance(loss, InverseErrorVariance) and size < loss.min_effective_size:
+        raise MethodError(
+            f"a batch of the agent has {size} samples, fewer than min_effective_size={loss.min_effective_size:g}; "
+            "give a smaller one or a larger batch"
+        )
+
+
+def _described(law: dist.Distribution) -> list[object]:
+    return [type(law).__name__, *(np.asarray(getattr(law, name)).tolist() for name in law.arg_constraints)]
+
+
+def _version(package: str) -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version(package)
+
+
+# ---------------------------------------------------------------- how it is trained
+
+
+def iterations(algorithm: Any) -> tuple[int, int]:
+    """Iterations of an agent between evaluations, and steps of each."""
+    each = algorithm.num_envs * (algorithm.num_steps if hasattr(algorithm, "num_minibatches") else 1)
+    return -(-algorithm.eval_freq // each), each
+
+
+def steps_of_evaluation(algorithm: Any) -> int:
+    """Steps in the environment between evaluations."""
+    number, each = iterations(algorithm)
+    return number * each
+
+
+def _advance(
+    algorithm: Any,
+    raw: Array,
+    num_seeds: int,
+    num_evaluations: int,
+    num_episodes: int,
+    record: str,
+    path: str | os.PathLike[str] | None,
+    progress: bool,
+) -> Unfinished:
+    """Train and evaluate."""
+    from rejax.evaluate import evaluate_single
+
+    number, each = iterations(algorithm)
+    start_key, episodes_key = jax.random.split(raw)
+    episodes = jax.random.split(episodes_key, num_episodes)
+    plain_env = getattr(algorithm.env, "plain", algorithm.env)
+    params = algorithm.env_params
+
+    def looked_at(state: Any) -> tuple[Any, Array, Array]:
+        act = algorithm.make_act(state)
+        of_one = lambda key: evaluate_single(act, plain_env, params, key, params.max_steps_in_episode)  # noqa: E731
+        lengths, returns = jax.vmap(of_one)(episodes)
+        return state, returns, lengths
+
+    def iterate(state: Any) -> tuple[Any, Array, Array]:
+        return looked_at(jax.lax.fori_loop(0, number, lambda _, now: algorithm.train_iteration(now), state))
+
+    begin = safe_jit(jax.vmap(lambda key: looked_at(algorithm.init_state(key))))
+    go_on = safe_jit(jax.vmap(iterate))
+    keys = jax.random.split(start_key, num_seeds)
+    kept, clock = _kept(path, record), time.perf_counter()
+    if kept is None:
+        state, *found = begin(keys)
+        history = [(*map(np.asarray, found), time.perf_counter() - clock)]
+    else:
+        shapes = jax.eval_shape(begin, keys)[0]
+        state = jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(leaf) for leaf in kept.leaves])
+        each_of = (kept.returns.swapaxes(0, 1), kept.lengths.swapaxes(0, 1), kept.seconds)
+        history = list(zip(*each_of, strict=True))
+        clock -= float(kept.seconds[-1])
+
+    def so_far(leaves: tuple[np.ndarray, ...] = ()) -> Unfinished:
+        returns, lengths, seconds = zip(*history, strict=True)
+        return Unfinished(leaves, np.stack(returns, 1), np.stack(lengths, 1), np.array(seconds), record)
+
+    with ProgressBar(num_evaluations * number * each, progress) as bar:
+        while len(history) <= num_evaluations:
+            try:
+                state, *found = go_on(state)
+                values = [np.asarray(one) for one in found]
+            except KeyboardInterrupt:
+                warnings.warn(
+                    f"the training was stopped after {len(history) - 1} of {num_evaluations} evaluations; this is what "
+                    "there is" + ("" if path is None else f", and train with checkpoint={os.fspath(path)!r} goes on"),
+                    UserWarning,
+                    stacklevel=3,
+                )
+                break
+            history.append((*values, time.perf_counter() - clock))
+            done = (len(history) - 1) * number * each
+            _check_finite(values[0], state, done)
+            bar.update("training", done)
+            bar.say(f"return {values[0].mean():.1f}")
+            if path is not None:
+                save(so_far(tuple(np.asarray(leaf) for leaf in jax.tree.leaves(state))), path)
+    return so_far()
+
+
+def _kept(path: str | os.PathLike[str] | None, record: str) -> Unfinished | None:
+    """What is at the path.
+
+    Raises:
+        StorageError: something else, or a training with other settings.
+    """
+    if path is None or not Path(path).exists():
+        return None
+    found = load(path)
+    if not isinstance(found, Unfinished):
+        raise StorageError(f"{os.fspath(path)} holds {type(found).__name__}, and not a training of td_error.train")
+    if found.record != record:
+        ours, theirs = json.loads(record), json.loads(found.record)
+        other = [f"{name}={theirs[name]!r}, now {ours[name]!r}" for name in ours if ours[name] != theirs.get(name)]
+        raise StorageError(
+            f"{os.fspath(path)} is a training with other settings: {'; '.join(other)}; give another path, or delete it"
+        )
+    return found
+
+
+def _check_finite(returns: np.ndarray, state: Any, step: int) -> None:
+    """Returns and all numbers of the agents are finite.
+
+    Raises:
+        TrainingError: some are not.
+    """
+    bad = ~np.isfinite(returns).all(axis=1)
+    what = "returns"
+    if not bad.any():
+        trained = [
+            leaf for name in ("actor_ts", "critic_ts", "q_ts") for leaf in jax.tree.leaves(getattr(state, name, ()))
+        ]
+        for leaf in trained:
+            if jnp.issubdtype(leaf.dtype, jnp.floating):
+                bad |= ~np.isfinite(np.asarray(leaf).reshape(len(bad), -1)).all(axis=1)
+        what = "parameters"
+    if bad.any():
+        raise TrainingError(
+            f"{what} of seeds {np.flatnonzero(bad).tolist()} are not finite after {step:,} steps; is a reward or an "
+            "observation of the environment NaN, or the learning rate too large?"
+        )
