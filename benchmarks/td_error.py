@@ -66,7 +66,9 @@ def efficiency(replications: int, seed: int, num_steps: int, num_passes: int) ->
     print(f"TD over generalised Gaussian {squared.mean() / shaped.mean():.3f} +- {error:.3f}")
 
 
-def inside(walk: td_error.MarkovChain, num_steps: int, noise: dist.Distribution, varies: bool) -> Callable[..., list[jax.Array]]:
+def inside(
+    walk: td_error.MarkovChain, num_steps: int, noise: dist.Distribution, varies: bool
+) -> Callable[..., list[jax.Array]]:
     """Whether values are in their intervals, by state: NUTS, and LSTD."""
 
     def one(key: jax.Array) -> list[jax.Array]:
@@ -106,7 +108,11 @@ def inside(walk: td_error.MarkovChain, num_steps: int, noise: dist.Distribution,
 def coverage(replications: int, seed: int, num_steps: int) -> None:
     print(f"\n{num_steps} transitions, {replications} replications; share of values in intervals of 90%")
     print("discount  noise         scale         posterior             LSTD  seconds")
-    laws = {"Laplace(1)": dist.Laplace(0.0, 1.0), "normal(1)": dist.Normal(0.0, 1.0), "Laplace(.05)": dist.Laplace(0.0, 0.05)}
+    laws = {
+        "Laplace(1)": dist.Laplace(0.0, 1.0),
+        "normal(1)": dist.Normal(0.0, 1.0),
+        "Laplace(.05)": dist.Laplace(0.0, 0.05),
+    }
     rows = [(0.9, name, False) for name in laws] + [(0.9, "Laplace(.05)", True), (1.0, "Laplace(1)", False)]
     for discount, name, varies in rows:
         before = time.time()
@@ -115,7 +121,10 @@ def coverage(replications: int, seed: int, num_steps: int) -> None:
         found = map(np.asarray, jax.jit(lambda keys, one=one: jax.lax.map(one, keys))(keys))
         shares = [f"{each.mean():.3f} +- {each.mean(axis=1).std(ddof=1) / replications**0.5:.3f}" for each in found]
         scale = "varies" if varies else "one"
-        print(f"{discount:8.1f}  {name:14}{scale:8}{shares[0]:>15}  {shares[1]:>15}{time.time() - before:9.0f}", flush=True)
+        print(
+            f"{discount:8.1f}  {name:14}{scale:8}{shares[0]:>15}  {shares[1]:>15}{time.time() - before:9.0f}",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def evaluate(
     lam: float = 0.0,
     *,
     num_passes: int | None = None,
-    step_size: float = 0.2,
+    step_size: float = 0.3,
 ) -> Evaluation:
     r"""Estimate linear values.
 
@@ -99,7 +99,7 @@ def evaluate(
     $w \leftarrow w + \alpha_k \psi(\delta_t) z_t$, where $\psi$ is the score of a generalised Gaussian whose scale and shape are fitted
     to the errors after each pass. The result is the mean of $w$ over the second half of the passes, with
 
-    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 50 k / K)^{-2/3}$$
+    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 200 k / K)^{-3/4}$$
 
     at step $k$ of $K$.
 
@@ -209,7 +209,7 @@ def _pass_after_pass(chain: Trajectories, traces: Array, step_size: Array, num_p
             t, k = now
             trace, difference, reward = (of_all[t] for of_all in record)
             error = reward - difference @ weights
-            size = largest * (1 + 50 * (done + k / num_steps) / num_passes) ** (-2 / 3)
+            size = largest * (1 + 200 * (done + k / num_steps) / num_passes) ** -0.75
             weights = weights + size * (response(error, noise) if is_robust else error) * trace
             return (weights, total + weights), None
 

@@ -74,7 +74,9 @@ def generalized_gaussian(scale: ArrayLike, shape: ArrayLike) -> Loss:
         2.8863
     """
     a, b = positive(scale, "scale"), positive(shape, "shape")
-    return lambda errors: -GeneralizedNormal(0.0, a, b, validate_args=False).log_prob(_fitting(errors, scale=a, shape=b))
+    return lambda errors: (
+        -GeneralizedNormal(0.0, a, b, validate_args=False).log_prob(_fitting(errors, scale=a, shape=b))
+    )
 
 
 def weighted(loss: Loss, weights: ArrayLike) -> Loss:

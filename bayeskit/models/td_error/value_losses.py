@@ -76,7 +76,9 @@ class ValueLoss(Settings, abc.ABC):
         errors = fixed - prediction.mean
         detached = jax.lax.stop_gradient(prediction)
         known = jax.lax.stop_gradient(errors)
-        of_mean = weighted(lambda given: self.mean_loss(jnp.asarray(given), detached), self.mean_weights(known, detached))
+        of_mean = weighted(
+            lambda given: self.mean_loss(jnp.asarray(given), detached), self.mean_weights(known, detached)
+        )
         return jnp.mean(self.weights(detached) * (of_mean(errors) + self.noise_loss(known, prediction)))
 
 

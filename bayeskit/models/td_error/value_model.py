@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pilot", "uncertainty", "value_model"]
 
-SCORING_STEPS = 20
+SCORING_STEPS = 12
 SHAPE_PRIOR = (math.log(1.5), 0.4)
 UNEQUAL = 1e-3
 SCALE_PRIOR_SD = 1.0
