@@ -4,11 +4,11 @@
 
 variance    relative mean squared error of two estimators of a variance from five values: the sample variance, and the
             multiple of least mean squared error with the true kurtosis
-efficiency  19-state random walk, discount .9, Laplace noise of scale 1 on rewards: mean squared error of the values over
-            states by TD with squared errors over that with a generalised Gaussian, after the same steps
-coverage    the same walk: the share of values in the central intervals of 90% of the posterior of `value_model`, by NUTS,
-            over replications; and of standard errors of LSTD. With noise that is larger than the steps between values, and
-            smaller, so that transitions are what is random
+efficiency  19-state random walk, discount .9, Laplace noise of scale 1 on rewards: mean squared error of the values
+            over states by TD with squared errors over that with a generalised Gaussian, after the same steps
+coverage    the same walk: the share of values in the central intervals of 90% of the posterior of `value_model`, by
+            NUTS, over replications; and of standard errors of LSTD. With noise that is larger than the steps between
+            values, and smaller, so that transitions are what is random
 
 float64. A standard error is over replications.
 """

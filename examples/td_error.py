@@ -37,8 +37,9 @@ records = [walk.simulate(length, noise=noise, key=0) for length in LENGTHS]
 # %% [markdown]
 # ## Three estimates
 #
-# Temporal differences with squared errors approach the solution of least squares (LSTD). A generalised Gaussian learns from the errors
-# themselves that their tails are heavy (a shape near one, where two is normal), and counts large errors less.
+# Temporal differences with squared errors approach the solution of least squares (LSTD). A generalised Gaussian
+# learns from the errors themselves that their tails are heavy (a shape near one, where two is normal), and counts large
+# errors less.
 
 # %%
 figure, panel = plt.subplots(figsize=(6.5, 3.6))
@@ -57,8 +58,9 @@ figure.tight_layout()
 # %% [markdown]
 # ## Two kinds of uncertainty
 #
-# The same as a NumPyro model, so that the posterior is over values. Of the variance of a target $r + \gamma v(s')$, the part that is the
-# noise of rewards and transitions stays (aleatoric), and the part that is not yet known falls with the number of transitions (epistemic).
+# The same as a NumPyro model, so that the posterior is over values. Of the variance of a target $r + \gamma v(s')$, the
+# part that is the noise of rewards and transitions stays (aleatoric), and the part that is not yet known falls with the
+# number of transitions (epistemic).
 
 # %%
 draws = 100 if SMALL else 200

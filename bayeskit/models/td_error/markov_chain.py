@@ -135,8 +135,8 @@ def _walk(transition: Array, start: Array, keys: Array) -> tuple[Array, Array]:
 def random_walk(num_states: int = 19, discount: float = 1.0) -> MarkovChain:
     r"""A random walk along a line that ends at both ends, from the middle: the usual test of value estimates.
 
-    The expected reward is $-\frac12$ at the first state and $\frac12$ at the last, from which every second step ends the
-    episode, so that without discount the values lie on a line from almost -1 to almost 1.
+    The expected reward is $-\frac12$ at the first state and $\frac12$ at the last, from which every second step ends
+    the episode, so that without discount the values lie on a line from almost -1 to almost 1.
 
     Args:
         num_states: an odd number.

@@ -73,15 +73,16 @@ def value_model(
     With $F$ the least squares fit of next features to features, and the pilot estimate $\overline w$ that solves
     $\sum_t \phi_t \psi(\delta_t) = 0$,
 
-    $$r_t \sim \mathrm{GN}\bigl(\phi_t \cdot (w - \gamma F (w - \overline w)) - \gamma\, \phi_{t+1} \cdot \overline w,\; a,\; b\bigr),$$
+    $$r_t \sim \mathrm{GN}\bigl(\phi_t \cdot (w - \gamma F (w - \overline w)) - \gamma\, \phi_{t+1} \cdot \overline w,\;
+    a,\; b\bigr),$$
 
-    which is two-stage least squares as a likelihood: not the regression of rewards on $\phi_t - \gamma \phi_{t+1}$, which is
-    biased where transitions are random. Noise is symmetric, and it has one law in all states; or, if asked for, the
-    scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
+    which is two-stage least squares as a likelihood: not the regression of rewards on $\phi_t - \gamma \phi_{t+1}$,
+    which is biased where transitions are random. Noise is symmetric, and it has one law in all states; or, if asked
+    for, the scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
 
     Its arguments are `features`, `next_features` and `rewards`, as in `chain.data`; rewards may be left out to predict
-    them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic `value`,
-    shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
+    them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic
+    `value`, shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
     `scale_change`, which is $c$, and `scale_change_sd`, which is $\tau$.
 
     Args:
@@ -129,8 +130,8 @@ def value_model(
         raise DataError("rewards have no noise that could be seen, so that there is no likelihood; use method='lstd'")
     if not heteroscedastic and float(facts.one_law_p_value) < UNEQUAL:
         warnings.warn(
-            f"the size of TD errors depends on the features (p = {float(facts.one_law_p_value):.1g} for one law), so that "
-            "intervals of values are too narrow in some states and too wide in others; use heteroscedastic=True",
+            f"the size of TD errors depends on the features (p = {float(facts.one_law_p_value):.1g} for one law), so "
+            "that intervals of values are too narrow in some states and too wide in others; use heteroscedastic=True",
             stacklevel=2,
         )
 
@@ -209,8 +210,8 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
 def uncertainty(post: Any) -> xr.Dataset:
     r"""The variance of a target $r + \gamma v(s')$ given the state, in two parts.
 
-    `aleatoric` is the posterior mean of the variance of the noise, which stays; `epistemic` the posterior variance of the
-    value, which falls as data accumulate; `total` their sum.
+    `aleatoric` is the posterior mean of the variance of the noise, which stays; `epistemic` the posterior variance of
+    the value, which falls as data accumulate; `total` their sum.
 
     Args:
         post: the DataTree of a :func:`value_model`.
@@ -232,9 +233,9 @@ def uncertainty(post: Any) -> xr.Dataset:
     """
     import xarray as xr
 
-    posterior = post["posterior"] if "posterior" in getattr(post, "children", {}) else None
+    posterior: Any = post["posterior"] if "posterior" in getattr(post, "children", {}) else {}
     for name in ("value", "error_variance"):
-        if posterior is None or name not in posterior:
+        if name not in posterior:
             raise DataError(f"post has no site {name!r} in its posterior; it must be a result of value_model")
     sample = ("chain", "draw")
     value, noise = posterior["value"], posterior["error_variance"]

@@ -133,8 +133,8 @@ def test_skewed_errors_are_reported():
         drawn.features, drawn.rewards + rng.exponential(size=3000) - 1, drawn.next_features, 0.8
     )
     text = (
-        r"TD errors are skewed \(p = \S+ for symmetry\), so that the location of a generalised Gaussian is not their mean "
-        r"and the values are biased; use method='lstd' or 'td'"
+        r"TD errors are skewed \(p = \S+ for symmetry\), so that the location of a generalised Gaussian is not their "
+        r"mean and the values are biased; use method='lstd' or 'td'"
     )
     with pytest.warns(UserWarning, match=f"^{text}$"):
         td_error.evaluate(skewed, "generalized_gaussian", num_passes=40)
