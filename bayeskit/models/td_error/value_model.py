@@ -44,13 +44,15 @@ class Pilot(eqx.Module):
     Attributes:
         weights: $\overline w$.
         transition: $F$, least squares of next features on features.
-        root: a root of the covariance of the pilot, times the root of the number of transitions.
+        root: a root of the covariance of the pilot.
+        centre: what the root makes the pilot of.
         scale: of the errors.
     """
 
     weights: Float[Array, " features"]
     transition: Float[Array, "features features"]
     root: Float[Array, "features features"]
+    centre: Float[Array, " features"]
     scale: Float[Array, ""]
 
 
@@ -153,8 +155,10 @@ def sites(
 ) -> None:
     """The sites of the model."""
     if prior is None:
-        standard = dist.Normal(0.0, 1.0).expand([len(pilot.weights)]).to_event(1)
-        weights = numpyro.deterministic("weights", pilot.root @ numpyro.sample("whitened", standard))
+        # around the pilot and in units of its errors, in which the posterior is nearly standard normal
+        unit_information = dist.Normal(-pilot.centre, math.sqrt(len(jnp.asarray(features)))).to_event(1)
+        moved = pilot.weights + pilot.root @ numpyro.sample("whitened", unit_information)
+        weights = numpyro.deterministic("weights", moved)
     else:
         weights = numpyro.sample("weights", prior)
     scale = numpyro.sample("scale", dist.LogNormal(jnp.log(pilot.scale), SCALE_PRIOR_SD))
@@ -195,7 +199,8 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
     # with second = L L', A^-1 second A^-T = (A^-1 L)(A^-1 L)'
     root = jnp.linalg.solve(sums.matrix, jnp.linalg.cholesky(second))
     variance = jnp.mean(response(errors, noise) ** 2)
-    root = root * jnp.sqrt(variance * len(errors))
+    root = root * jnp.sqrt(variance)
+    centre = jnp.linalg.solve(root, weights)
     tiny = jnp.finfo(errors.dtype).tiny
     size = jnp.maximum(jnp.max(jnp.abs(chain.rewards)), tiny)
     is_noisy = jnp.max(jnp.abs(errors)) > 1e3 * jnp.finfo(errors.dtype).eps * size
@@ -204,7 +209,7 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
     along = chain.features.T @ squares
     statistic = len(errors) * (along @ jnp.linalg.solve(second, along)) / jnp.maximum(squares @ squares, tiny)
     one_law = 1 - jax.scipy.special.gammainc(max(len(weights) - 1, 1) / 2, statistic / 2)
-    return Pilot(weights, transition, root, noise.scale), Facts(is_noisy, one_law)
+    return Pilot(weights, transition, root, centre, noise.scale), Facts(is_noisy, one_law)
 
 
 def uncertainty(post: Any) -> xr.Dataset:

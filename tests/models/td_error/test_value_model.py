@@ -76,7 +76,7 @@ def test_the_plain_regression_is_biased_and_this_is_not():
     differences = np.asarray(drawn.features - 0.8 * drawn.next_features)
     plain = np.linalg.lstsq(differences, np.asarray(drawn.rewards))[0]
     pilot, _ = pilot_of(drawn)
-    errors = np.sqrt(np.diag(pilot.root @ pilot.root.T) / 20_000)
+    errors = np.sqrt(np.diag(pilot.root @ pilot.root.T))
     assert np.abs((plain - WALK.values) / errors).max() > 10
     assert np.abs((pilot.weights - WALK.values) / errors).max() < 4
 
