@@ -21,7 +21,7 @@ import tinygp
 import bayeskit as bk
 from bayeskit import _keepable, distributions
 from bayeskit.errors import StorageError
-from bayeskit.models import nngp, pfn, schrodinger_bridge, spectral_pde
+from bayeskit.models import nngp, pfn, schrodinger_bridge, spectral_pde, td_error
 from bayeskit.models.nngp.classification.inducing import at_points
 from bayeskit.models.nngp.classification.sparse import SparseGuide
 from bayeskit.models.pfn.heads import ClassHead, HistogramHead, MixtureHead
@@ -153,6 +153,10 @@ def by_net(made):
     return made.predict(X[:3], y, NEW).log_prob(1), made.training.losses, made.reference.scores
 
 
+def record(chain):
+    return chain.simulate(200, noise=dist.Laplace(0.0, 1.0), key=0)
+
+
 def of_tree(tree):
     return [np.asarray(variable.values) for node in tree.subtree for variable in node.variables.values()]
 
@@ -242,6 +246,15 @@ ROWS = {
     "training that is not finished": (
         unfinished,
         lambda made: (*made.checkpoint.leaves, made.checkpoint.losses, made.key, hash(made.settings)),
+    ),
+    "Markov chain": (lambda: td_error.random_walk(5, 0.9), lambda made: (made.values, *record(made).data.values())),
+    "trajectories": (
+        lambda: record(td_error.random_walk(5, 0.9)),
+        lambda made: (made.traces(0.5), made.errors(jnp.arange(5.0))),
+    ),
+    "evaluation": (
+        lambda: td_error.evaluate(record(td_error.random_walk(5, 0.9)), "lstd"),
+        lambda made: (made.values(np.eye(5)), made.standard_errors(np.eye(5)), made.error_variance),
     ),
     "histogram": (
         lambda: distributions.Histogram([-1.0, 0.0, 1.0, 2.5], jnp.array([0.3, 1.0, -0.5])),

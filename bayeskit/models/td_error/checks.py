@@ -26,7 +26,9 @@ def finite(x: ArrayLike, name: str, dtype: jnp.dtype | None = None) -> Array:
         DataError: they are not.
     """
     array = jnp.asarray(x)
-    if array.dtype == bool or not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+    if array.dtype == bool or not (
+        jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    ):
         raise DataError(f"{name} must hold real numbers, got {array.dtype}")
     _all_are(array, name, np.isfinite, "finite")
     return array.astype(dtype or jnp.promote_types(array.dtype, jnp.float32))

@@ -89,17 +89,18 @@ def evaluate(
     lam: float = 0.0,
     *,
     num_passes: int | None = None,
-    step_size: float = 0.2,
+    step_size: float = 0.3,
 ) -> Evaluation:
     r"""Estimate linear values.
 
     With traces $z_t = \gamma \lambda z_{t-1} + \phi_t$ and TD errors $\delta_t$, `"lstd"` solves
-    $\sum_t z_t \delta_t = 0$. `"td"` approaches that by steps $w \leftarrow w + \alpha_k \delta_t z_t$ over the record, again and
-    again, and `"generalized_gaussian"` approaches $\sum_t z_t \psi(\delta_t) = 0$ by steps
-    $w \leftarrow w + \alpha_k \psi(\delta_t) z_t$, where $\psi$ is the score of a generalised Gaussian whose scale and shape are fitted
-    to the errors after each pass. The result is the mean of $w$ over the second half of the passes, with
+    $\sum_t z_t \delta_t = 0$. `"td"` approaches that by steps $w \leftarrow w + \alpha_k \delta_t z_t$ over the record,
+    in a new order in each pass. `"generalized_gaussian"` approaches $\sum_t z_t \psi(\delta_t) = 0$ by steps
+    $w \leftarrow w + \alpha_k \psi(\delta_t) z_t$, where $\psi$ is the score of a generalised Gaussian whose scale and
+    shape are fitted to the errors after each pass. The result is the mean of $w$ over the second half of the passes,
+    with
 
-    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 50 k / K)^{-2/3}$$
+    $$\alpha_k = \frac{\text{step\_size}}{\max_t \|\phi_t\|^2}\, (1 + 200 k / K)^{-3/4}$$
 
     at step $k$ of $K$.
 
@@ -209,7 +210,7 @@ def _pass_after_pass(chain: Trajectories, traces: Array, step_size: Array, num_p
             t, k = now
             trace, difference, reward = (of_all[t] for of_all in record)
             error = reward - difference @ weights
-            size = largest * (1 + 50 * (done + k / num_steps) / num_passes) ** (-2 / 3)
+            size = largest * (1 + 200 * (done + k / num_steps) / num_passes) ** -0.75
             weights = weights + size * (response(error, noise) if is_robust else error) * trace
             return (weights, total + weights), None
 
@@ -257,8 +258,9 @@ def _squared_length(traces: Array, summed: Array, spread: Array) -> Array:
 def _warn(value: Evaluation, method: str) -> None:
     if not float(value.distance) <= ARRIVED:
         warnings.warn(
-            f"the steps of {method!r} have not arrived: the sum that should vanish is {float(value.distance) ** 0.5:.2g} "
-            "standard errors from zero; take more num_passes or a larger step_size, or use method='lstd'",
+            f"the steps of {method!r} have not arrived: the sum that should vanish is "
+            f"{float(value.distance) ** 0.5:.2g} standard errors from zero; "
+            "take more num_passes or a larger step_size, or use method='lstd'",
             stacklevel=3,
         )
     if method == "generalized_gaussian" and float(value.symmetry_p_value) < SKEWED:

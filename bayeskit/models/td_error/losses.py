@@ -41,7 +41,7 @@ def gaussian(scale: ArrayLike) -> Loss:
         scale: the standard deviation $\sigma > 0$, a number or one an error.
 
     Raises:
-        DataError: a scale that is not positive; and the loss, errors of another shape or that are not finite.
+        DataError: a scale that is not positive; and the loss, errors of another shape or not finite.
 
     Example:
         >>> from bayeskit.models import td_error
@@ -66,7 +66,7 @@ def generalized_gaussian(scale: ArrayLike, shape: ArrayLike) -> Loss:
         shape: $b > 0$, likewise; 2 for normal errors, 1 for those of Laplace.
 
     Raises:
-        DataError: a scale or a shape that is not positive; and the loss, errors of another shape or that are not finite.
+        DataError: a scale or a shape that is not positive; and the loss, errors of another shape or not finite.
 
     Example:
         >>> from bayeskit.models import td_error
@@ -74,7 +74,9 @@ def generalized_gaussian(scale: ArrayLike, shape: ArrayLike) -> Loss:
         2.8863
     """
     a, b = positive(scale, "scale"), positive(shape, "shape")
-    return lambda errors: -GeneralizedNormal(0.0, a, b, validate_args=False).log_prob(_fitting(errors, scale=a, shape=b))
+    return lambda errors: (
+        -GeneralizedNormal(0.0, a, b, validate_args=False).log_prob(_fitting(errors, scale=a, shape=b))
+    )
 
 
 def weighted(loss: Loss, weights: ArrayLike) -> Loss:

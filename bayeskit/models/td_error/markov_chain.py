@@ -71,14 +71,19 @@ class MarkovChain(eqx.Module):
                 raise DataError(f"{name} must have shape ({size},), a number a state; got {array.shape}")
         rows = np.asarray(self.transition).sum(axis=1)
         if rows.max() > 1 + ROUNDING:
-            raise DataError(f"transition must have rows with a sum of at most 1, got {rows.max():g} in row {rows.argmax()}")
+            raise DataError(
+                f"transition must have rows with a sum of at most 1, got {rows.max():g} in row {rows.argmax()}"
+            )
         if abs(float(self.start.sum()) - 1) > ROUNDING:
             raise DataError(f"start must have a sum of 1, got {float(self.start.sum()):g}")
         self.discount = check_discount(discount)
         self.features = finite(jnp.eye(size) if features is None else jnp.asarray(features, float), "features")
         if self.features.ndim != 2 or len(self.features) != size:
             raise DataError(f"features must have shape ({size}, features), a row a state; got {self.features.shape}")
-        if np.linalg.cond(np.eye(size) - float(self.discount) * np.asarray(self.transition, np.float64)) > 1 / ROUNDING**2:
+        if (
+            np.linalg.cond(np.eye(size) - float(self.discount) * np.asarray(self.transition, np.float64))
+            > 1 / ROUNDING**2
+        ):
             raise DataError("transition leaves episodes without an end, whose values need a discount below 1")
 
     @property
@@ -130,8 +135,8 @@ def _walk(transition: Array, start: Array, keys: Array) -> tuple[Array, Array]:
 def random_walk(num_states: int = 19, discount: float = 1.0) -> MarkovChain:
     r"""A random walk along a line that ends at both ends, from the middle: the usual test of value estimates.
 
-    The expected reward is $-\frac12$ at the first state and $\frac12$ at the last, from which every second step ends the
-    episode, so that without discount the values lie on a line from almost -1 to almost 1.
+    The expected reward is $-\frac12$ at the first state and $\frac12$ at the last, from which every second step ends
+    the episode, so that without discount the values lie on a line from almost -1 to almost 1.
 
     Args:
         num_states: an odd number.

@@ -74,8 +74,8 @@ class Trajectories(eqx.Module):
             self.starts = jnp.asarray(starts)
             if self.starts.shape != gains.shape or self.starts.dtype != bool:
                 raise DataError(
-                    f"starts must be True or False for each of the {len(gains)} steps; got {self.starts.dtype} of shape "
-                    f"{self.starts.shape}"
+                    f"starts must be True or False for each of the {len(gains)} steps; got {self.starts.dtype} "
+                    f"of shape {self.starts.shape}"
                 )
 
     @property

@@ -37,8 +37,8 @@ class ValuePrediction(NamedTuple):
 class ValueLoss(Settings, abc.ABC):
     r"""A loss of value heads.
 
-    With TD errors $\delta_{ij}$ of sample $i$ and head $j$ it is the mean of $w_i (u_i\, m_{ij} + \ell_{ij})$: $m$ is what
-    moves the mean, and $\ell$ what moves scale and shape. Of targets and weights nothing is differentiated.
+    With TD errors $\delta_{ij}$ of sample $i$ and head $j$ it is the mean of $w_i (u_i\, m_{ij} + \ell_{ij})$: $m$ is
+    what moves the mean, and $\ell$ what moves scale and shape. Of targets and weights nothing is differentiated.
     """
 
     room: ClassVar[str] = "loss"
@@ -76,7 +76,9 @@ class ValueLoss(Settings, abc.ABC):
         errors = fixed - prediction.mean
         detached = jax.lax.stop_gradient(prediction)
         known = jax.lax.stop_gradient(errors)
-        of_mean = weighted(lambda given: self.mean_loss(jnp.asarray(given), detached), self.mean_weights(known, detached))
+        of_mean = weighted(
+            lambda given: self.mean_loss(jnp.asarray(given), detached), self.mean_weights(known, detached)
+        )
         return jnp.mean(self.weights(detached) * (of_mean(errors) + self.noise_loss(known, prediction)))
 
 

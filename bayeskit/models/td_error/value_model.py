@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pilot", "uncertainty", "value_model"]
 
-SCORING_STEPS = 20
+SCORING_STEPS = 12
 SHAPE_PRIOR = (math.log(1.5), 0.4)
 UNEQUAL = 1e-3
 SCALE_PRIOR_SD = 1.0
@@ -44,13 +44,15 @@ class Pilot(eqx.Module):
     Attributes:
         weights: $\overline w$.
         transition: $F$, least squares of next features on features.
-        root: a root of the covariance of the pilot, times the root of the number of transitions.
+        root: a root of the covariance of the pilot.
+        centre: what the root makes the pilot of.
         scale: of the errors.
     """
 
     weights: Float[Array, " features"]
     transition: Float[Array, "features features"]
     root: Float[Array, "features features"]
+    centre: Float[Array, " features"]
     scale: Float[Array, ""]
 
 
@@ -73,15 +75,16 @@ def value_model(
     With $F$ the least squares fit of next features to features, and the pilot estimate $\overline w$ that solves
     $\sum_t \phi_t \psi(\delta_t) = 0$,
 
-    $$r_t \sim \mathrm{GN}\bigl(\phi_t \cdot (w - \gamma F (w - \overline w)) - \gamma\, \phi_{t+1} \cdot \overline w,\; a,\; b\bigr),$$
+    $$r_t \sim \mathrm{GN}\bigl(\phi_t \cdot (w - \gamma F (w - \overline w)) - \gamma\, \phi_{t+1} \cdot \overline w,\;
+    a,\; b\bigr),$$
 
-    which is two-stage least squares as a likelihood: not the regression of rewards on $\phi_t - \gamma \phi_{t+1}$, which is
-    biased where transitions are random. Noise is symmetric, and it has one law in all states; or, if asked for, the
-    scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
+    which is two-stage least squares as a likelihood: not the regression of rewards on $\phi_t - \gamma \phi_{t+1}$,
+    which is biased where transitions are random. Noise is symmetric, and it has one law in all states; or, if asked
+    for, the scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
 
     Its arguments are `features`, `next_features` and `rewards`, as in `chain.data`; rewards may be left out to predict
-    them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic `value`,
-    shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
+    them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic
+    `value`, shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
     `scale_change`, which is $c$, and `scale_change_sd`, which is $\tau$.
 
     Args:
@@ -129,8 +132,8 @@ def value_model(
         raise DataError("rewards have no noise that could be seen, so that there is no likelihood; use method='lstd'")
     if not heteroscedastic and float(facts.one_law_p_value) < UNEQUAL:
         warnings.warn(
-            f"the size of TD errors depends on the features (p = {float(facts.one_law_p_value):.1g} for one law), so that "
-            "intervals of values are too narrow in some states and too wide in others; use heteroscedastic=True",
+            f"the size of TD errors depends on the features (p = {float(facts.one_law_p_value):.1g} for one law), so "
+            "that intervals of values are too narrow in some states and too wide in others; use heteroscedastic=True",
             stacklevel=2,
         )
 
@@ -152,8 +155,10 @@ def sites(
 ) -> None:
     """The sites of the model."""
     if prior is None:
-        standard = dist.Normal(0.0, 1.0).expand([len(pilot.weights)]).to_event(1)
-        weights = numpyro.deterministic("weights", pilot.root @ numpyro.sample("whitened", standard))
+        # around the pilot and in units of its errors, in which the posterior is nearly standard normal
+        unit_information = dist.Normal(-pilot.centre, math.sqrt(len(jnp.asarray(features)))).to_event(1)
+        moved = pilot.weights + pilot.root @ numpyro.sample("whitened", unit_information)
+        weights = numpyro.deterministic("weights", moved)
     else:
         weights = numpyro.sample("weights", prior)
     scale = numpyro.sample("scale", dist.LogNormal(jnp.log(pilot.scale), SCALE_PRIOR_SD))
@@ -194,7 +199,8 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
     # with second = L L', A^-1 second A^-T = (A^-1 L)(A^-1 L)'
     root = jnp.linalg.solve(sums.matrix, jnp.linalg.cholesky(second))
     variance = jnp.mean(response(errors, noise) ** 2)
-    root = root * jnp.sqrt(variance * len(errors))
+    root = root * jnp.sqrt(variance)
+    centre = jnp.linalg.solve(root, weights)
     tiny = jnp.finfo(errors.dtype).tiny
     size = jnp.maximum(jnp.max(jnp.abs(chain.rewards)), tiny)
     is_noisy = jnp.max(jnp.abs(errors)) > 1e3 * jnp.finfo(errors.dtype).eps * size
@@ -203,14 +209,14 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
     along = chain.features.T @ squares
     statistic = len(errors) * (along @ jnp.linalg.solve(second, along)) / jnp.maximum(squares @ squares, tiny)
     one_law = 1 - jax.scipy.special.gammainc(max(len(weights) - 1, 1) / 2, statistic / 2)
-    return Pilot(weights, transition, root, noise.scale), Facts(is_noisy, one_law)
+    return Pilot(weights, transition, root, centre, noise.scale), Facts(is_noisy, one_law)
 
 
 def uncertainty(post: Any) -> xr.Dataset:
     r"""The variance of a target $r + \gamma v(s')$ given the state, in two parts.
 
-    `aleatoric` is the posterior mean of the variance of the noise, which stays; `epistemic` the posterior variance of the
-    value, which falls as data accumulate; `total` their sum.
+    `aleatoric` is the posterior mean of the variance of the noise, which stays; `epistemic` the posterior variance of
+    the value, which falls as data accumulate; `total` their sum.
 
     Args:
         post: the DataTree of a :func:`value_model`.
@@ -232,9 +238,9 @@ def uncertainty(post: Any) -> xr.Dataset:
     """
     import xarray as xr
 
-    posterior = post["posterior"] if "posterior" in getattr(post, "children", {}) else None
+    posterior: Any = post["posterior"] if "posterior" in getattr(post, "children", {}) else {}
     for name in ("value", "error_variance"):
-        if posterior is None or name not in posterior:
+        if name not in posterior:
             raise DataError(f"post has no site {name!r} in its posterior; it must be a result of value_model")
     sample = ("chain", "draw")
     value, noise = posterior["value"], posterior["error_variance"]

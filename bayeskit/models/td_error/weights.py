@@ -16,7 +16,7 @@ __all__ = ["effective_size", "ensemble_variance", "inverse_error_variance", "ris
 _HALVINGS = 120
 
 
-def risk_averse_weights(shape: ArrayLike) -> Float[Array, "..."]:
+def risk_averse_weights(shape: ArrayLike) -> Float[Array, ...]:
     r"""Weights proportional to the shapes, of mean one: heavier tails (a smaller shape) count less.
 
     They are not differentiated through.
