@@ -90,10 +90,11 @@ def execute(asked: dict[str, Any], *, plot: Path | None, overwrite: bool, progre
             f"({float(one['lower']):.2f} to {float(one['upper']):.2f})"
         )
     if plot is not None:
-        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
-        mpl.use("agg")
-        td_error.plot_learning_curves({str(arguments.get("error", "")): curves}).figure.savefig(plot, dpi=150)
+        figure = Figure(layout="constrained")
+        td_error.plot_learning_curves({str(arguments["agent"]): curves}, figure.subplots())
+        figure.savefig(plot, dpi=150)
     if curves["training"].sizes["step"] <= arguments.get("num_evaluations", _default("num_evaluations")):
         console.print(f"interrupted; {unfinished} has what is done, and the same command goes on")
         return INTERRUPTED

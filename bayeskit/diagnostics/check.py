@@ -20,6 +20,7 @@ from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, train
 from bayeskit.diagnostics.resampling import capped, resampled
 from bayeskit.diagnostics.unfinished import unfinished
 from bayeskit.diagnostics.verdict import Finding, Measure, Verdict
+from bayeskit.errors import StorageError
 
 
 @runtime_checkable
@@ -134,6 +135,10 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
 def _of_training(tree: xr.DataTree) -> Verdict:
     traces = _arrays(tree, "training")
     attrs = {str(name): value for name, value in tree.attrs.items()}
+    if "phases" not in attrs and "gauss_newton_arrived" not in attrs:
+        raise StorageError(
+            f"there is nothing to judge: neither draws nor a loss, but {', '.join(sorted(traces)) or 'nothing'}"
+        )
     findings = (training(traces, attrs) if "phases" in attrs else []) + equation(traces, attrs)
     num_steps = traces["loss"].size if "loss" in traces else 0
     return _verdict(findings, [], unseen(traces, attrs), num_steps=num_steps)

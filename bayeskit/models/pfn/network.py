@@ -85,8 +85,8 @@ class Layer(eqx.Module):
 
     def among(self, rows: Array, known: Array) -> Array:
         """Rows `(..., t, width)` that look at those of them that are known."""
-        weights = [self.to_query, self.to_key, self.to_value]
-        weights = self.gain_attention[:, None] * jnp.concatenate(weights, axis=1)
+        all_three = jnp.concatenate([self.to_query, self.to_key, self.to_value], axis=1)
+        weights = self.gain_attention[:, None] * all_three
         query, keys, values = jnp.split(times(root_mean_square(rows), weights), 3, axis=-1)
         return self._after(rows, query, keys, values, known)
 

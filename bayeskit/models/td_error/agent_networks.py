@@ -1,7 +1,7 @@
 """Critics of rejax's agents with what a loss of TD errors needs: means of several heads, a scale and a shape.
 
-A critic is called as rejax calls its own, and then gives the mean of its heads; `predict` gives all. Imported only where
-an agent is trained, since flax belongs to the extra `rl`.
+A critic is called as rejax calls its own, and then gives the mean of its heads; `predict` gives all. Imported only
+where an agent is trained, since flax belongs to the extra `rl`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from bayeskit.models.td_error.value_losses import SquaredError, ValueLoss, Value
 __all__ = ["AGENTS", "PLAIN", "ErrorDQN", "ErrorPPO", "ErrorSAC"]
 
 
-class ErrorPPO(PPO):  # type: ignore[misc]
+class ErrorPPO(PPO):
     """Its critic's errors are the advantages' targets minus the value; the value is not clipped."""
 
     error: ValueLoss = struct.field(pytree_node=False, default=SquaredError())
@@ -46,7 +46,7 @@ class ErrorPPO(PPO):  # type: ignore[misc]
         return ts.replace(critic_ts=ts.critic_ts.apply_gradients(grads=jax.grad(loss)(ts.critic_ts.params)))
 
 
-class ErrorSAC(SAC):  # type: ignore[misc]
+class ErrorSAC(SAC):
     """Its critics are the heads; their numbers of the noise are averaged."""
 
     error: ValueLoss = struct.field(pytree_node=False, default=SquaredError())
@@ -88,7 +88,7 @@ class ErrorSAC(SAC):  # type: ignore[misc]
         return ts.replace(critic_ts=ts.critic_ts.apply_gradients(grads=jax.grad(loss)(ts.critic_ts.params)))
 
 
-class ErrorDQN(DQN):  # type: ignore[misc]
+class ErrorDQN(DQN):
     """Its network has heads; actions are chosen by their mean."""
 
     error: ValueLoss = struct.field(pytree_node=False, default=SquaredError())
@@ -119,9 +119,9 @@ class ErrorDQN(DQN):  # type: ignore[misc]
         return ts.replace(q_ts=ts.q_ts.apply_gradients(grads=jax.grad(loss)(ts.q_ts.params)))
 
 
-AGENTS = {"dqn": ErrorDQN, "ppo": ErrorPPO, "sac": ErrorSAC}
+AGENTS: dict[str, Any] = {"dqn": ErrorDQN, "ppo": ErrorPPO, "sac": ErrorSAC}
 """With our losses."""
-PLAIN = {"dqn": DQN, "ppo": PPO, "sac": SAC}
+PLAIN: dict[str, Any] = {"dqn": DQN, "ppo": PPO, "sac": SAC}
 """As rejax has them."""
 
 
