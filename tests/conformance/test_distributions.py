@@ -52,6 +52,7 @@ def bridge():
 CASES = {
     "MultivariateStudentT": student_t,
     "BurrXII": lambda: distributions.BurrXII(jnp.array([2.0, 3.0]), 4.0, scale=1.5),
+    "GeneralizedNormal": lambda: distributions.GeneralizedNormal(0.5, jnp.array([1.5, 0.7]), jnp.array([1.3, 4.0])),
     "BridgeConditional": bridge,
     "NormalMixture": lambda: NormalMixture(jnp.zeros((2, 2)), jnp.array([-1.0, 2.0]), jnp.array([0.5, 1.5])),
     "prior, closed": lambda: mixture(GAMMA, "inside").prior(X),

@@ -260,6 +260,10 @@ ROWS = {
         lambda: distributions.Histogram([-1.0, 0.0, 1.0, 2.5], jnp.array([0.3, 1.0, -0.5])),
         lambda made: [made.icdf(jnp.array([0.1, 0.5, 0.9]))],
     ),
+    "generalized normal": (
+        lambda: distributions.GeneralizedNormal(0.5, jnp.array([1.5, 0.7]), 1.3),
+        lambda made: [jax.jit(type(made).log_prob)(made, jnp.ones(2))],
+    ),
     "law": (
         lambda: distributions.MultivariateStudentT(6.0, jnp.array([0.5, -1.0]), jnp.eye(2)),
         lambda made: [jax.jit(type(made).log_prob)(made, jnp.ones(2))],
