@@ -62,9 +62,7 @@ def efficiency(replications: int, seed: int, num_steps: int, num_passes: int, sc
     squared, shaped, exact = map(np.asarray, jax.jit(lambda keys: jax.lax.map(one, keys))(keys))
     again = np.random.default_rng(0).integers(replications, size=(1000, replications))
     error = (squared[again].mean(axis=1) / shaped[again].mean(axis=1)).std()
-    print(
-        f"\nLaplace({scale:g}), {num_steps} transitions, {num_passes} passes, {replications} replications; mean squared error of values"
-    )
+    print(f"\nLaplace({scale:g}), {num_steps} transitions, {num_passes} passes, {replications} replications")
     print(f"TD {squared.mean():.5f}   LSTD {exact.mean():.5f}   generalised Gaussian {shaped.mean():.5f}")
     print(f"TD over generalised Gaussian {squared.mean() / shaped.mean():.3f} +- {error:.3f}")
 

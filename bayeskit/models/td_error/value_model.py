@@ -86,8 +86,9 @@ def value_model(
 
     Its arguments are `features`, `next_features` and `rewards`, as in `chain.data`; rewards may be left out to predict
     them. Its latent sites are `whitened` (unless there is a prior) and `whitened_noise`, in units in which the
-    posterior is nearly standard normal; deterministic ones `weights`, `scale`, `shape`, `value`, shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
-    `scale_change`, which is $c$, and `scale_change_sd`, which is $\tau$.
+    posterior is nearly standard normal; deterministic ones are `weights`, `scale`, `shape`, `value`, shape `(states,)`,
+    and `error_variance`, one number or shape `(states,)`. Where the scale varies there are also `scale_change`, which
+    is $c$, and `scale_change_sd`, which is $\tau$. Sums over thousands of transitions want 64-bit numbers.
 
     Args:
         chain: what was recorded.
