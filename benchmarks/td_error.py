@@ -62,7 +62,7 @@ def efficiency(replications: int, seed: int, num_steps: int, num_passes: int, sc
     squared, shaped, exact = map(np.asarray, jax.jit(lambda keys: jax.lax.map(one, keys))(keys))
     again = np.random.default_rng(0).integers(replications, size=(1000, replications))
     error = (squared[again].mean(axis=1) / shaped[again].mean(axis=1)).std()
-    print(f"\nLaplace({scale:g}), {num_steps} transitions, {num_passes} passes, {replications} replications; mean squared error of values")
+    print(f"\nLaplace({scale:g}), {num_steps} transitions, {num_passes} passes, {replications} replications")
     print(f"TD {squared.mean():.5f}   LSTD {exact.mean():.5f}   generalised Gaussian {shaped.mean():.5f}")
     print(f"TD over generalised Gaussian {squared.mean() / shaped.mean():.3f} +- {error:.3f}")
 
@@ -78,16 +78,15 @@ def inside(
         pilot, _ = pilot_of(chain)
 
         def log_prob(z: dict[str, jax.Array]) -> jax.Array:
-            given = {"whitened": z["whitened"], "scale": jnp.exp(z["scale"]), "shape": jnp.exp(z["shape"])}
+            given = {"whitened": z["whitened"], "whitened_noise": z["noise"]}
             if varies:
                 given |= {"scale_change_sd": jnp.exp(z["sd"]), "scale_change_decentered": z["change"]}
             arguments = (pilot, chain.discount, walk.features, None, varies, *chain.data.values())
-            return log_density(sites, arguments, {}, given)[0] + z["scale"] + z["shape"] + (z["sd"] if varies else 0.0)
+            return log_density(sites, arguments, {}, given)[0] + (z["sd"] if varies else 0.0)
 
         start = {
             "whitened": jnp.zeros_like(pilot.weights),
-            "scale": jnp.log(pilot.scale),
-            "shape": jnp.log(jnp.asarray(1.5)),
+            "noise": jnp.zeros(2),
         }
         if varies:
             start |= {"sd": jnp.asarray(-1.0), "change": jnp.zeros(len(pilot.weights))}

@@ -19,6 +19,7 @@
 # %%
 import os
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import numpyro.distributions as dist
@@ -26,6 +27,7 @@ import numpyro.distributions as dist
 import bayeskit as bk
 from bayeskit.models import td_error
 
+jax.config.update("jax_enable_x64", True)  # sums over thousands of transitions
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
 STATES = 5 if SMALL else 19
 LENGTHS = (300, 600) if SMALL else (500, 2000, 8000)

@@ -47,6 +47,7 @@ class Pilot(eqx.Module):
         root: a root of the covariance of the pilot.
         centre: what the root makes the pilot of.
         scale: of the errors.
+        shape: likewise.
     """
 
     weights: Float[Array, " features"]
@@ -54,6 +55,7 @@ class Pilot(eqx.Module):
     root: Float[Array, "features features"]
     centre: Float[Array, " features"]
     scale: Float[Array, ""]
+    shape: Float[Array, ""]
 
 
 class Facts(NamedTuple):
@@ -83,9 +85,10 @@ def value_model(
     for, the scale $a\, e^{\phi \cdot c}$ with $c \sim N(0, \tau^2 I)$ and $\tau$ half normal.
 
     Its arguments are `features`, `next_features` and `rewards`, as in `chain.data`; rewards may be left out to predict
-    them. Its sites are `whitened` (unless there is a prior), `weights`, `scale`, `shape`, and the deterministic
-    `value`, shape `(states,)`, and `error_variance`, one number or shape `(states,)`; where the scale varies also
-    `scale_change`, which is $c$, and `scale_change_sd`, which is $\tau$.
+    them. Its latent sites are `whitened` (unless there is a prior) and `whitened_noise`, in units in which the
+    posterior is nearly standard normal; deterministic ones are `weights`, `scale`, `shape`, `value`, shape `(states,)`,
+    and `error_variance`, one number or shape `(states,)`. Where the scale varies there are also `scale_change`, which
+    is $c$, and `scale_change_sd`, which is $\tau$. Sums over thousands of transitions want 64-bit numbers.
 
     Args:
         chain: what was recorded.
@@ -161,8 +164,13 @@ def sites(
         weights = numpyro.deterministic("weights", moved)
     else:
         weights = numpyro.sample("weights", prior)
-    scale = numpyro.sample("scale", dist.LogNormal(jnp.log(pilot.scale), SCALE_PRIOR_SD))
-    shape = numpyro.sample("shape", dist.LogNormal(*SHAPE_PRIOR))
+    # logarithms of scale and shape likewise, whose standard errors are about as large as this
+    unit = 2 / math.sqrt(len(jnp.asarray(features)))
+    centres = jnp.stack([jnp.zeros_like(pilot.scale), SHAPE_PRIOR[0] - jnp.log(pilot.shape)]) / unit
+    spreads = jnp.array([SCALE_PRIOR_SD, SHAPE_PRIOR[1]]) / unit
+    logs = unit * numpyro.sample("whitened_noise", dist.Normal(centres, spreads).to_event(1))
+    scale = numpyro.deterministic("scale", pilot.scale * jnp.exp(logs[0]))
+    shape = numpyro.deterministic("shape", pilot.shape * jnp.exp(logs[1]))
     numpyro.deterministic("value", rows @ weights)
     scales, of_rows = scale, scale
     if heteroscedastic:
@@ -209,7 +217,7 @@ def pilot_of(chain: Trajectories) -> tuple[Pilot, Facts]:
     along = chain.features.T @ squares
     statistic = len(errors) * (along @ jnp.linalg.solve(second, along)) / jnp.maximum(squares @ squares, tiny)
     one_law = 1 - jax.scipy.special.gammainc(max(len(weights) - 1, 1) / 2, statistic / 2)
-    return Pilot(weights, transition, root, centre, noise.scale), Facts(is_noisy, one_law)
+    return Pilot(weights, transition, root, centre, noise.scale, noise.shape), Facts(is_noisy, one_law)
 
 
 def uncertainty(post: Any) -> xr.Dataset:

@@ -33,7 +33,10 @@ def with_prior(chain, **settings):
 
 
 def rewards_law(model, chain, weights, scale=1.0, shape=2.0):
-    values = {"weights": weights, "scale": scale, "shape": shape, "scale_change_sd": 1.0, "scale_change": SLOPES}
+    pilot, _ = pilot_of(chain)
+    unit = 2 / len(chain.rewards) ** 0.5
+    noise = jnp.log(jnp.stack([scale / pilot.scale, shape / pilot.shape])) / unit
+    values = {"weights": weights, "whitened_noise": noise, "scale_change_sd": 1.0, "scale_change": SLOPES}
     given = handlers.substitute(handlers.seed(model, 0), values)
     return handlers.trace(given).get_trace(**chain.data)["rewards"]["fn"]
 
