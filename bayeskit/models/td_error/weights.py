@@ -111,9 +111,9 @@ def inverse_error_variance(
     Example:
         >>> import jax
         >>> from bayeskit.models import td_error
-        >>> weights = td_error.inverse_error_variance(jax.random.normal(jax.random.key(0), (5, 64)), 20)
+        >>> weights = td_error.inverse_error_variance(jax.random.normal(jax.random.key(0), (5, 64)), 30)
         >>> round(float(td_error.effective_size(weights)), 3), round(float(weights.mean()), 3)
-        (20.0, 1.0)
+        (30.0, 1.0)
     """
     ok = is_number(min_effective_size) and min_effective_size >= 1
     require(ok, "min_effective_size", min_effective_size, "a number of at least 1")

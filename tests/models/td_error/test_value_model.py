@@ -61,8 +61,8 @@ def test_for_normal_noise_it_is_centred_at_least_squares_with_their_covariance(c
     now, after = np.asarray(chain.features), np.asarray(chain.next_features)
     matrix = now.T @ (now - 0.8 * after)
     precision = matrix.T @ np.linalg.solve(now.T @ now, matrix) / scale**2
-    np.testing.assert_allclose(jax.grad(log_likelihood)(exact.weights), 0.0, atol=1e-9)
-    np.testing.assert_allclose(-jax.hessian(log_likelihood)(exact.weights), precision, rtol=1e-9)
+    np.testing.assert_allclose(jax.jit(jax.grad(log_likelihood))(exact.weights), 0.0, atol=1e-9)
+    np.testing.assert_allclose(-jax.jit(jax.hessian(log_likelihood))(exact.weights), precision, rtol=1e-9)
 
 
 def test_the_pilot_solves_the_equation_of_its_shape(chain):
@@ -75,12 +75,12 @@ def test_the_pilot_solves_the_equation_of_its_shape(chain):
 
 
 def test_the_plain_regression_is_biased_and_this_is_not():
-    drawn = WALK.simulate(20_000, noise=dist.Normal(0.0, 0.2), key=0)
+    drawn = WALK.simulate(800, noise=dist.Normal(0.0, 0.2), key=0)
     differences = np.asarray(drawn.features - 0.8 * drawn.next_features)
     plain = np.linalg.lstsq(differences, np.asarray(drawn.rewards))[0]
     pilot, _ = pilot_of(drawn)
     errors = np.sqrt(np.diag(pilot.root @ pilot.root.T))
-    assert np.abs((plain - WALK.values) / errors).max() > 10
+    assert np.abs((plain - WALK.values) / errors).max() > 6
     assert np.abs((pilot.weights - WALK.values) / errors).max() < 4
 
 
@@ -91,7 +91,7 @@ def test_a_scale_that_varies_is_that_of_the_features(chain):
 
 @pytest.fixture(scope="module")
 def post(chain, model):
-    method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=400)
+    method = bk.NUTS(num_chains=1, num_warmup=200, num_draws=600)
     return bk.infer(model, chain.data, method, key=0, progress=False)
 
 
@@ -114,7 +114,7 @@ def test_the_variance_is_split_into_noise_and_values(post):
 
 
 def test_it_goes_through_variational_inference(chain, model, post):
-    found = bk.infer(model, chain.data, bk.VI(num_steps=2000, num_draws=400), key=0, progress=False)
+    found = bk.infer(model, chain.data, bk.VI(num_steps=1200, num_draws=400), key=0, progress=False)
     draws, exact = (each["posterior/value"].to_numpy().reshape(-1, 3) for each in (found, post))
     assert (np.abs(draws.mean(axis=0) - exact.mean(axis=0)) < 0.5 * exact.std(axis=0)).all()
 
