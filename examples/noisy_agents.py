@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Agents with noisy rewards
 #
-# CartPole, with Student noise of three degrees of freedom on every reward of the training. The critic of PPO learns what a
-# state is worth from errors that have such tails. Does it help to learn their shape? Needs `pip install "bayeskit[rl]"`.
+# CartPole, with Student noise of three degrees of freedom on every reward of the training. The critic of PPO learns what
+# a state is worth from errors that have such tails. Does it help to learn their shape? Needs
+# `pip install "bayeskit[rl]"`.
 
 # %%
 import os
@@ -26,8 +27,8 @@ from bayeskit.models import td_error
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
 
 # %% [markdown]
-# Four agents each, all in one program. This is a short training, to look at; `benchmarks/td_error_agents.py` has ten agents,
-# longer trainings, and Pendulum.
+# Four agents each, all in one program. This is a short training, to look at; `benchmarks/td_error_agents.py` has ten
+# agents, longer trainings, and Pendulum.
 
 # %%
 NOISE = dist.StudentT(3.0, 0.0, 1.0)

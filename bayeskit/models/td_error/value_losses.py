@@ -138,9 +138,11 @@ class GeneralizedGaussian(ValueLoss):
 
     Args:
         risk_averse: weight samples by their shape.
-        location: what moves the mean: ``"mean"``, the squared error over the variance of the law, which is right
-            whatever the law is; or ``"mode"``, its negative log density, which has less variance where errors are
-            symmetric and a wrong limit where they are not.
+        location: what moves the mean: ``"mean"``, the squared error, which is right whatever the law is; or ``"mode"``,
+            the negative log density, which has less variance where errors are symmetric and a wrong limit where they
+            are not.
+        by_variance: divide the squared error by the variance of the law, as the normal law does. States whose values
+            are still far off have large errors, and are then learned slowly.
 
     Raises:
         MethodError: an impossible setting.
@@ -157,16 +159,19 @@ class GeneralizedGaussian(ValueLoss):
 
     risk_averse: bool = True
     location: str = "mean"
+    by_variance: bool = False
 
     def __post_init__(self) -> None:
         require(isinstance(self.risk_averse, bool), "risk_averse", self.risk_averse, "True or False")
+        require(isinstance(self.by_variance, bool), "by_variance", self.by_variance, "True or False")
         check_choice("location", self.location, ("mean", "mode"))
 
     def mean_loss(self, errors: Array, prediction: ValuePrediction) -> Array:
         """$m$."""
         if self.location == "mode":
             return generalized_gaussian(prediction.scale, prediction.shape)(errors)
-        return squared_error()(errors / jnp.sqrt(spread(prediction.scale, prediction.shape)))
+        units = jnp.sqrt(spread(prediction.scale, prediction.shape)) if self.by_variance else 1.0
+        return squared_error()(errors / units)
 
     def noise_loss(self, errors: Array, prediction: ValuePrediction) -> Array:
         r"""$\ell$."""

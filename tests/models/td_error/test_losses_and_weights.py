@@ -136,6 +136,7 @@ LOSSES = {
     "Gaussian": td_error.Gaussian(),
     "inverse-variance Gaussian": td_error.InverseErrorVariance(td_error.Gaussian()),
     "generalised Gaussian": td_error.GeneralizedGaussian(),
+    "generalised Gaussian, by variance": td_error.GeneralizedGaussian(by_variance=True),
     "generalised Gaussian, mode": td_error.GeneralizedGaussian(location="mode"),
     "generalised Gaussian, inverse error variance": td_error.InverseErrorVariance(use_shape=True),
 }
@@ -156,7 +157,8 @@ def by_hand(name, prediction, targets):
     if "Gaussian" in name and not name.startswith("gen"):
         return -errors / scale**2 * epistemic, ((1 - size**2) / scale).sum(0), np.zeros(20)
     score = -shape * np.sign(errors) * size ** (shape - 1) / scale
-    of_mean = score if "mode" in name else -errors / scipy.stats.gennorm(shape, scale=scale).var()
+    variance = scipy.stats.gennorm(shape, scale=scale).var() if "by variance" in name else 1.0
+    of_mean = score if "mode" in name else -errors / variance
     of_shape = size**shape * np.log(size) - 1 / shape - scipy.special.digamma(1 / shape) / shape**2
     return risk * epistemic * of_mean, (risk * (1 - shape * size**shape) / scale).sum(0), (risk * of_shape).sum(0)
 
