@@ -96,7 +96,7 @@ class GeneralizedNormal(dist.Distribution):
         """The log density."""
         loc, scale, power = self._parameters
         distance = jnp.abs(jnp.asarray(value, float) - loc)
-        away = distance >= jnp.finfo(distance.dtype).tiny
+        away = ~(distance < jnp.finfo(distance.dtype).tiny)  # so that NaN stays what it is
         log_size = _log_ratio(jnp.where(away, distance, scale), scale)
         return -jnp.where(away, _exp(power * log_size), 0.0) - _log_normalizer(scale, power)
 
@@ -260,7 +260,7 @@ def _standard_quantile(q: Array, power: Array) -> Array:
     log_z = _quantile_log_z(q, power)
     size = jnp.where(q == 0.5, 0.0, jnp.exp(log_z / power))
     size = jnp.where((q == 0) | (q == 1), jnp.inf, size)
-    return jnp.where((q >= 0) & (q <= 1), jnp.sign(q - 0.5) * size, jnp.nan)
+    return jnp.where((q >= 0) & (q <= 1) & ~jnp.isnan(power), jnp.sign(q - 0.5) * size, jnp.nan)
 
 
 def _quantile_log_z(q: Array, power: Array) -> Array:

@@ -56,7 +56,7 @@ def log_shifted_moment(power: ArrayLike, order: ArrayLike, shift: ArrayLike) -> 
 
 @jax.custom_jvp
 def _log_moment(power: Array, order: Array, shift: Array) -> Array:
-    is_shifted = jnp.abs(shift) > 1e-35
+    is_shifted = ~(jnp.abs(shift) <= 1e-35)
     closed = gammaln((order + 1) / power) - gammaln(1 / power)
     return jnp.where(is_shifted, _integral(power, order, jnp.where(is_shifted, jnp.abs(shift), 1.0)).log_moment, closed)
 
@@ -64,7 +64,7 @@ def _log_moment(power: Array, order: Array, shift: Array) -> Array:
 @_log_moment.defjvp
 def _log_moment_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
     power, order, shift = primals
-    is_shifted = jnp.abs(shift) > 1e-35
+    is_shifted = ~(jnp.abs(shift) <= 1e-35)
     away = jnp.where(is_shifted, jnp.abs(shift), 1.0)
 
     def fixed_shift(power: Array, order: Array) -> Array:

@@ -373,6 +373,28 @@ def test_divergence_has_slopes():
     np.testing.assert_allclose(slopes, 0.0, atol=1e-12)
 
 
+# ---------------------------------------------------------------- NaN
+
+
+def test_nan_stays_nan():
+    """In a compiled program nothing else tells."""
+
+    @jax.jit
+    def of_each(bad):
+        laws = [
+            GeneralizedNormal(*row, validate_args=False) for row in ((bad, 1.0, 1.5), (0.0, bad, 1.5), (0.0, 1.0, bad))
+        ]
+        good = GeneralizedNormal(0.0, 1.0, 1.5, validate_args=False)
+        found = [good.log_prob(bad), jax.grad(good.log_prob)(bad), good.cdf(bad), good.icdf(bad)]
+        for law in laws:
+            found += [law.log_prob(0.0), law.log_prob(1.0), law.cdf(0.7), law.icdf(0.3)]
+            found += [dist.kl_divergence(law, good), dist.kl_divergence(good, law)]
+        return jnp.stack([*found, laws[2].icdf(0.5), laws[2].icdf(1.0)])
+
+    assert np.isnan(of_each(jnp.nan)).all()
+    assert np.isfinite(of_each(0.4)[:-1]).all()
+
+
 # ---------------------------------------------------------------- a distribution of NumPyro
 
 
