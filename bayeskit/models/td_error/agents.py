@@ -7,12 +7,12 @@ Ctrl-C.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 
@@ -21,6 +21,7 @@ from bayeskit._settings import check_choice, is_whole, require
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Key
 from bayeskit.errors import MethodError
+from bayeskit.models.td_error.agent_settings import check_batches, check_settings
 from bayeskit.models.td_error.agent_training import advance, steps_of_evaluation
 from bayeskit.models.td_error.value_losses import (
     Gaussian,
@@ -30,6 +31,7 @@ from bayeskit.models.td_error.value_losses import (
     ValueLoss,
 )
 from bayeskit.storage import make_tree
+from bayeskit.storage.files import check_replaceable
 from bayeskit.storage.provenance import provenance
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ def train(
         error: what the critic minimises: ``"squared_error"``, ``"gaussian"``, ``"generalized_gaussian"``, the latter
             two with ``"inverse_variance_"`` before them for weights by the variance of an ensemble; ``"own"`` for the
             loss that the agent has in rejax; or a loss of this module.
-        num_steps: steps in the environment of each seed; rounded up to whole evaluations.
+        num_steps: steps in the environment of each seed; rounded up to whole evaluations. DQN and SAC begin to learn
+            after the first 2,048, or ``fill_buffer`` of the settings.
         key: an integer seed or a JAX key.
         num_seeds: how many agents.
         num_heads: value heads of PPO and DQN, critics of SAC; 5 for a loss that weighs by the variance over them, or
@@ -101,7 +104,7 @@ def train(
     Raises:
         MethodError: an unknown name, an impossible setting, spaces that the agent does not have, or rejax is missing.
         TrainingError: returns that are not finite, as where a reward is NaN.
-        StorageError: the checkpoint is of other settings.
+        StorageError: the checkpoint is of other settings, or cannot be written.
 
     Example:
         >>> from bayeskit.models import td_error
@@ -121,15 +124,19 @@ def train(
         ("num_episodes", num_episodes),
     ):
         require(is_whole(value) and value >= 1, name, value, "a positive integer")
-    if reward_noise is not None and (not isinstance(reward_noise, dist.Distribution) or reward_noise.shape() != ()):
-        raise MethodError(f"reward_noise must be a NumPyro distribution of one number, got {reward_noise!r}")
+    _check_noise(reward_noise)
+    if settings is not None and not isinstance(settings, Mapping):
+        raise MethodError(f"settings must be a mapping of names to values, got {settings!r}")
+    if checkpoint is not None:
+        require(isinstance(checkpoint, str | os.PathLike), "checkpoint", checkpoint, "a path")
+        check_replaceable(checkpoint)
     heads = _heads(agent, loss, num_heads)
     algorithm = _algorithm(agent, environment, loss, heads, reward_noise, num_steps, num_evaluations, settings or {})
-    _check_weights(algorithm, loss)
+    check_batches(algorithm, num_steps, loss.min_effective_size if isinstance(loss, InverseErrorVariance) else 1)
     record = json.dumps(
         {
             "agent": agent,
-            "environment": environment if isinstance(environment, str) else type(environment).__name__,
+            "environment": environment if isinstance(environment, str) else _named(environment),
             "error": "own" if loss is None else loss.as_record(),
             "num_steps": num_steps,
             "num_seeds": num_seeds,
@@ -168,7 +175,7 @@ def train(
 def _loss(error: str | ValueLoss) -> ValueLoss | None:
     if isinstance(error, ValueLoss):
         return error
-    if error not in ERRORS:
+    if not isinstance(error, str) or error not in ERRORS:
         raise MethodError(
             f"error must be a loss of td_error or one of {', '.join(map(repr, ERRORS))}; got {error!r}"
             f"{did_you_mean(error, ERRORS)}"
@@ -219,19 +226,14 @@ def _algorithm(
     if isinstance(environment, str):
         try:
             env, params = rejax.compat.create(environment)
-        except (ValueError, KeyError, ImportError) as error:
+        except Exception as error:  # each of these libraries has its own
             raise MethodError(f"environment {environment!r} is not known to gymnax or Gymnasium: {error}") from None
-    else:
+    elif all(hasattr(environment, name) for name in ("default_params", "step", "reset", "action_space")):
         env, params = environment, environment.default_params
+    else:
+        raise MethodError(f"environment must be a name or an environment of gymnax, got {environment!r}")
     _check_spaces(agent, env, params)
-    reserved = {"env", "env_params", "error", "num_heads", "total_timesteps", "eval_freq", "eval_callback"}
-    known = {field.name for field in dataclasses.fields(agent_updates.PLAIN[agent])} | {"agent_kwargs"}
-    for name in settings:
-        if name in reserved or name not in known:
-            raise MethodError(
-                f"settings has {name!r}, which {agent} does not have or train sets itself"
-                f"{did_you_mean(name, known - reserved)}"
-            )
+    check_settings(agent, agent_updates.PLAIN[agent], settings, loss is None)
     config: dict[str, Any] = {
         "env": env if noise is None else NoisyRewards(env, noise),
         "env_params": params,
@@ -244,6 +246,8 @@ def _algorithm(
         config["buffer_size"] = min(num_steps, _MOST_KEPT)
     if agent == "sac":
         config["num_critics"] = heads
+        # where rejax looks for them
+        config["hidden_layer_sizes"] = tuple(settings.get("agent_kwargs", {}).get("hidden_layer_sizes", (64, 64)))
     elif loss is not None:
         config["num_heads"] = heads
     if loss is None:
@@ -270,22 +274,25 @@ def _check_spaces(agent: str, env: Any, params: Any) -> None:
         raise MethodError(f"the environment has the observation space {type(observation).__name__}; {agent} needs Box")
 
 
-def _check_weights(algorithm: Any, loss: ValueLoss | None) -> None:
-    """A batch is as large as the effective size that weights must have.
-
-    Raises:
-        MethodError: it is smaller.
-    """
-    size = int(getattr(algorithm, "minibatch_size", None) or algorithm.batch_size)
-    if isinstance(loss, InverseErrorVariance) and size < loss.min_effective_size:
-        raise MethodError(
-            f"a batch of the agent has {size} samples, fewer than min_effective_size={loss.min_effective_size:g}; "
-            "give a smaller one or a larger batch"
-        )
+def _check_noise(law: object) -> None:
+    if law is None:
+        return
+    if not isinstance(law, dist.Distribution) or law.shape() != ():
+        raise MethodError(f"reward_noise must be a NumPyro distribution of one number, got {law!r}")
+    try:
+        jax.eval_shape(law.sample, jax.random.key(0))
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise MethodError(f"reward_noise: nothing can be drawn from {type(law).__name__}: {error}") from None
 
 
 def _described(law: dist.Distribution) -> list[object]:
-    return [type(law).__name__, *(np.asarray(getattr(law, name)).tolist() for name in law.arg_constraints)]
+    """Of all its parts, such as the base of a transformed distribution."""
+    numbers, structure = jax.tree.flatten(law)
+    return [type(law).__name__, str(structure), *(np.asarray(number).tolist() for number in numbers)]
+
+
+def _named(environment: Any) -> str:
+    return f"{type(environment).__name__}({environment.default_params})"
 
 
 def _version(package: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 
 import jax
@@ -10,9 +12,10 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
+import bayeskit as bk
 from bayeskit.errors import MethodError, StorageError, TrainingError
 from bayeskit.models import td_error
-from bayeskit.models.td_error import agent_training
+from bayeskit.models.td_error import agent_training, agents
 
 SMALL = {"num_envs": 4, "num_steps": 16, "num_minibatches": 2, "num_epochs": 1}
 PPO = {"num_steps": 192, "num_evaluations": 3, "num_seeds": 2, "num_episodes": 2, "key": 0, "progress": False}
@@ -176,6 +179,61 @@ def test_a_reward_that_is_nan_is_named():
             {"settings": {**SMALL, "num_minibatches": 8}, "error": "inverse_variance_gaussian"},
             "a batch of the agent has 8 samples, fewer than min_effective_size=16; give a smaller one or a larger batch",
         ),
+        ({"environment": 3}, "environment must be a name or an environment of gymnax, got 3"),
+        ({"environment": "gymnasium/Cart"}, "environment 'gymnasium/Cart' is not known to gymnax or Gymnasium: "),
+        ({"error": ["gaussian"]}, "got ['gaussian']"),
+        ({"settings": 3}, "settings must be a mapping of names to values, got 3"),
+        ({"settings": {"gamma": 2.0}}, "settings['gamma'] must be a number from 0 to 1, got 2.0"),
+        ({"settings": {"num_envs": 2.5}}, "settings['num_envs'] must be an integer of at least 1, got 2.5"),
+        (
+            {"settings": {"learning_rate": "fast"}},
+            "settings['learning_rate'] must be a number that is not negative, got 'fast'",
+        ),
+        (
+            {"settings": {"normalize_rewards": 1}},
+            "settings['normalize_rewards'] must be True or False, got 1",
+        ),
+        (
+            {"settings": {**SMALL, "num_minibatches": 3}},
+            "num_envs * num_steps = 64 steps cannot be divided into num_minibatches=3",
+        ),
+        (
+            {"agent": "dqn", "settings": {"agent_kwargs": {"hidden_layer_size": [8]}}},
+            "settings['agent_kwargs'] has 'hidden_layer_size'; did you mean 'hidden_layer_sizes'?",
+        ),
+        (
+            {"settings": {"agent_kwargs": {"hidden_layer_sizes": 8}}},
+            "settings['agent_kwargs']['hidden_layer_sizes'] must be a list of positive integers, got 8",
+        ),
+        (
+            {"settings": {"agent_kwargs": {"activation": "tnh"}}},
+            "settings['agent_kwargs']['activation'] must be the name of a function of flax.linen, such as 'tanh', got",
+        ),
+        (
+            {"agent": "dqn", "error": "own", "settings": {"agent_kwargs": {"hidden_layer_sizes": [8]}}},
+            "settings['agent_kwargs'] has 'hidden_layer_sizes', which dqn does not take with error='own'",
+        ),
+        (
+            {"agent": "sac", "settings": {"num_critics": 3}},
+            "settings has 'num_critics', which sac does not have or train sets itself",
+        ),
+        (
+            {"agent": "dqn"},
+            "with num_steps=64 nothing would be learned: learning begins after fill_buffer=2048 steps; take",
+        ),
+        (
+            {"agent": "dqn", "settings": {"fill_buffer": 16, "batch_size": 32}},
+            "batch_size=32 is larger than fill_buffer=16; give a smaller batch, or more room",
+        ),
+        (
+            {"agent": "sac", "settings": {"fill_buffer": 32, "buffer_size": 16, "batch_size": 32}},
+            "batch_size=32 is larger than buffer_size=16; give a smaller batch, or more room",
+        ),
+        (
+            {"reward_noise": dist.ImproperUniform(dist.constraints.real, (), ())},
+            "reward_noise: nothing can be drawn from ImproperUniform: ",
+        ),
+        ({"checkpoint": 3}, "checkpoint must be a path, got 3"),
     ],
 )
 def test_refused(change, message):
@@ -183,6 +241,57 @@ def test_refused(change, message):
     with pytest.raises(MethodError) as refused:
         td_error.train(asked.pop("agent"), asked.pop("environment"), **asked)
     assert message in str(refused.value)
+
+
+def test_a_checkpoint_that_could_not_be_written_is_refused_before_the_training():
+    text = "cannot tell the format of agents.pkl: the suffix is .zarr for a folder or .nc for a NetCDF file"
+    with pytest.raises(StorageError, match=f"^{re.escape(text)}$"):
+        td_error.train("ppo", "CartPole-v1", num_steps=64, key=0, checkpoint="agents.pkl")
+
+
+@pytest.mark.parametrize(("environment", "error"), [("Pendulum-v1", "own"), ("CartPole-v1", "gaussian")])
+def test_sac_has_the_layers_that_are_asked_for(environment, error):
+    settings = {"agent_kwargs": {"hidden_layer_sizes": [8, 16], "activation": "tanh"}}
+    loss = agents.ERRORS[error]
+    built = agents._algorithm("sac", environment, loss, 2, None, 5000, 1, settings)
+    for network in (built.actor, built.critic):
+        assert tuple(network.hidden_layer_sizes) == (8, 16)
+        assert network.activation is jax.nn.tanh
+
+
+def test_a_record_tells_laws_and_environments_apart():
+    """Else a checkpoint would go on with other noise."""
+    from gymnax.environments.classic_control.cartpole import CartPole
+
+    def scaled(factor):
+        return dist.TransformedDistribution(dist.Normal(0.0, 1.0), dist.transforms.AffineTransform(0.0, factor))
+
+    def mixed(sd):
+        return dist.MixtureSameFamily(dist.Categorical(jnp.array([0.5, 0.5])), dist.Normal(0.0, jnp.array([1.0, sd])))
+
+    laws = [dist.Normal(0.0, 1.0), dist.Normal(0.0, 2.0), dist.Laplace(0.0, 1.0), scaled(2.0), scaled(3.0), mixed(2.0)]
+    laws += [mixed(3.0), dist.TruncatedNormal(0.0, 1.0, low=-1.0), dist.TruncatedNormal(0.0, 2.0, low=-1.0)]
+    records = [json.dumps(agents._described(law)) for law in laws]
+    assert len(set(records)) == len(laws)
+    assert records[3] == json.dumps(agents._described(scaled(2.0)))
+
+    class Light(CartPole):
+        @property
+        def default_params(self):
+            return super().default_params.replace(gravity=1.6)
+
+    assert agents._named(CartPole()) != agents._named(Light())
+
+
+def test_a_checkpoint_that_is_cut_short_is_refused(tmp_path):
+    path = tmp_path / "run.zarr"
+    numbers = np.zeros((1, 1, 2))
+    bk.save(agent_training.Unfinished((numbers,), numbers, numbers, np.zeros(1), "{}"), path)
+    assert agent_training._kept(path, "{}").record == "{}"
+    largest = max((each for each in path.rglob("*") if each.is_file()), key=lambda each: each.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:10])
+    with pytest.raises(StorageError, match=re.escape(str(path))):
+        agent_training._kept(path, "{}")
 
 
 def test_an_environment_without_a_fitting_space():
