@@ -22,16 +22,31 @@ def is_known(x: object) -> bool:
 def finite(x: ArrayLike, name: str, dtype: jnp.dtype | None = None) -> Array:
     """Real numbers without NaN and infinity.
 
+    Integers become JAX's default floating-point type.
+
     Raises:
         DataError: they are not.
     """
-    array = jnp.asarray(x)
-    if array.dtype == bool or not (
-        jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
-    ):
+    array = _as_array(x, name)
+    is_integer = jnp.issubdtype(array.dtype, jnp.integer)
+    if not (is_integer or jnp.issubdtype(array.dtype, jnp.floating)):
         raise DataError(f"{name} must hold real numbers, got {array.dtype}")
-    _all_are(array, name, np.isfinite, "finite")
-    return array.astype(dtype or jnp.promote_types(array.dtype, jnp.float32))
+    to = dtype or (jnp.result_type(float) if is_integer else jnp.promote_types(array.dtype, jnp.float32))
+    # NumPy's integers go there at once: as those of JAX they may have 32 bits
+    numbers = jnp.asarray(array, jax.dtypes.canonicalize_dtype(to))
+    _all_are(numbers, name, np.isfinite, "finite")
+    return numbers
+
+
+def _as_array(x: object, name: str) -> Array | np.ndarray:
+    if isinstance(x, jax.Array):
+        return x
+    try:
+        return np.asarray(x)
+    except jax.errors.TracerArrayConversionError:
+        return jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must hold real numbers in rows of one length: {error}") from None
 
 
 def positive(x: ArrayLike, name: str) -> Array:
@@ -45,13 +60,13 @@ def positive(x: ArrayLike, name: str) -> Array:
     return array
 
 
-def within(x: ArrayLike, name: str, low: float, high: float) -> Array:
+def within(x: ArrayLike, name: str, low: float, high: float, dtype: jnp.dtype | None = None) -> Array:
     """Numbers of a closed interval.
 
     Raises:
         DataError: they are not.
     """
-    array = finite(x, name)
+    array = finite(x, name, dtype)
     _all_are(array, name, lambda known: (known >= low) & (known <= high), f"between {low:g} and {high:g}")
     return array
 

@@ -28,6 +28,8 @@ METHODS = ("td", "lstd", "generalized_gaussian")
 LEAST_STEPS, LEAST_PASSES = 200_000, 20
 """By default."""
 MOST_CONDITION = 1e10
+LEAST_DIGITS = 1e-2
+"""The largest relative error that rounding may bring to weights."""
 SKEWED = 1e-3
 ARRIVED = 0.25
 """The largest sum over the steps, squared and in units of its variance, a feature: half a standard error."""
@@ -189,10 +191,17 @@ def check_condition(matrix: Array) -> None:
         )
     # columns and rows of any units
     scale = np.sqrt(np.abs(known).sum(axis=0) * np.abs(known).sum(axis=1)) + np.finfo(float).tiny
-    if not np.linalg.cond(known / np.sqrt(scale[:, None] * scale)) < MOST_CONDITION:
+    condition = np.linalg.cond(known / np.sqrt(scale[:, None] * scale))
+    # of dependent columns of 32-bit numbers it is some 1e7, by their rounding
+    if not condition < min(MOST_CONDITION, LEAST_DIGITS / float(jnp.finfo(matrix.dtype).eps)):
         raise DataError(
             "features are linearly dependent in what was recorded, so that weights are not determined; leave columns "
             "out, or, without discount, record trajectories that end"
+            + (
+                ""
+                if matrix.dtype == jnp.float64
+                else "; or, if they are so nearly, use 64-bit numbers (jax_enable_x64)"
+            )
         )
 
 
@@ -244,6 +253,11 @@ def _judged(chain: Trajectories, sums: Moments, weights: Array, is_robust: bool)
     other = errors if is_robust else robust
     statistic = _squared_length(sums.traces, other - used, errors - robust)
     p_value = 1 - jax.scipy.special.gammainc(size / 2, statistic / 2)
+    # of rewards without noise nothing is left but rounding, whose sum is no sign of anything
+    tiny, eps = jnp.finfo(errors.dtype).tiny, jnp.finfo(errors.dtype).eps
+    largest = jnp.max(jnp.abs(chain.rewards)) + jnp.max(jnp.abs(chain.features @ weights)) + tiny
+    is_exact = jnp.max(jnp.abs(errors)) < 1e2 * eps * largest
+    distance, p_value = jnp.where(is_exact, 0.0, distance), jnp.where(is_exact, 1.0, p_value)
     return Evaluation(weights, covariance, noise.scale, noise.shape, p_value, distance)
 
 

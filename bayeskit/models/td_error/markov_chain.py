@@ -60,12 +60,13 @@ class MarkovChain(eqx.Module):
         start: ArrayLike | None = None,
         features: ArrayLike | None = None,
     ):
-        self.transition = within(jnp.asarray(transition, float), "transition", 0.0, 1.0)
+        double_or_single = jnp.result_type(float)
+        self.transition = within(transition, "transition", 0.0, 1.0, double_or_single)
         size = len(self.transition) if self.transition.ndim else 0
         if self.transition.shape != (size, size) or size == 0:
             raise DataError(f"transition must have shape (states, states), got {self.transition.shape}")
-        self.rewards = finite(jnp.asarray(rewards, float), "rewards")
-        self.start = within(jnp.full(size, 1 / size) if start is None else jnp.asarray(start, float), "start", 0.0, 1.0)
+        self.rewards = finite(rewards, "rewards", double_or_single)
+        self.start = within(np.full(size, 1 / size) if start is None else start, "start", 0.0, 1.0, double_or_single)
         for name, array in (("rewards", self.rewards), ("start", self.start)):
             if array.shape != (size,):
                 raise DataError(f"{name} must have shape ({size},), a number a state; got {array.shape}")
@@ -77,13 +78,10 @@ class MarkovChain(eqx.Module):
         if abs(float(self.start.sum()) - 1) > ROUNDING:
             raise DataError(f"start must have a sum of 1, got {float(self.start.sum()):g}")
         self.discount = check_discount(discount)
-        self.features = finite(jnp.eye(size) if features is None else jnp.asarray(features, float), "features")
+        self.features = finite(np.eye(size) if features is None else features, "features", double_or_single)
         if self.features.ndim != 2 or len(self.features) != size:
             raise DataError(f"features must have shape ({size}, features), a row a state; got {self.features.shape}")
-        if (
-            np.linalg.cond(np.eye(size) - float(self.discount) * np.asarray(self.transition, np.float64))
-            > 1 / ROUNDING**2
-        ):
+        if float(self.discount) == 1 and not _may_end(np.asarray(self.transition, np.float64)).all():
             raise DataError("transition leaves episodes without an end, whose values need a discount below 1")
 
     @property
@@ -114,6 +112,14 @@ class MarkovChain(eqx.Module):
         padded = jnp.concatenate([self.features, jnp.zeros_like(self.features[:1])])
         ended = jnp.concatenate([jnp.ones(1, bool), after[:-1] == len(self.rewards)])
         return Trajectories(padded[states], rewards, padded[after], self.discount, ended)
+
+
+def _may_end(transition: np.ndarray) -> np.ndarray:
+    """Whether the end can be reached, from each state. Rows may lack rounding errors to one."""
+    found = 1 - transition.sum(axis=1) > ROUNDING
+    for _ in transition:
+        found = found | (transition[:, found] > 0).any(axis=1)
+    return found
 
 
 @safe_jit

@@ -5,12 +5,13 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float
 
 from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, MethodError
-from bayeskit.models.td_error.checks import finite, is_known
+from bayeskit.models.td_error.checks import finite, within
 
 __all__ = ["Trajectories", "check_discount"]
 
@@ -55,7 +56,7 @@ class Trajectories(eqx.Module):
         starts: ArrayLike | None = None,
     ):
         before, after, gains = (
-            finite(jnp.asarray(given), name)
+            finite(given, name)
             for given, name in ((features, "features"), (next_features, "next_features"), (rewards, "rewards"))
         )
         if before.ndim != 2 or 0 in before.shape:
@@ -71,12 +72,13 @@ class Trajectories(eqx.Module):
             begins = jnp.any(self.features[1:] != self.next_features[:-1], axis=1)
             self.starts = jnp.concatenate([jnp.ones(1, bool), begins])
         else:
-            self.starts = jnp.asarray(starts)
-            if self.starts.shape != gains.shape or self.starts.dtype != bool:
+            marks = starts if isinstance(starts, jax.Array) else np.asarray(starts)
+            if marks.shape != gains.shape or marks.dtype != bool:
                 raise DataError(
-                    f"starts must be True or False for each of the {len(gains)} steps; got {self.starts.dtype} "
-                    f"of shape {self.starts.shape}"
+                    f"starts must be True or False for each of the {len(gains)} steps; got {marks.dtype} "
+                    f"of shape {marks.shape}"
                 )
+            self.starts = jnp.asarray(marks)
 
     @property
     def data(self) -> dict[str, Array]:
@@ -104,7 +106,10 @@ def check_discount(discount: ArrayLike) -> Array:
     Raises:
         MethodError: it is not.
     """
-    array = jnp.asarray(discount, float)
-    if array.shape != () or (is_known(array) and not 0 <= float(array) <= 1):
+    try:
+        array = within(discount, "discount", 0.0, 1.0, jnp.result_type(float))
+    except DataError:
+        raise MethodError(f"discount must be a number from 0 to 1, got {discount!r}") from None
+    if array.shape != ():
         raise MethodError(f"discount must be a number from 0 to 1, got {discount!r}")
     return array

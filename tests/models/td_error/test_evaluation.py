@@ -1,6 +1,7 @@
 """Chains, trajectories, and values that are evaluated from them."""
 
 import re
+import warnings
 from functools import partial
 
 import jax
@@ -126,6 +127,39 @@ def test_standard_errors_are_those_over_replications(replications):
     assert abs((p_values < 0.2).mean() - 0.2) < 4 * (0.16 / 60) ** 0.5
 
 
+def test_dependent_features_are_refused_in_single_precision():
+    rng = np.random.default_rng(0)
+    x, rewards = rng.normal(size=(400, 2)).astype(np.float32), rng.normal(size=400).astype(np.float32)
+    features = np.column_stack([x, x.sum(1)])
+    text = (
+        "features are linearly dependent in what was recorded, so that weights are not determined; leave columns out, "
+    )
+    text += "or, without discount, record trajectories that end; or, if they are so nearly, use 64-bit numbers"
+    with jax.enable_x64(False):
+        record = td_error.Trajectories(features, rewards, np.roll(features, -1, 0), 0.9)
+        with pytest.raises(DataError, match=f"^{re.escape(text)} \\(jax_enable_x64\\)$"):
+            td_error.evaluate(record, "lstd")
+        td_error.evaluate(td_error.Trajectories(x, rewards, np.roll(x, -1, 0), 0.9), "lstd")
+
+
+@pytest.mark.parametrize("states", [3, 7])
+def test_a_chain_without_an_end_is_refused_in_single_precision(states):
+    text = "transition leaves episodes without an end, whose values need a discount below 1"
+    with jax.enable_x64(False), pytest.raises(DataError, match=f"^{text}$"):
+        td_error.MarkovChain(np.full((states, states), 1 / states), np.arange(states), discount=1.0)
+
+
+def test_without_noise_least_squares_have_arrived():
+    """What is left of the errors is rounding; a warning is an error in tests."""
+    table = np.eye(2, dtype=int)
+    record = td_error.Trajectories(table[[0, 1] * 50], [0.3, 0.7] * 50, table[[1, 0] * 50], 0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = td_error.evaluate(record, "lstd")
+    np.testing.assert_allclose(value.weights, np.array([0.93, 0.97]) / 0.19, rtol=1e-12)
+    assert (value.distance, value.symmetry_p_value) == (0, 1)
+
+
 def test_skewed_errors_are_reported():
     rng = np.random.default_rng(0)
     drawn = WALK.simulate(3000, key=0)
@@ -218,6 +252,17 @@ REFUSED = {
     "rewards must have shape (2,), a number a state; got (3,)": (
         DataError,
         partial(td_error.MarkovChain, MATRIX, np.ones(3)),
+    ),
+    "rewards must hold real numbers, got <U1": (DataError, partial(td_error.Trajectories, EYE, ["a", "b"], EYE)),
+    "starts must be True or False for each of the 2 steps; got <U2 of shape ()": (
+        DataError,
+        partial(td_error.Trajectories, EYE, ONES, EYE, 0.5, "ab"),
+    ),
+    "transition must hold real numbers, got complex128": (DataError, partial(td_error.MarkovChain, 0.5j * EYE, ONES)),
+    "discount must be a number from 0 to 1, got 'a'": (MethodError, partial(td_error.random_walk, 3, "a")),
+    "discount must be a number from 0 to 1, got True": (
+        MethodError,
+        partial(td_error.Trajectories, EYE, ONES, EYE, True),
     ),
     "start must have a sum of 1, got 2": (DataError, partial(td_error.MarkovChain, MATRIX, ONES, 0.9, ONES)),
     "num_steps must be a positive integer, got 0": (MethodError, partial(WALK.simulate, 0, key=0)),
