@@ -22,6 +22,7 @@ import xarray as xr
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import ArrayLike
 from bayeskit.errors import DataError
+from bayeskit.models.td_error.checks import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,10 +101,12 @@ def interquartile_difference(
         >>> td_error.interquartile_difference(tree, other)["estimate"].values.tolist()
         [10.0, 10.0]
     """
+    for one_result in (curves, baseline):
+        _check_one(one_result)
+    (steps, one), (other_steps, other) = _scores(curves, None, "curves"), _scores(baseline, None, "baseline")
     names = [json.loads(one.attrs.get("method_settings", "{}")).get("environment") for one in (curves, baseline)]
     if names[0] != names[1]:
         raise DataError(f"curves are of {names[0]}, and baseline of {names[1]}")
-    (steps, one), (other_steps, other) = _scores(curves, None), _scores(baseline, None)
     if not np.array_equal(steps, other_steps):
         raise DataError("curves and baseline have evaluations at other steps")
     estimate = _iqm(one[0]) - _iqm(other[0])
@@ -136,12 +139,12 @@ def performance_profile(
         A dataset with ``estimate``, ``lower`` and ``upper``, dimension ``threshold``.
 
     Raises:
-        DataError: not a result of agents.
+        DataError: not a result of agents, or thresholds that do not increase.
         MethodError: an impossible setting.
     """
     _, scores = _scores(curves, None)
     last = [scores[0][:, -1:]]
-    at = np.linspace(last[0].min(), last[0].max(), 101) if thresholds is None else np.asarray(thresholds, float)
+    at = np.linspace(last[0].min(), last[0].max(), 101) if thresholds is None else _increasing(thresholds)
     above = [last[0] > at]
     lower, upper = _ends(_resampled(above, level, num_resamples, seed).mean(axis=1), level, scores)
     values = {"estimate": above[0].mean(axis=0), "lower": lower, "upper": upper}
@@ -161,6 +164,8 @@ def plot_learning_curves(curves: Mapping[str, xr.DataTree], ax: Axes | None = No
     """
     import matplotlib.pyplot as plt
 
+    if not isinstance(curves, Mapping) or isinstance(curves, xr.DataTree):
+        raise DataError(f"curves must be {{name: result}}, got {type(curves).__name__}")
     if not curves:
         raise DataError("curves is empty; give {name: result}")
     axes: Any = plt.subplots(layout="constrained")[1] if ax is None else ax
@@ -174,26 +179,49 @@ def plot_learning_curves(curves: Mapping[str, xr.DataTree], ax: Axes | None = No
     return axes
 
 
+def _check_one(result: object) -> None:
+    if isinstance(result, list | tuple):
+        raise DataError("curves and baseline must be one result each; call it for each environment")
+
+
+def _increasing(thresholds: ArrayLike) -> np.ndarray:
+    known = np.asarray(finite(thresholds, "thresholds"))
+    if known.ndim != 1 or not known.size or not (np.diff(known) > 0).all():
+        raise DataError(f"thresholds must be numbers that increase, got {thresholds}")
+    return known
+
+
 def _scores(
-    curves: xr.DataTree | Sequence[xr.DataTree], ranges: Sequence[tuple[float, float]] | None
+    curves: xr.DataTree | Sequence[xr.DataTree],
+    ranges: Sequence[tuple[float, float]] | None,
+    who: str = "curves",
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Steps, and the scores of each environment, shape `(seeds, steps)`."""
-    trees = list(curves) if isinstance(curves, list | tuple) else [curves]
+    trees: list[Any] = list(curves) if isinstance(curves, list | tuple) else [curves]
     if not trees:
-        raise DataError("curves is empty")
+        raise DataError(f"{who} is empty")
     for one in trees:
         if not isinstance(one, xr.DataTree) or "episode_return" not in one.children.get("training", {}):
-            raise DataError(f"curves must be what td_error.train returns, got {type(one).__name__} without episodes")
+            raise DataError(f"{who} must be what td_error.train returns, got {type(one).__name__} without episodes")
+        if not np.isfinite(one.children["training"]["episode_return"]).all():
+            raise DataError(f"{who} has returns that are not finite")
     if ranges is None and len(trees) > 1:
         raise DataError("several environments need ranges, (a return that counts as 0, one that counts as 1) for each")
-    ends = [(0.0, 1.0)] * len(trees) if ranges is None else list(ranges)
-    if len(ends) != len(trees) or any(not high > low for low, high in ends):
+    ends = np.array([(0.0, 1.0)] * len(trees)) if ranges is None else _as_ranges(ranges)
+    if ends.shape != (len(trees), 2) or not (np.isfinite(ends).all() and (ends[:, 1] > ends[:, 0]).all()):
         raise DataError(f"ranges must be a lower and a higher return for each of {len(trees)} curves, got {ranges}")
     found = [one["training/episode_return"].mean("episode").transpose("seed", "step") for one in trees]
     steps = np.asarray(found[0]["step"])
     if any(not np.array_equal(steps, one["step"]) for one in found):
         raise DataError("curves have evaluations at other steps")
     return steps, [(np.asarray(one) - low) / (high - low) for one, (low, high) in zip(found, ends, strict=True)]
+
+
+def _as_ranges(ranges: object) -> np.ndarray:
+    try:
+        return np.asarray(ranges, float)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _iqm(scores: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -204,6 +232,7 @@ def _resampled(scores: list[np.ndarray], level: float, num_resamples: int, seed:
     """Shape `(resamples, seeds of all environments, ...)`."""
     require(is_number(level) and 0 < level < 1, "level", level, "a number between 0 and 1")
     require(is_whole(num_resamples) and num_resamples >= 100, "num_resamples", num_resamples, "an integer from 100 on")
+    require(is_whole(seed) and seed >= 0, "seed", seed, "an integer from 0 on")
     rng = np.random.default_rng(seed)
     return np.concatenate([one[rng.integers(len(one), size=(num_resamples, len(one)))] for one in scores], axis=1)
 

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from bayeskit._keys import as_key
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, Key
+from bayeskit.errors import DataError
+from bayeskit.models.td_error.checks import finite
 from bayeskit.models.td_error.value_losses import ValuePrediction
 
 __all__ = ["ValueHeads"]
@@ -85,6 +87,13 @@ class ValueHeads(eqx.Module):
         return means, scale, shape
 
     def batch(self, features: Float[Array, "batch size"]) -> ValuePrediction:
-        """What a loss takes, of a batch of states."""
-        means, scale, shape = jax.vmap(self)(features)
+        """What a loss takes, of a batch of states.
+
+        Raises:
+            DataError: features of another shape, or that are not finite.
+        """
+        rows, size = finite(features, "features"), self.noise.layers[0].weight.shape[1]
+        if rows.ndim != 2 or rows.shape[1] != size:
+            raise DataError(f"features must have shape (batch, {size}), got {rows.shape}")
+        means, scale, shape = jax.vmap(self)(rows)
         return ValuePrediction(means.T, scale, shape)

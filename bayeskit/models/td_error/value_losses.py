@@ -13,6 +13,7 @@ from jaxtyping import Float
 from bayeskit._settings import Settings, check_choice, is_number, part, require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError, MethodError
+from bayeskit.models.td_error.checks import finite
 from bayeskit.models.td_error.losses import gaussian, generalized_gaussian, squared_error, weighted
 from bayeskit.models.td_error.noise import excess_kurtosis, spread
 from bayeskit.models.td_error.weights import inverse_error_variance, risk_averse_weights
@@ -71,7 +72,11 @@ class ValueLoss(Settings, abc.ABC):
         Raises:
             DataError: shapes that do not fit; and what the parts of the loss refuse.
         """
-        fixed = jax.lax.stop_gradient(jnp.asarray(targets, prediction.mean.dtype))
+        if not isinstance(prediction, ValuePrediction):
+            raise DataError(f"prediction must be a ValuePrediction, got {type(prediction).__name__}")
+        names = (f"prediction.{name}" for name in ValuePrediction._fields)
+        prediction = ValuePrediction(*map(finite, prediction, names))
+        fixed = jax.lax.stop_gradient(finite(targets, "targets", prediction.mean.dtype))
         _check_shapes(prediction, fixed)
         errors = fixed - prediction.mean
         detached = jax.lax.stop_gradient(prediction)
@@ -236,8 +241,10 @@ class InverseErrorVariance(ValueLoss):
 
 
 def _check_shapes(prediction: ValuePrediction, targets: Array) -> None:
-    if prediction.mean.ndim != 2:
-        raise DataError(f"prediction.mean must have shape (heads, batch), got {prediction.mean.shape}")
+    if prediction.mean.ndim != 2 or not prediction.mean.size:
+        raise DataError(
+            f"prediction.mean must have shape (heads, batch), with some of each; got {prediction.mean.shape}"
+        )
     batch = prediction.mean.shape[1:]
     for name, array in (("prediction.scale", prediction.scale), ("prediction.shape", prediction.shape)):
         if array.shape != batch:

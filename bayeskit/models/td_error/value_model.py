@@ -157,6 +157,9 @@ def sites(
     rewards: ArrayLike | None,
 ) -> None:
     """The sites of the model."""
+    shapes = jnp.shape(features), jnp.shape(next_features)
+    if shapes[0] != shapes[1]:
+        raise DataError(f"next_features must have the shape of features, {shapes[0]}; got {shapes[1]}")
     if prior is None:
         # around the pilot and in units of its errors, in which the posterior is nearly standard normal
         unit_information = dist.Normal(-pilot.centre, math.sqrt(len(jnp.asarray(features)))).to_event(1)
@@ -233,7 +236,8 @@ def uncertainty(post: Any) -> xr.Dataset:
         A Dataset of three variables along the states.
 
     Raises:
-        DataError: a result without the sites `value` and `error_variance`.
+        DataError: a result without the sites `value` and `error_variance`, or in which these have other shapes; or
+            fewer than two draws, which have no variance.
 
     Example:
         >>> import numpy as np, xarray as xr
@@ -252,8 +256,16 @@ def uncertainty(post: Any) -> xr.Dataset:
             raise DataError(f"post has no site {name!r} in its posterior; it must be a result of value_model")
     sample = ("chain", "draw")
     value, noise = posterior["value"], posterior["error_variance"]
-    epistemic = value.var(sample, ddof=1)
+    states = value.shape[2:]
+    if any(one.dims[:2] != sample for one in (value, noise)) or len(states) != 1 or noise.shape[2:] not in ((), states):
+        raise DataError(
+            "value must have dimensions (chain, draw, state), and error_variance these or (chain, draw); "
+            f"got shapes {value.shape} and {noise.shape}; it must be a result of value_model"
+        )
+    if value.sizes["chain"] * value.sizes["draw"] < 2:
+        raise DataError("post has a single draw, which has no variance")
+    epistemic = value.var(sample, ddof=1, skipna=False)
     epistemic = epistemic.rename({epistemic.dims[0]: "state"})
-    mean = noise.mean(sample)
+    mean = noise.mean(sample, skipna=False)
     aleatoric = xr.zeros_like(epistemic) + (mean.rename({mean.dims[0]: "state"}) if mean.dims else mean)
     return xr.Dataset({"aleatoric": aleatoric, "epistemic": epistemic, "total": aleatoric + epistemic})

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from bayeskit._settings import is_number, require
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
-from bayeskit.models.td_error.checks import finite, positive, within
+from bayeskit.models.td_error.checks import finite, is_known, positive, within
 
 __all__ = ["effective_size", "ensemble_variance", "inverse_error_variance", "risk_averse_weights"]
 
@@ -77,10 +77,10 @@ def effective_size(weights: ArrayLike) -> Float[Array, ""]:
     r"""How many samples of equal weight are worth as much: $(\sum_i w_i)^2 / \sum_i w_i^2$.
 
     Args:
-        weights: shape `(batch,)`.
+        weights: not negative, shape `(batch,)`.
 
     Raises:
-        DataError: weights that are not finite.
+        DataError: another shape, or weights that are negative, not finite, or all zero.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,7 +88,12 @@ def effective_size(weights: ArrayLike) -> Float[Array, ""]:
         >>> float(td_error.effective_size(jnp.array([1.0, 1.0, 0.0])))
         2.0
     """
-    return _effective_size(finite(weights, "weights"))
+    given = within(weights, "weights", 0.0, float("inf"))
+    if given.ndim != 1 or not given.size:
+        raise DataError(f"weights must have shape (batch,), got {given.shape}")
+    if is_known(given) and not bool(given.any()):
+        raise DataError("weights are all zero")
+    return _effective_size(given / jnp.max(given))
 
 
 def inverse_error_variance(
@@ -117,7 +122,8 @@ def inverse_error_variance(
     """
     ok = is_number(min_effective_size) and min_effective_size >= 1
     require(ok, "min_effective_size", min_effective_size, "a number of at least 1")
-    variances = jax.lax.stop_gradient(ensemble_variance(ensemble_values, excess_kurtosis))
+    values = finite(ensemble_values, "ensemble_values")
+    variances = jax.lax.stop_gradient(ensemble_variance(_of_one_size(values), excess_kurtosis))
     batch = variances.size
     if batch < min_effective_size:
         raise DataError(
@@ -126,11 +132,19 @@ def inverse_error_variance(
         )
     if batch == min_effective_size:
         return jnp.ones_like(variances)
-    # in units of the largest, so that nothing overflows; where all are zero they are equal
+    # in units of the largest; where all are zero they are equal
     largest = jnp.max(variances)
     relative = jnp.where(largest > 0, variances / jnp.where(largest > 0, largest, 1.0), 1.0)
     weights = _weights(relative, _least_addition(relative, float(min_effective_size)))
-    return weights / jnp.mean(weights)
+    # comparisons have taken NaN for a number
+    return jnp.where(jnp.isfinite(largest), weights / jnp.mean(weights), jnp.nan)
+
+
+def _of_one_size(values: Array) -> Array:
+    """Values of heads around the first of them, divided by the largest, so that squares are within float's range."""
+    away = values - values[:1] if values.ndim == 2 else values
+    largest = jnp.max(jnp.abs(away), initial=0.0)
+    return away / jnp.where(largest == 0, 1.0, largest)
 
 
 def _effective_size(weights: Array) -> Array:

@@ -79,7 +79,11 @@ def test_a_picture():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: td_error.interquartile_mean(3), DataError, "curves must be what td_error.train returns, got int without"),
+        (
+            lambda: td_error.interquartile_mean(3),
+            DataError,
+            "curves must be what td_error.train returns, got int without",
+        ),
         (
             lambda: td_error.interquartile_mean(xr.DataTree()),
             DataError,
@@ -110,6 +114,46 @@ def test_a_picture():
             lambda: td_error.interquartile_difference(curves(NORMAL), curves(NORMAL[:, :3])),
             DataError,
             "curves and baseline have evaluations at other steps",
+        ),
+        (
+            lambda: td_error.interquartile_difference(None, curves(NORMAL)),
+            DataError,
+            "curves must be what td_error.train returns, got NoneType without episodes",
+        ),
+        (
+            lambda: td_error.interquartile_difference(curves(NORMAL), [curves(NORMAL)]),
+            DataError,
+            "curves and baseline must be one result each; call it for each environment",
+        ),
+        (
+            lambda: td_error.performance_profile(curves(np.where(NORMAL.max() == NORMAL, np.nan, NORMAL))),
+            DataError,
+            "curves has returns that are not finite",
+        ),
+        (
+            lambda: td_error.performance_profile(curves(NORMAL), [1.0, 0.0]),
+            DataError,
+            "thresholds must be numbers that increase, got [1.0, 0.0]",
+        ),
+        (
+            lambda: td_error.performance_profile(curves(NORMAL), [0.0, np.nan]),
+            DataError,
+            "thresholds must be finite, got nan at 1",
+        ),
+        (
+            lambda: td_error.interquartile_mean(curves(NORMAL), ranges=[(0.0, np.inf)]),
+            DataError,
+            "ranges must be a lower and a higher return for each of 1 curves, got [(0.0, inf)]",
+        ),
+        (
+            lambda: td_error.interquartile_mean(curves(NORMAL), seed=-1),
+            MethodError,
+            "seed must be an integer from 0 on, got -1",
+        ),
+        (
+            lambda: td_error.plot_learning_curves(curves(NORMAL)),
+            DataError,
+            "curves must be {name: result}, got DataTree",
         ),
         (lambda: td_error.plot_learning_curves({}), DataError, "curves is empty; give {name: result}"),
     ],

@@ -116,6 +116,30 @@ def test_where_the_effective_size_is_large_enough_nothing_is_added():
     np.testing.assert_array_equal(td_error.inverse_error_variance(ensemble(uneven), 20), np.ones(20))
 
 
+def test_weights_do_not_depend_on_the_unit_of_values():
+    values = np.random.default_rng(5).normal(size=(5, 40))
+    with jax.enable_x64(False):
+        plain, small, large = (
+            td_error.inverse_error_variance(unit * values + shift, 4) for unit, shift in ((1, 0), (1e-25, 0), (1e25, 0))
+        )
+        np.testing.assert_allclose([small, large], [plain, plain], rtol=1e-4)
+        assert td_error.effective_size(np.full(3, 1e25)) == 3
+
+
+def test_weights_of_what_is_not_finite_are_no_numbers():
+    values = np.random.default_rng(5).normal(size=(5, 40))
+    for bad in (np.nan, np.inf):
+        values[1, 2] = bad
+        assert np.isnan(jax.jit(lambda v: td_error.inverse_error_variance(v, 4))(values)).all()
+
+
+def test_integers_are_numbers():
+    whole = td_error.ValuePrediction(np.zeros((1, 2), int), np.ones(2, int), np.full(2, 2))
+    assert td_error.SquaredError()(whole, [0.5, 0.5]) == 0.125
+    with jax.enable_x64(False):
+        assert td_error.squared_error()(np.array([2**40]))[0] == 2.0**79
+
+
 def test_nothing_is_differentiated_through_weights():
     values = jnp.asarray(ensemble(BATCHES["random"]))
     assert not jax.grad(lambda v: td_error.inverse_error_variance(v)[3])(values).any()
@@ -228,6 +252,19 @@ REFUSED = {
     ),
     "location must be one of 'mean', 'mode', got 'median'": partial(td_error.GeneralizedGaussian, location="median"),
     "num_heads must be an integer of at least 1, got 0": partial(td_error.ValueHeads, 3, num_heads=0, key=0),
+}
+REFUSED |= {
+    "shape must hold real numbers, got object": partial(td_error.risk_averse_weights, None),
+    "scale must hold real numbers, got <U1": partial(td_error.gaussian, "a"),
+    "weights are all zero": partial(td_error.effective_size, np.zeros(3)),
+    "weights must have shape (batch,), got (0,)": partial(td_error.effective_size, np.zeros(0)),
+    "weights must be between 0 and inf, got -1 at 1": partial(td_error.effective_size, np.array([1.0, -1.0])),
+    "targets must be finite, got nan at 1": lambda: td_error.SquaredError()(FINE, jnp.ones(20).at[1].set(jnp.nan)),
+    "prediction must be a ValuePrediction, got tuple": lambda: td_error.SquaredError()(tuple(FINE), jnp.ones(20)),
+    "prediction.mean must have shape (heads, batch), with some of each; got (3, 0)": lambda: td_error.SquaredError()(
+        td_error.ValuePrediction(jnp.ones((3, 0)), jnp.ones(0), jnp.ones(0)), jnp.ones(0)
+    ),
+    "features must have shape (batch, 3), got (4, 2)": lambda: td_error.ValueHeads(3, key=0).batch(np.ones((4, 2))),
 }
 SETTINGS = ("min_effective_size must", "location", "num_heads")
 

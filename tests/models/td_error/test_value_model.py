@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 import xarray as xr
@@ -136,7 +137,34 @@ def deterministic():
     return td_error.Trajectories(np.eye(2), np.ones(2), [[0.0, 1.0], [0.0, 0.0]], 0.5)
 
 
+def result(value, noise):
+    names = ("chain", "draw", "state", "more")
+    sites = {"value": (names[: value.ndim], value), "error_variance": (names[: noise.ndim], noise)}
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(sites)})
+
+
+def test_uncertainty_keeps_nan():
+    value = np.arange(8.0).reshape(1, 4, 2)
+    value[0, 1, 1] = np.nan
+    np.testing.assert_array_equal(
+        np.isnan(td_error.uncertainty(result(value, np.ones((1, 4)))).epistemic), [False, True]
+    )
+
+
 REFUSED = {
+    "post has a single draw, which has no variance": (
+        DataError,
+        lambda _: td_error.uncertainty(result(np.ones((1, 1, 2)), np.ones((1, 1)))),
+    ),
+    "value must have dimensions (chain, draw, state), and error_variance these or (chain, draw); got shapes (1, 3) and "
+    "(1, 3); it must be a result of value_model": (
+        DataError,
+        lambda _: td_error.uncertainty(result(np.ones((1, 3)), np.ones((1, 3)))),
+    ),
+    "next_features must have the shape of features, (4, 3); got (1, 3)": (
+        DataError,
+        lambda chain: numpyro.handlers.seed(td_error.value_model(chain), 0)(np.ones((4, 3)), np.ones((1, 3))),
+    ),
     "chain must be Trajectories, got NoneType": (MethodError, lambda _: td_error.value_model(None)),
     "states must have shape (states, 3), got (3,)": (
         DataError,
