@@ -55,6 +55,8 @@ def read_agent_file(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: the key {name!r} is missing")
     if isinstance(content.get("error"), dict):
         content["error"] = ValueLoss.from_record(content["error"])
+    if not isinstance(content.get("out", ""), str) or content.get("out") == "":
+        raise UsageError(f"{path}: out must be a path, got {content['out']!r}")
     if "reward_noise" in content:
         content["reward_noise"] = _law(content["reward_noise"])
     return {"key": 0, "out": result_of(path), **content}
@@ -75,11 +77,13 @@ def execute(asked: dict[str, Any], *, plot: Path | None, overwrite: bool, progre
     from bayeskit.cli.show import console
     from bayeskit.models import td_error
     from bayeskit.storage import save
+    from bayeskit.storage.files import check_replaceable
 
     arguments = dict(asked)
     out = Path(arguments.pop("out"))
     if out.exists() and not overwrite:
         raise StorageError(f"{out} is there already; --overwrite replaces it")
+    check_replaceable(out)
     unfinished = out.with_name(f"{out.stem}.partial.zarr")
     curves = td_error.train(**arguments, checkpoint=unfinished, progress=progress)
     found = td_error.interquartile_mean(curves)
@@ -125,5 +129,5 @@ def _law(table: object) -> Any:
         raise MethodError(f"reward_noise.kind must name a distribution of NumPyro, such as 'StudentT'; got {kind!r}")
     try:
         return law(**settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise MethodError(f"reward_noise: {kind} does not take {settings}: {error}") from None

@@ -84,8 +84,23 @@ def test_an_interrupted_training_is_not_written(runner, tmp_path):
             "Studnt",
             "error: reward_noise.kind must name a distribution of NumPyro, such as 'StudentT'; got 'Studnt'\n",
         ),
+        ("key = 3", "out = 3", "error: walk.toml: out must be a path, got 3\n"),
+        (
+            "key = 3",
+            'out = "x.pkl"',
+            "error: cannot tell the format of x.pkl: the suffix is .zarr for a folder or .nc for a NetCDF file\n",
+        ),
+        (
+            'kind = "StudentT"\ndf = 3.0',
+            'kind = "MixtureSameFamily"\nmixing_distribution = 1\ncomponent_distribution = 2',
+            "error: reward_noise: MixtureSameFamily does not take {'mixing_distribution': 1, ",
+        ),
         ("df = 3.0", "dof = 3.0", "error: reward_noise: StudentT does not take {'dof': 3.0}: "),
-        ("generalized_gaussian", "gausian", "error: loss must be one of 'gaussian', 'generalized_gaussian', 'inverse_error"),
+        (
+            "generalized_gaussian",
+            "gausian",
+            "error: loss must be one of 'gaussian', 'generalized_gaussian', 'inverse_error",
+        ),
     ],
 )
 def test_refused(runner, tmp_path, old, new, message):
