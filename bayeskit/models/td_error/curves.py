@@ -178,7 +178,7 @@ def _scores(
     curves: xr.DataTree | Sequence[xr.DataTree], ranges: Sequence[tuple[float, float]] | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Steps, and the scores of each environment, shape `(seeds, steps)`."""
-    trees = list(curves) if isinstance(curves, list | tuple) else [curves]
+    trees: list[Any] = list(curves) if isinstance(curves, list | tuple) else [curves]
     if not trees:
         raise DataError("curves is empty")
     for one in trees:
