@@ -31,7 +31,7 @@ learning_rate = 1e-3
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    """A run file in the present folder, and a training that takes no time; returns a function that calls the command."""
+    """A run file in the present folder, and a training that takes no time; a function that calls the command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "walk.toml").write_text(FILE)
     asked = {}
@@ -85,7 +85,11 @@ def test_an_interrupted_training_is_not_written(runner, tmp_path):
             "error: reward_noise.kind must name a distribution of NumPyro, such as 'StudentT'; got 'Studnt'\n",
         ),
         ("df = 3.0", "dof = 3.0", "error: reward_noise: StudentT does not take {'dof': 3.0}: "),
-        ("generalized_gaussian", "gausian", "error: loss must be one of 'gaussian', 'generalized_gaussian', 'inverse_error"),
+        (
+            "generalized_gaussian",
+            "gausian",
+            "error: loss must be one of 'gaussian', 'generalized_gaussian', 'inverse_error",
+        ),
     ],
 )
 def test_refused(runner, tmp_path, old, new, message):

@@ -79,7 +79,11 @@ def test_a_picture():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: td_error.interquartile_mean(3), DataError, "curves must be what td_error.train returns, got int without"),
+        (
+            lambda: td_error.interquartile_mean(3),
+            DataError,
+            "curves must be what td_error.train returns, got int without",
+        ),
         (
             lambda: td_error.interquartile_mean(xr.DataTree()),
             DataError,
