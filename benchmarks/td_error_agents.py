@@ -3,9 +3,9 @@
     python benchmarks/td_error_agents.py [cartpole] [pendulum] [--seeds 10] [--out DIR] [--plot FILE]
 
 CartPole by PPO, 200,000 steps; Pendulum by SAC, 30,000 steps; rewards in training have Student noise with three degrees
-of freedom, and those of evaluation none. Printed: the interquartile mean over seeds of the return at the end, and of the
-mean over all evaluations, with intervals of 95% over seeds; the difference from squared error; steps a second, beside
-those with the agent's own loss. Bars: not worse than squared error; at least 0.9 of the steps a second.
+of freedom, and those of evaluation none. Printed: the interquartile mean over seeds of the return at the end, and of
+the mean over all evaluations, with intervals of 95% over seeds; the difference from squared error; steps a second,
+beside those with the agent's own loss. Bars: not worse than squared error; at least 0.9 of the steps a second.
 """
 
 from __future__ import annotations

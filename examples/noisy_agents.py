@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Agents with noisy rewards
 #
-# CartPole, with Student noise of three degrees of freedom on every reward of the training. The critic of PPO learns what
-# a state is worth from errors that have such tails. Does it help to learn their shape? Needs
+# CartPole, with Student noise of three degrees of freedom on every reward of the training. The critic of PPO learns
+# what a state is worth from errors that have such tails. Does it help to learn their shape? Needs
 # `pip install "bayeskit[rl]"`.
 
 # %%

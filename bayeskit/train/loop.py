@@ -92,6 +92,7 @@ def minimise(
     patience: int = 5,
     tolerance: float | None = None,
     progress: bool = False,
+    interruptible: bool = False,
     report: Callable[[Block[Parameters]], str | None] | None = None,
     checkpoint: Checkpoint | None = None,
     keep: Callable[[Checkpoint], None] | None = None,
@@ -118,6 +119,7 @@ def minimise(
         tolerance: stop where the mean loss of a block is certainly not lower by this than that of the block before, two
             standard errors of the difference allowed for.
         progress: show a progress bar.
+        interruptible: Ctrl-C ends it with the parameters of the last block, where there is one.
         report: called after each block; what it returns is shown beside the progress bar.
         checkpoint: where an earlier call had got to; it goes on from there as if it had not been interrupted. A
             held-out loss is not part of it.
@@ -157,9 +159,17 @@ def minimise(
             first = pace.done
             shares = pace.next()
             keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(first, pace.done))
-            now, values, of_gradient = advance(now, keys, jnp.asarray(shares, jnp.float32), fixed, data)
-            losses.append(np.asarray(values))
-            norms.append(np.asarray(of_gradient))
+            try:
+                after, *found = advance(now, keys, jnp.asarray(shares, jnp.float32), fixed, data)
+                values, of_gradient = map(np.asarray, found)
+            except KeyboardInterrupt:
+                if not interruptible or len(losses) == 1:
+                    raise
+                stopped = Stopped.BY_HAND
+                break
+            now = after
+            losses.append(values)
+            norms.append(of_gradient)
             pace.tick()
             _check(losses[-1], norms[-1], first)
             if tolerance is not None and len(losses) > 2 and settled(window(losses[-2]), window(losses[-1]), tolerance):
@@ -175,7 +185,8 @@ def minimise(
                     bar.say(note)
             if keep is not None:
                 keep(Checkpoint.of(now, np.concatenate(losses), np.concatenate(norms), pace))
-    if num_steps is not None and pace.done >= num_steps and stopped == Stopped.OUT_OF_TIME:
+    num_taken = sum(map(len, losses))
+    if num_steps is not None and num_taken >= num_steps and stopped == Stopped.OUT_OF_TIME:
         stopped = Stopped.USED_UP
     found = now.parameters if best is None else best.best
     training = Training(
@@ -186,7 +197,7 @@ def minimise(
         stopped=stopped,
         has_rule=best is not None or tolerance is not None,
         seconds=pace.seconds,
-        phases=(("gradient", pace.done),),
+        phases=(("gradient", num_taken),),
     )
     return Trained(eqx.combine(found, fixed), training)
 

@@ -27,6 +27,7 @@ class Stopped(enum.StrEnum):
     HELD_OUT = "the held-out loss no longer falls"
     USED_UP = "the number of steps is used up"
     OUT_OF_TIME = "the time is used up"
+    BY_HAND = "it was interrupted by hand"
     NO_STEP = "no step was asked for"
 
 

@@ -31,7 +31,7 @@ learning_rate = 1e-3
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    """A run file in the present folder, and a training that takes no time; returns a function that calls the command."""
+    """A run file in the present folder, and a training that takes no time; a function that calls the command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "walk.toml").write_text(FILE)
     asked = {}

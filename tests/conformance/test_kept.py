@@ -30,6 +30,7 @@ from bayeskit.models.pfn.network import Sizes, set_network
 from bayeskit.models.pfn.reference import Reference
 from bayeskit.models.pfn.table_network import table_network
 from bayeskit.models.pfn.training import Settings, Unfinished
+from bayeskit.models.td_error import agent_training
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
 from bayeskit.storage.fitted import as_tree
 from bayeskit.train import Checkpoint, Trained, Training
@@ -255,6 +256,12 @@ ROWS = {
     "evaluation": (
         lambda: td_error.evaluate(record(td_error.random_walk(5, 0.9)), "lstd"),
         lambda made: (made.values(np.eye(5)), made.standard_errors(np.eye(5)), made.error_variance),
+    ),
+    "unfinished agents": (
+        lambda: agent_training.Unfinished(
+            (np.arange(3.0), np.array(True)), np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.ones(1), "{}"
+        ),
+        lambda made: (*made.leaves, made.returns, made.lengths, made.seconds),
     ),
     "histogram": (
         lambda: distributions.Histogram([-1.0, 0.0, 1.0, 2.5], jnp.array([0.3, 1.0, -0.5])),

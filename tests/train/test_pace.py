@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from bayeskit.errors import MethodError, StorageError
-from bayeskit.train import Stopped, minimise, pace
+from bayeskit.train import Stopped, loop, minimise, pace
 
 
 class Clock:
@@ -98,3 +98,38 @@ def test_an_end_is_needed_and_a_held_out_loss_cannot_be_kept():
         minimise(loss, jnp.zeros(3), **settings(num_steps=None))
     with pytest.raises(MethodError, match="a training with a held-out loss cannot be kept and gone on with"):
         minimise(loss, jnp.zeros(3), held_out=jnp.sum, keep=print, **settings())
+
+
+def interrupted_at(block, monkeypatch):
+    plain = loop._compiled.__wrapped__
+
+    def compiled(*settings):
+        advance, calls = plain(*settings), itertools.count(1)
+
+        def once(*given):
+            if next(calls) == block:
+                raise KeyboardInterrupt
+            return advance(*given)
+
+        return once
+
+    compiled.__wrapped__ = compiled
+    monkeypatch.setattr(loop, "_compiled", compiled)
+
+
+def test_ctrl_c_ends_a_training_with_what_it_has(monkeypatch):
+    two = minimise(loss, jnp.zeros(3), **settings(num_steps=40))
+    interrupted_at(3, monkeypatch)
+    found = minimise(loss, jnp.zeros(3), interruptible=True, **settings())
+    np.testing.assert_array_equal(found.parameters, two.parameters)
+    np.testing.assert_array_equal(found.losses, two.losses)
+    assert found.training.stopped == Stopped.BY_HAND
+    assert found.training.phases == (("gradient", 40),)
+    with pytest.raises(KeyboardInterrupt):
+        minimise(loss, jnp.zeros(3), **settings())
+
+
+def test_before_the_first_block_there_is_nothing_to_keep(monkeypatch):
+    interrupted_at(1, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        minimise(loss, jnp.zeros(3), interruptible=True, **settings())

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ from bayeskit.models.pfn.prior import Prior
 from bayeskit.models.pfn.reference import NUM_SETS, reference_of
 from bayeskit.models.pfn.table_network import table_network
 from bayeskit.storage import load, save
-from bayeskit.train import Block, Checkpoint, minimise
+from bayeskit.train import Block, Checkpoint, Stopped, minimise
 
 __all__ = ["Unfinished", "resume", "train"]
 
@@ -125,6 +126,8 @@ def train(
         checkpoint: a path, ``.zarr`` or ``.nc``, at which to keep where the training has got to, after every tenth of
             it; :func:`resume` goes on from there.
         progress: show a progress bar.
+
+    Ctrl-C ends it with a warning, and returns the network as it is then.
 
     Raises:
         ModelError: the prior lacks a site, or draws what is not finite (named by its site).
@@ -320,10 +323,18 @@ def _train(
         schedule=schedule,
         block=BLOCK,
         progress=progress,
+        interruptible=True,
         report=report if progress else None,
         checkpoint=kept,
         keep=None if path is None else keep,
     )
+    if done.training.stopped == Stopped.BY_HAND:
+        warnings.warn(
+            f"the training was interrupted after {len(done.losses):,} steps; this is the network of then, before its "
+            "learning rate has fallen to zero" + ("" if path is None else "; pfn.resume goes on from its checkpoint"),
+            UserWarning,
+            stacklevel=3,
+        )
     plain = {**dataclasses.asdict(settings), "sizes": settings.sizes._asdict()}
     facts = Facts(
         prior=prior.name,

@@ -175,7 +175,7 @@ def plot_learning_curves(curves: Mapping[str, xr.DataTree], ax: Axes | None = No
         axes.fill_between(found["step"], found["lower"], found["upper"], color=line.get_color(), alpha=0.2, lw=0)
     axes.set_xlabel("steps in the environment")
     axes.set_ylabel("return, interquartile mean over seeds")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # curves are everywhere else
     return axes
 
 

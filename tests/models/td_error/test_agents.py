@@ -177,7 +177,7 @@ def test_a_reward_that_is_nan_is_named():
         ),
         (
             {"settings": {**SMALL, "num_minibatches": 8}, "error": "inverse_variance_gaussian"},
-            "a batch of the agent has 8 samples, fewer than min_effective_size=16; give a smaller one or a larger batch",
+            "a batch of the agent has 8 samples, fewer than min_effective_size=16; give a smaller one or a larger",
         ),
         ({"environment": 3}, "environment must be a name or an environment of gymnax, got 3"),
         ({"environment": "gymnasium/Cart"}, "environment 'gymnasium/Cart' is not known to gymnax or Gymnasium: "),
