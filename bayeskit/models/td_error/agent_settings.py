@@ -24,12 +24,13 @@ _NETWORKS = ("QNetwork", "DuelingQNetwork")
 _NETWORK_SETTINGS = ("activation", "hidden_layer_sizes")
 
 
-def check_settings(agent: str, plain: Any, settings: Mapping[str, Any], is_own: bool) -> None:
+def check_settings(agent: str, plain: Any, functions: Any, settings: Mapping[str, Any], is_own: bool) -> None:
     """Settings are known, and of the kind that their default is.
 
     Args:
         agent: its name.
         plain: its class in rejax.
+        functions: the module that has activation functions.
         settings: of the agent.
         is_own: whether the loss is that of rejax.
 
@@ -45,7 +46,7 @@ def check_settings(agent: str, plain: Any, settings: Mapping[str, Any], is_own: 
             )
         who = f"settings[{name!r}]"
         if name == "agent_kwargs":
-            _check_network(agent, value, is_own)
+            _check_network(agent, functions, value, is_own)
         elif name == "agent":
             require(value in _NETWORKS, who, value, "one of " + ", ".join(map(repr, _NETWORKS)))
         elif isinstance(fields[name].default, bool):
@@ -60,7 +61,7 @@ def check_settings(agent: str, plain: Any, settings: Mapping[str, Any], is_own: 
             require(is_any or (is_number(value) and value >= 0), who, value, "a number that is not negative")
 
 
-def _check_network(agent: str, given: object, is_own: bool) -> None:
+def _check_network(agent: str, functions: Any, given: object, is_own: bool) -> None:
     if not isinstance(given, Mapping):
         raise MethodError(f"settings['agent_kwargs'] must be a mapping, got {given!r}")
     for name in given:
@@ -68,10 +69,10 @@ def _check_network(agent: str, given: object, is_own: bool) -> None:
             raise MethodError(
                 f"settings['agent_kwargs'] has {name!r}{did_you_mean(name, _NETWORK_SETTINGS, 'networks have')}"
             )
-    from flax import linen
-
     activation, sizes = given.get("activation", "relu"), given.get("hidden_layer_sizes", (64, 64))
-    is_function = isinstance(activation, str) and activation.islower() and callable(getattr(linen, activation, None))
+    is_function = (
+        isinstance(activation, str) and activation.islower() and callable(getattr(functions, activation, None))
+    )
     who = "settings['agent_kwargs']"
     require(is_function, f"{who}['activation']", activation, "the name of a function of flax.linen, such as 'tanh'")
     are_sizes = isinstance(sizes, list | tuple) and len(sizes) > 0 and all(is_whole(one) and one >= 1 for one in sizes)

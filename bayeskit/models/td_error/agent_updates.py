@@ -20,7 +20,7 @@ from bayeskit._typing import Array
 from bayeskit.models.td_error.agent_networks import ActionCritic, StateCritic, ValuesOfActions, bounded
 from bayeskit.models.td_error.value_losses import SquaredError, ValueLoss, ValuePrediction
 
-__all__ = ["AGENTS", "PLAIN", "ErrorDQN", "ErrorPPO", "ErrorSAC"]
+__all__ = ["AGENTS", "FUNCTIONS", "PLAIN", "ErrorDQN", "ErrorPPO", "ErrorSAC"]
 
 
 class ErrorPPO(PPO):
@@ -123,6 +123,8 @@ AGENTS: dict[str, Any] = {"dqn": ErrorDQN, "ppo": ErrorPPO, "sac": ErrorSAC}
 """With our losses."""
 PLAIN: dict[str, Any] = {"dqn": DQN, "ppo": PPO, "sac": SAC}
 """As rejax has them."""
+FUNCTIONS: Any = nn
+"""Activation functions by name."""
 
 
 def _layers(given: dict[str, Any], activation: str) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def _algorithm(
     else:
         raise MethodError(f"environment must be a name or an environment of gymnax, got {environment!r}")
     _check_spaces(agent, env, params)
-    check_settings(agent, agent_updates.PLAIN[agent], settings, loss is None)
+    check_settings(agent, agent_updates.PLAIN[agent], agent_updates.FUNCTIONS, settings, loss is None)
     config: dict[str, Any] = {
         "env": env if noise is None else NoisyRewards(env, noise),
         "env_params": params,
