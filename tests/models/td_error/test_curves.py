@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.stats
@@ -71,9 +72,12 @@ def test_one_seed_has_no_interval():
 
 
 def test_a_picture():
+    figures = plt.get_fignums()
     axes = td_error.plot_learning_curves({"one": curves(NORMAL[:, :3]), "other": curves(NORMAL[:, 3:6])})
     assert [line.get_label() for line in axes.get_lines()] == ["one", "other"]
     np.testing.assert_allclose(axes.get_lines()[0].get_xdata(), [0, 100, 200])
+    plt.close(axes.figure)
+    assert plt.get_fignums() == figures
 
 
 @pytest.mark.parametrize(
