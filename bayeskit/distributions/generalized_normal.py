@@ -76,11 +76,11 @@ class GeneralizedNormal(dist.Distribution):
 
     @property
     def _parameters(self) -> tuple[Array, Array, Array]:
-        """Of the batch shape, and floating-point."""
+        """Of the batch shape, and floating-point; impossible ones, which nothing refuses in a trace, are NaN."""
         loc, scale, power = (
             jnp.broadcast_to(jnp.asarray(item, float), self.batch_shape) for item in (self.loc, self.scale, self.power)
         )
-        return loc, scale, power
+        return loc, jnp.where(scale > 0, scale, jnp.nan), jnp.where(power > 0, power, jnp.nan)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """A random sign times a power of a gamma variable, by logarithms: of small shapes it may be below any float."""

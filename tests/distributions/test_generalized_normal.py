@@ -447,3 +447,15 @@ def test_shapes_that_do_not_broadcast():
     with pytest.raises(ModelError) as caught:
         GeneralizedNormal(np.zeros(2), 1.0, np.ones(3))
     assert str(caught.value) == "loc, scale and power must broadcast, got shapes (2,), () and (3,)"
+
+
+@pytest.mark.parametrize(("scale", "power"), [(-1.0, 1.5), (0.0, 1.5), (1.0, -1.5), (1.0, 0.0)])
+def test_impossible_parameters_of_a_trace_are_nan_throughout(scale, power):
+    @jax.jit
+    def everything(scale, power):
+        law = GeneralizedNormal(0.0, scale, power)
+        draw = law.sample(jax.random.key(0))
+        of_value = (law.log_prob(0.0), law.log_prob(1.0), law.cdf(1.0), law.log_cdf(-1.0), law.log_survival(1.0))
+        return *of_value, law.icdf(0.3), draw, law.variance, law.entropy()
+
+    assert np.isnan(np.array(everything(scale, power))).all()

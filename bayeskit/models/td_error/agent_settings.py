@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._spelling import did_you_mean
 from bayeskit.errors import MethodError
@@ -70,8 +72,8 @@ def _check_network(agent: str, functions: Any, given: object, is_own: bool) -> N
                 f"settings['agent_kwargs'] has {name!r}{did_you_mean(name, _NETWORK_SETTINGS, 'networks have')}"
             )
     activation, sizes = given.get("activation", "relu"), given.get("hidden_layer_sizes", (64, 64))
-    is_function = (
-        isinstance(activation, str) and activation.islower() and callable(getattr(functions, activation, None))
+    is_function = isinstance(activation, str) and all(
+        callable(getattr(of, activation, None)) for of in (functions, jax.nn)
     )
     who = "settings['agent_kwargs']"
     require(is_function, f"{who}['activation']", activation, "the name of a function of flax.linen, such as 'tanh'")

@@ -1,4 +1,7 @@
-"""What arguments may be: errors that name them. Values that are traced are checked by their shapes alone."""
+"""What arguments may be: errors that name them.
+
+Of values that are traced only shapes can be refused; those that are out of range become NaN, which no result hides.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def positive(x: ArrayLike, name: str) -> Array:
     """
     array = finite(x, name)
     _all_are(array, name, lambda known: known > 0, "positive")
-    return array
+    return array if is_known(array) else jnp.where(array > 0, array, jnp.nan)
 
 
 def within(x: ArrayLike, name: str, low: float, high: float, dtype: jnp.dtype | None = None) -> Array:
@@ -68,7 +71,7 @@ def within(x: ArrayLike, name: str, low: float, high: float, dtype: jnp.dtype | 
     """
     array = finite(x, name, dtype)
     _all_are(array, name, lambda known: (known >= low) & (known <= high), f"between {low:g} and {high:g}")
-    return array
+    return array if is_known(array) else jnp.where((array >= low) & (array <= high), array, jnp.nan)
 
 
 def _all_are(array: Array, name: str, holds: Callable[[np.ndarray], np.ndarray], what: str) -> None:

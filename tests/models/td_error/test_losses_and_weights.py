@@ -280,3 +280,17 @@ def test_a_loss_of_a_loss_of_the_same_kind_is_refused():
     text = "loss must be another loss, such as td_error.GeneralizedGaussian(), got InverseErrorVariance("
     with pytest.raises(MethodError, match=f"^{re.escape(text)}"):
         td_error.InverseErrorVariance(td_error.InverseErrorVariance())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        td_error.risk_averse_weights,
+        lambda x: td_error.gaussian(x)(jnp.ones(2)),
+        lambda x: td_error.generalized_gaussian(1.0, x)(jnp.ones(2)),
+        lambda x: td_error.generalized_gaussian(x, 1.0)(jnp.ones(2)),
+        lambda x: td_error.weighted(td_error.squared_error(), x)(jnp.ones(2)),
+    ],
+)
+def test_what_a_trace_cannot_refuse_is_nan(function):
+    assert np.isnan(np.asarray(jax.jit(function)(jnp.array([-1.0, 2.0])))[0])
