@@ -4,6 +4,7 @@ One step is one transition of BlackJAX's kernel (multinomial sampling along a tr
 Hoffman and Gelman 2014, Betancourt 2017). While `state.step < num_warmup` the step also adapts
 
 * the step size $\epsilon$, by Nesterov's dual averaging of the acceptance rate (Hoffman and Gelman 2014, section 3.2);
+* the rate $\delta$ that it aims at, upwards from `target_accept` as long as trajectories break down (`_less_slack`);
 * the metric $M^{-1}$, see `bayeskit.inference.mcmc.blackjax_adaptation`.
 
 From the last step of the warmup on, $\epsilon$ is the average that dual averaging has arrived at, and nothing changes
@@ -17,6 +18,7 @@ Positions are flat: one vector of unconstrained values. Keys are raw (`uint32`) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,6 +38,22 @@ __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
 
 LogDensity = Callable[[Array], Array]
 
+BREAKDOWN = 20.0
+"""During warmup a trajectory is given up where the error of its energy exceeds this: its end would be drawn with
+probability $e^{-20}$, and beside a neck such errors are ten times more frequent than divergences in the usual sense."""
+
+MOST_BREAKDOWNS = 0.0003
+"""A well-conditioned posterior has fewer at an acceptance rate of 0.8; one with a neck has 0.03 to 0.15."""
+
+LESS_SLACK = 0.6
+"""What one breakdown multiplies $1 - \\delta$ by."""
+
+LEAST_SLACK = 0.05
+"""$1 - \\delta$ does not become smaller than this part of `1 - target_accept`."""
+
+UNHEEDED = 0.3
+"""In this first part of the warmup breakdowns are due to the metric and the step size of the beginning."""
+
 
 @dataclass(frozen=True)
 class NUTSSettings:
@@ -43,7 +61,8 @@ class NUTSSettings:
 
     Args:
         num_warmup: steps during which step size and metric are adapted.
-        target_accept: acceptance rate that the step size is tuned for, averaged over the trajectory.
+        target_accept: acceptance rate that the step size is tuned for, averaged over the trajectory; more than that
+            where trajectories break down at it.
         max_tree_depth: a trajectory has at most `2**max_tree_depth - 1` leapfrogs.
         adaptation: one of `blackjax_adaptation.ADAPTATIONS`, or blocks of coordinates within which the metric is dense.
         max_rank: rank of the correction when `adaptation="low_rank"`.
@@ -68,7 +87,8 @@ class ChainState(NamedTuple):
 
     `key`: raw key data of the chain, the same at every step. `step`: steps taken so far, `int32`. `position`:
     BlackJAX's state, with log density and gradient. `step_size`: in use at the next step. `metric`: state of the
-    metric's adaptation, with the field `inverse_mass_matrix`. `history`: draws that the metric is estimated from, where
+    metric's adaptation, with the field `inverse_mass_matrix`. `slack`: one minus the acceptance rate that is aimed at now,
+as a part of `1 - target_accept`. `history`: draws that the metric is estimated from, where
     it needs them.
     """
 
@@ -79,6 +99,7 @@ class ChainState(NamedTuple):
     dual_averaging: DualAveragingAdaptationState
     metric: Any
     history: History | None
+    slack: Array
 
 
 def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, position: Array) -> ChainState:
@@ -94,7 +115,7 @@ def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, p
     step_size = jnp.asarray(settings.initial_step_size, position.dtype)
     raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     averaging = _restart(settings, step_size)
-    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, averaging, metric, history)
+    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, averaging, metric, history, jnp.ones_like(step_size))
 
 
 def step_chain(
@@ -106,18 +127,22 @@ def step_chain(
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     transition = _transition(settings, log_density_fn, state.position.position)
-    position, info = transition(key, state.position, state.step_size, state.metric.inverse_mass_matrix)
+    warm = min(BREAKDOWN, settings.divergence_threshold)
+    threshold = jnp.where(state.step < settings.num_warmup, warm, settings.divergence_threshold)
+    metric = state.metric.inverse_mass_matrix
+    position, info = transition(key, state.position, state.step_size, metric, threshold.astype(state.step_size.dtype))
     moved = state._replace(position=position)
     if settings.num_warmup > 0:
-        moved = _adapt(settings, moved, info.acceptance_rate)
+        moved = _adapt(settings, moved, info)
     return moved._replace(step=state.step + 1), _statistics(position, info, state.step_size)
 
 
 def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Array) -> Callable:
-    kernel = blackjax.nuts.build_kernel(divergence_threshold=settings.divergence_threshold)
-
-    def transition(key: Array, state: HMCState, step_size: Array, inverse_mass: Any) -> tuple[HMCState, NUTSInfo]:
+    def transition(
+        key: Array, state: HMCState, step_size: Array, inverse_mass: Any, threshold: Array
+    ) -> tuple[HMCState, NUTSInfo]:
         metric = blackjax_metric(inverse_mass)
+        kernel = blackjax.nuts.build_kernel(divergence_threshold=threshold)
         return kernel(key, state, log_density_fn, step_size, metric, settings.max_tree_depth)
 
     if settings.single_kernel and has_single_kernel(jax.value_and_grad(log_density_fn), position):
@@ -125,7 +150,7 @@ def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Ar
     return transition
 
 
-def _adapt(settings: NUTSSettings, state: ChainState, acceptance_rate: Array) -> ChainState:
+def _adapt(settings: NUTSSettings, state: ChainState, info: NUTSInfo) -> ChainState:
     """What follows a transition; does nothing from step `num_warmup` on.
 
     The history is large and written outside the branches: a branch that returned it would copy it at every step.
@@ -141,22 +166,36 @@ def _adapt(settings: NUTSSettings, state: ChainState, acceptance_rate: Array) ->
         lambda: adaptation.update(state.metric, history, pair, estimate, close),
         lambda: state.metric,
     )
-    step_size, averaging = jax.lax.cond(
+    step_size, averaging, slack = jax.lax.cond(
         warm,
-        lambda: _adapt_step_size(settings, state, acceptance_rate, close & adaptation.restarts),
-        lambda: (state.step_size, state.dual_averaging),
+        lambda: _adapt_step_size(settings, state, info, close & adaptation.restarts),
+        lambda: (state.step_size, state.dual_averaging, state.slack),
     )
-    return state._replace(step_size=step_size, dual_averaging=averaging, metric=metric, history=history)
+    return state._replace(step_size=step_size, dual_averaging=averaging, metric=metric, history=history, slack=slack)
 
 
 def _adapt_step_size(
-    settings: NUTSSettings, state: ChainState, acceptance_rate: Array, restart: Array
-) -> tuple[Array, DualAveragingAdaptationState]:
-    _, update, final = dual_averaging_adaptation(settings.target_accept)
-    averaging = jax.tree.map(_like, update(state.dual_averaging, acceptance_rate), state.dual_averaging)
+    settings: NUTSSettings, state: ChainState, info: NUTSInfo, restart: Array
+) -> tuple[Array, DualAveragingAdaptationState, Array]:
+    slack = _less_slack(settings, state, info.is_divergent)
+    _, update, final = dual_averaging_adaptation(1.0 - (1.0 - settings.target_accept) * slack)
+    averaging = jax.tree.map(_like, update(state.dual_averaging, info.acceptance_rate), state.dual_averaging)
     averaging = jax.lax.cond(restart, lambda: _restart(settings, final(averaging)), lambda: averaging)
     last = state.step == settings.num_warmup - 1
-    return jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size)), averaging
+    return jnp.where(last, final(averaging), jnp.exp(averaging.log_step_size)), averaging, slack
+
+
+def _less_slack(settings: NUTSSettings, state: ChainState, broken: Array) -> Array:
+    r"""The slack after one trajectory more: less after a breakdown, a little more after any other.
+
+    The mean acceptance rate says little about the tails: beside a narrow neck nearly all trajectories are accepted, and
+    some break down. With $p$ the share of these, the logarithm of the slack moves by
+    $p \log \text{LESS\_SLACK} + (1 - p) \varepsilon$ a step, which is zero at $p = \text{MOST\_BREAKDOWNS}$.
+    """
+    growth = -MOST_BREAKDOWNS / (1 - MOST_BREAKDOWNS) * math.log(LESS_SLACK)
+    slack = state.slack * jnp.where(broken, LESS_SLACK, math.exp(growth))
+    heeded = state.step >= UNHEEDED * settings.num_warmup
+    return jnp.where(heeded, jnp.clip(slack, LEAST_SLACK, 1.0), 1.0).astype(state.slack.dtype)
 
 
 def _adaptation(settings: NUTSSettings, position: Array) -> Adaptation:
