@@ -315,7 +315,7 @@ def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | 
 
 def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
     if init is None or isinstance(init, str):
-        return find_start(target, key, num_chains, strategy=init or "uniform")
+        return find_start(target, key, num_chains, strategy=init or "auto")
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
     if callable(init):

@@ -25,7 +25,12 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     from bayeskit.target.target import Target
 
-STRATEGIES = ("uniform", "prior")
+STRATEGIES = ("auto", "uniform", "prior")
+
+CANDIDATES = 8
+"""Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that of
+a process that is not invertible, a chain that starts on the wrong side stays there."""
+
 TRIES_OF_A_STRATEGY = 10
 
 
@@ -129,8 +134,8 @@ def _check_drawable(program: Program) -> None:
 
 
 def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tuple[Values, Array]:
-    """A candidate and whether log density and gradient are finite there (and the given values inside their
-    supports).
+    """A candidate, and its log density where that and its gradient are finite (and the given values inside their
+    supports); minus infinity elsewhere.
     """
     values = (_draw_prior if strategy == "prior" else _draw_uniform)(target, key)
     ok = jnp.array(True)
@@ -139,7 +144,7 @@ def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tupl
         ok = jnp.all(jnp.stack(list(inside.values())))
     density, gradient = jax.value_and_grad(target.log_density)(values)
     finite = jnp.stack([jnp.isfinite(density), *(jnp.isfinite(g).all() for g in jax.tree.leaves(gradient))])
-    return values, ok & finite.all()
+    return values, jnp.where(ok & finite.all(), density, -jnp.inf)
 
 
 _candidates = safe_jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3)
@@ -150,7 +155,7 @@ def find_start(
     key: Array,
     num_chains: int,
     *,
-    strategy: str = "uniform",
+    strategy: str = "auto",
     given: Mapping[str, object] | None = None,
     max_tries: int = 100,
 ) -> Values:
@@ -160,7 +165,8 @@ def find_start(
         target: the target.
         key: a JAX key.
         num_chains: number of chains.
-        strategy: ``"uniform"`` on (-2, 2) in unconstrained space, or ``"prior"``.
+        strategy: ``"uniform"`` on (-2, 2) in unconstrained space; ``"prior"``; or ``"auto"``, of `CANDIDATES` uniform
+            ones the one with the largest density.
         given: values of some or all latent sites in the model's coordinates, with or without a leading chain axis.
         max_tries: candidates a chain before giving up.
 
@@ -178,20 +184,23 @@ def find_start(
     # with every site given there is only one candidate
     tries = 1 if set(fixed) == set(target.latent_names) else max_tries
     found: Values | None = None
-    good = np.zeros(num_chains, bool)
     # All chains try again until every chain has a start, so that one program of one shape serves all attempts. A chain
-    # keeps the first of its candidates that was finite: its start does not depend on how the other chains fare.
+    # keeps the first of its candidates that was finite, or the best: its start does not depend on how others fare.
+    wanted = min(CANDIDATES, tries) if strategy == "auto" else 1
+    best = np.full(num_chains, -np.inf)
     for attempt in range(tries):
         keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
-        values, ok = _candidates(target, keys, fixed, strategy)
-        take = np.asarray(ok) & ~good
+        values, density = _candidates(target, keys, fixed, strategy)
+        density = np.asarray(density)
+        take = density > best if attempt < wanted else (density > best) & np.isneginf(best)
         if found is None:
             found = values
         else:
             found = {n: jnp.where(take.reshape(-1, *[1] * (v.ndim - 1)), values[n], v) for n, v in found.items()}
-        good |= take
-        if good.all():
+        best = np.where(take, density, best)
+        if attempt + 1 >= wanted and np.isfinite(best).all():
             return found
+    good = np.isfinite(best)
     bad = int(np.argmin(good))
     assert found is not None
     given_bad = {n: v[bad] for n, v in fixed.items()}

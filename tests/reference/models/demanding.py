@@ -82,25 +82,28 @@ def admissions(department: jax.Array, male: jax.Array, applied: jax.Array, admit
 
 
 def stochastic_volatility(returns: jax.Array) -> None:
-    """Log volatilities as they are, an autoregression of order one (303 parameters)."""
+    """Log volatilities, an autoregression of order one driven by white shocks (103 parameters)."""
     persistence = numpyro.sample("persistence", dist.Beta(20.0, 1.5))
     level = numpyro.sample("level", dist.Cauchy(0.0, 5.0))
-    shock = numpyro.sample("shock", dist.HalfCauchy(2.0))
+    size = numpyro.sample("size", dist.HalfCauchy(2.0))
+    white = numpyro.sample("white", dist.Normal(0.0, 1.0).expand(returns.shape).to_event(1))
     slope = 2 * persistence - 1
-    flat = dist.ImproperUniform(constraints.real_vector, (), event_shape=(len(returns),))
-    h = numpyro.sample("log_volatility", flat)
-    numpyro.factor("first", dist.Normal(level, shock / jnp.sqrt(1 - slope**2)).log_prob(h[0]))
-    numpyro.factor("following", dist.Normal(level + slope * (h[:-1] - level), shock).log_prob(h[1:]).sum())
-    numpyro.sample("returns", dist.Normal(0.0, jnp.exp(h / 2)).to_event(1), obs=returns)
+
+    def step(before: jax.Array, shock: jax.Array) -> tuple[jax.Array, jax.Array]:
+        following = slope * before + size * shock
+        return following, following
+
+    first = size * white[0] / jnp.sqrt(1 - slope**2)
+    _, rest = jax.lax.scan(step, first, white[1:], unroll=8)
+    log_volatility = numpyro.deterministic("log_volatility", level + jnp.concatenate([first[None], rest]))
+    numpyro.sample("returns", dist.Normal(0.0, jnp.exp(log_volatility / 2)).to_event(1), obs=returns)
 
 
-def cox_process(distance: jax.Array, counts: jax.Array) -> None:
-    """Counts on a grid of 10 by 10, log intensities with a normal prior as they are (102 parameters)."""
-    amplitude = numpyro.sample("amplitude", dist.LogNormal(-1.0, 0.5))
-    length = numpyro.sample("length", dist.LogNormal(-1.0, 1.0))
-    covariance = amplitude**2 * jnp.exp(-0.5 * (distance / length) ** 2) + 1e-3 * jnp.eye(len(counts))
-    intensity = numpyro.sample("log_intensity", dist.MultivariateNormal(jnp.zeros(len(counts)), covariance))
-    numpyro.sample("counts", dist.Poisson(jnp.exp(intensity)).to_event(1), obs=counts)
+def cox_process(factor: jax.Array, counts: jax.Array) -> None:
+    """Counts on a grid of 10 by 10, log intensities with a normal prior as they are (100 parameters)."""
+    prior = dist.MultivariateNormal(jnp.zeros(len(counts)), scale_tril=factor)
+    log_intensity = numpyro.sample("log_intensity", prior)
+    numpyro.sample("counts", dist.Poisson(jnp.exp(log_intensity)).to_event(1), obs=counts)
 
 
 def emissions() -> Arguments:
@@ -134,21 +137,21 @@ def berkeley() -> Arguments:
 
 
 def returns() -> Arguments:
-    """300 returns of a process with persistence .95 and shocks of .4."""
+    """100 returns of a process with persistence .95 and shocks of .3."""
     rng = np.random.default_rng(3)
     h = [-0.5]
-    for _ in range(299):
-        h.append(-0.5 + 0.95 * (h[-1] + 0.5) + 0.4 * rng.normal())
+    for _ in range(99):
+        h.append(-0.5 + 0.95 * (h[-1] + 0.5) + 0.3 * rng.normal())
     return {"returns": np.exp(np.array(h) / 2) * rng.normal(size=len(h))}
 
 
 def grid_of_counts() -> Arguments:
-    """A smooth field of amplitude .8 and length .2 on the unit square, and counts there."""
+    """A rough field of variance 1.9 on the unit square, correlated over a length of .3, and counts there."""
     rng = np.random.default_rng(5)
     points = np.stack(np.meshgrid(np.arange(10), np.arange(10)), axis=-1).reshape(-1, 2) / 10
     distance = np.linalg.norm(points[:, None] - points, axis=-1)
-    covariance = 0.64 * np.exp(-0.5 * (distance / 0.2) ** 2) + 1e-3 * np.eye(100)
-    return {"distance": distance, "counts": rng.poisson(np.exp(np.linalg.cholesky(covariance) @ rng.normal(size=100)))}
+    factor = np.linalg.cholesky(1.9 * np.exp(-distance / 0.3))
+    return {"factor": factor, "counts": rng.poisson(np.exp(factor @ rng.normal(size=100)))}
 
 
 def coaching() -> Arguments:
