@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._keys import raw_key
+from bayeskit._keys import host_key
 from bayeskit._settings import check_choice
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
@@ -92,7 +92,7 @@ def predict(
         raise MethodError(f"num_draws must be an integer of at least 1, got {num_draws!r}")
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
-    raw = np.asarray(raw_key(key))
+    raw = host_key(key)
     if discrete is not None:
         check_choice("discrete", discrete, ("sample",))
         if post is None:
