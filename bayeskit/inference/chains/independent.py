@@ -274,7 +274,7 @@ def factorises_batches(target: Target) -> bool:
 
 
 def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
-    point = jax.ShapeDtypeStruct((size,), jax.numpy.zeros(()).dtype)
+    point = jax.ShapeDtypeStruct((size,), jax.numpy.result_type(float))
     program = jax.make_jaxpr(function)(point)
     return any(
         equation.primitive.name in FACTORISATIONS
