@@ -6,6 +6,8 @@ of JAX, each of them would be a program of its own to compile.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +85,8 @@ def host_fold_in(raw: np.ndarray, number: int) -> np.ndarray:
 
 def _is_plain() -> bool:
     """Whether raw keys are Threefry's, and are split as JAX does by default."""
-    return jax.config.jax_default_prng_impl == "threefry2x32" and bool(jax.config.jax_threefry_partitionable)
+    config: Any = jax.config
+    return config.jax_default_prng_impl == "threefry2x32" and bool(config.jax_threefry_partitionable)
 
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

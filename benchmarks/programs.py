@@ -154,7 +154,8 @@ def report(
     for name, row in sorted(programs.seconds.items(), key=lambda item: -sum(item[1])):
         if programs.compiled[name] and not brief:
             print(f"{name[:44]:44s} {programs.compiled[name]:6d} " + " ".join(f"{s:7.3f}" for s in row))
-    print(f"{'all, and what is only traced':44s} {programs.compiled.total():6d} " + " ".join(f"{s:7.3f}" for s in columns))
+    everything = f"{'all, and what is only traced':44s} {programs.compiled.total():6d} "
+    print(everything + " ".join(f"{s:7.3f}" for s in columns))
     print(f"{'part':44s} {'clock':>7s} {'processor':>9s}")
     for title, (clock, processor) in sorted(parts.seconds.items(), key=lambda item: -item[1][0]):
         print(f"{title:44s} {clock:7.3f} {processor:9.3f}")

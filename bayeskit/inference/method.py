@@ -18,7 +18,7 @@ from bayeskit.target import Target
 if TYPE_CHECKING:
     import xarray as xr
 
-State = TypeVar("State")
+S = TypeVar("S", bound="Method")
 
 
 class Draws(NamedTuple):
@@ -47,6 +47,13 @@ class Method(Settings, ABC):
     num_chains: int
     num_warmup: int
     num_draws: int
+
+    @classmethod
+    def kinds(cls: type[S]) -> dict[str, type[S]]:
+        """The classes of this room by their kind, in alphabetical order."""
+        import bayeskit.inference.vi.fit.method  # noqa: F401  (which is loaded late)
+
+        return super().kinds()
 
     @property
     def library(self) -> str:

@@ -139,7 +139,7 @@ def infer(
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:
-            start_key, run_key = host_split(raw)
+            start_key, run_key = jax.device_put(list(host_split(raw)))
             positions = _start(target, start_key, method.num_chains, init)
             check_indices(positions)
             run.state = method.warmup(method.init(run_key, target, positions), target)
@@ -294,7 +294,7 @@ def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: 
     return Also(
         Pointwise(target) if log_likelihood else None,
         None if discrete is None else Discrete(target, discrete),
-        host_fold_in(raw, zlib.crc32(b"discrete")),
+        jax.device_put(host_fold_in(raw, zlib.crc32(b"discrete"))),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from bayeskit._typing import Values
+from bayeskit._typing import ArrayLike, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.program.arguments import place_of
 from bayeskit.program.bind import Program
@@ -18,6 +18,8 @@ from bayeskit.program.failure import named_failures
 from bayeskit.xla.indexing import QUICKLY, Range, Use, indexes, ranges
 
 __all__ = ["IndexCheck"]
+
+Points = Mapping[str, ArrayLike]
 
 
 class IndexCheck:
@@ -36,7 +38,7 @@ class IndexCheck:
         static: what else it needs, hashable.
     """
 
-    def __init__(self, program: Program, run: Callable[..., object], values: Values, *static: Hashable):
+    def __init__(self, program: Program, run: Callable[..., object], values: Points, *static: Hashable):
         self._program, self._run, self._static = program, run, static
         with named_failures(program, []):
             found: _Found = _find.eval_shape(run, static, program, values)
@@ -47,10 +49,10 @@ class IndexCheck:
         """Whether there is an index that latent values decide."""
         return any(use.from_rest for use in self._uses)
 
-    def _ranges(self, program: Program, values: Values) -> list[Range]:
+    def _ranges(self, program: Program, values: Points) -> list[Range]:
         return _find(self._run, self._static, program, values).ranges
 
-    def of_data(self, values: Values) -> None:
+    def of_data(self, values: Points) -> None:
         """Check the indices that the data, and constants of the model, decide; the values are not used.
 
         Raises:
@@ -59,7 +61,7 @@ class IndexCheck:
         """
         self._check(values, lambda use: not use.from_rest, "")
 
-    def at(self, values: Values, place: str) -> None:
+    def at(self, values: Points, place: str) -> None:
         """Check the indices that depend on values, at these.
 
         Args:
@@ -72,7 +74,7 @@ class IndexCheck:
         """
         self._check(values, lambda use: use.from_rest, place)
 
-    def _check(self, values: Values, chosen: Callable[[Use], bool], place: str) -> None:
+    def _check(self, values: Points, chosen: Callable[[Use], bool], place: str) -> None:
         if not any(map(chosen, self._uses)):
             return
         for number, (use, reached) in enumerate(zip(self._uses, self._ranges(self._program, values), strict=True)):
@@ -85,7 +87,7 @@ class IndexCheck:
                 bad = _Bad(number, axis, size, int(lowest[axis]), int(highest[axis]))
                 self._refuse(use, bad, values, place)
 
-    def _refuse(self, use: Use, bad: _Bad, values: Values, place: str) -> None:
+    def _refuse(self, use: Use, bad: _Bad, values: Points, place: str) -> None:
         line = f" ({use.where})" if use.where else ""
         if use.from_data:
             leaves = jax.tree_util.tree_leaves_with_path(self._program.arrays)
@@ -107,7 +109,7 @@ class IndexCheck:
         names = [n for n, v in constants.items() if v.dtype.kind in "iu" and (v == index).any()]
         return f" (which {', '.join(map(repr, names))} holds)" if names else ""
 
-    def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Values) -> bool:
+    def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Points) -> bool:
         """Whether the fault goes if the extreme numbers of an array do."""
         mended = np.minimum(array, array.max() - bad.above) if bad.above else np.maximum(array, array.min() + bad.below)
         leaves, structure = jax.tree.flatten(self._program)

@@ -14,7 +14,8 @@ SEEDS = [0, 1, 7, 2**31 - 1, 2**31, 2**32 + 5, -3]
 def test_of_a_seed(seed):
     expected = np.asarray(jax.random.PRNGKey(seed))
     found = host_key(seed)
-    assert found.dtype == np.uint32 and np.array_equal(found, expected)
+    assert found.dtype == np.uint32
+    assert np.array_equal(found, expected)
     assert np.array_equal(host_key(np.int64(seed)), expected)
     assert np.array_equal(host_key(jax.random.key(seed)), expected)
 
@@ -29,7 +30,8 @@ def test_split_and_folded_in(settings):
         assert np.array_equal(raw, jax.random.PRNGKey(12))
         for number in (1, 2, 5):
             found = host_split(raw, number)
-            assert found.dtype == np.uint32 and np.array_equal(found, jax.random.split(raw, number))
+            assert found.dtype == np.uint32
+            assert np.array_equal(found, jax.random.split(raw, number))
         for number in (0, 3, 2**32 - 1):
             assert np.array_equal(host_fold_in(raw, number), jax.random.fold_in(raw, np.uint32(number)))
     finally:
