@@ -29,6 +29,7 @@ from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start, find_start_by, index_check
+from bayeskit.xla.kept_programs import programs_kept
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
+@programs_kept()
 def infer(
     model: Model | Program | Target,
     data: Data | None,
@@ -160,6 +162,7 @@ def _refuse_options(method: DirectMethod, **options: object) -> None:
             raise MethodError(f"{name} has no meaning for {type(method).__name__}, which answers at once; leave it out")
 
 
+@programs_kept()
 def resume(
     model: Model | Program | Target,
     data: Data | None,
