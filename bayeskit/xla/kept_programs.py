@@ -1,4 +1,4 @@
-"""Compiled programs are kept from process to process: JAX's persistent compilation cache, in a folder of bayeskit's own.
+"""Compiled programs, kept from process to process: JAX's persistent compilation cache, in a folder of our own.
 
 The command line sets the folder for its whole process. `bayeskit.infer` sets it while it runs, where the user has set
 none, and leaves JAX as it found it. ``JAX_COMPILATION_CACHE_DIR`` moves both, ``JAX_ENABLE_COMPILATION_CACHE=false``

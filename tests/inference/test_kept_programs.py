@@ -1,8 +1,5 @@
 """Where compiled programs are kept: the user's own setting counts, and JAX is left as it was."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import jax
@@ -104,32 +101,3 @@ def test_other_threads_leave_it_alone(unset):
     thread.start()
     thread.join()
     assert found == [before]
-
-
-PROGRAM = """
-import jax, numpyro, numpyro.distributions as dist
-import bayeskit as bk
-
-def model(y):
-    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
-    numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-
-hits = []
-jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-method = bk.NUTS(num_chains=1, num_warmup=10, num_draws=10)
-bk.infer(model, {"y": [0.3, 0.4]}, method, key=0, progress=False)
-print(jax.config.jax_compilation_cache_dir, hits.count("/jax/compilation_cache/cache_hits") > 5)
-"""
-
-
-def test_a_second_process_compiles_nothing_anew(tmp_path):
-    left_out = (FOLDER, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES")
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    environment["XDG_CACHE_HOME"] = str(tmp_path)
-    said = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
-        )
-        said.append(done.stdout.split())
-    assert said == [["None", "False"], ["None", "True"]]
