@@ -1,4 +1,4 @@
-"""What the command sets for its own process. As a library, bayeskit changes nothing global."""
+"""What the command sets for its own process. As a library, bayeskit leaves nothing global changed."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 S = TypeVar("S", bound="Method")
+
+LATE = ("bayeskit.inference.vi.fit.method",)
+"""Modules with methods that `bayeskit.inference` loads when they are used."""
 
 
 class Draws(NamedTuple):
@@ -51,8 +55,8 @@ class Method(Settings, ABC):
     @classmethod
     def kinds(cls: type[S]) -> dict[str, type[S]]:
         """The classes of this room by their kind, in alphabetical order."""
-        import bayeskit.inference.vi.fit.method  # noqa: F401  (which is loaded late)
-
+        for module in LATE:
+            importlib.import_module(module)
         return super().kinds()
 
     @property
