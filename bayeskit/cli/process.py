@@ -1,12 +1,13 @@
-"""What the command sets for its own process. As a library, bayeskit changes nothing global."""
+"""What the command sets for its own process. As a library, bayeskit leaves nothing global changed."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import TextIO
+
+from bayeskit.xla.kept_programs import FOLDER, SETTINGS, folder_of_programs
 
 XLA_FLAGS = {
     # several compiled programs at once can exhaust the thread pool of XLA's CPU backend and wait for each other forever
@@ -28,10 +29,10 @@ def prepare_process() -> None:
     os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
     os.environ.setdefault("PJRT_NPROC", str(max(16, 2 * (os.cpu_count() or 1))))
     os.environ.setdefault("MPLBACKEND", "Agg")
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := _cache_folder()) is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+    if FOLDER not in os.environ and (folder := folder_of_programs()) is not None:
+        os.environ[FOLDER] = str(folder)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name.upper(), str(value))
     warnings.showwarning = _show_warning
 
 
@@ -50,18 +51,6 @@ def set_precision(float32: bool | None) -> str:
         float32 = jax.default_backend() != "cpu"
     jax.config.update("jax_enable_x64", not float32)
     return "float32" if float32 else "float64"
-
-
-def _cache_folder() -> Path | None:
-    """The folder of compiled programs, or ``None`` where none can be made: slower, but nothing else changes."""
-    import platformdirs
-
-    folder = platformdirs.user_cache_path("bayeskit", appauthor=False) / "jax"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
 
 
 def _show_warning(

@@ -1,4 +1,11 @@
-"""Inference methods and the verbs that run them."""
+"""Inference methods and the verbs that run them.
+
+`VI` is loaded on first use: what it needs takes a quarter of a second to import, and chains do without it.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader  # type: ignore[import-untyped]
 
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
@@ -11,4 +18,8 @@ from bayeskit.inference.method import Method as Method
 from bayeskit.inference.predictive import predict as predict
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume
-from bayeskit.inference.vi.fit.method import VI as VI
+
+if TYPE_CHECKING:
+    from bayeskit.inference.vi.fit.method import VI as VI
+
+__getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs={"vi.fit.method": ["VI"]})

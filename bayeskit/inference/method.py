@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -18,7 +19,10 @@ from bayeskit.target import Target
 if TYPE_CHECKING:
     import xarray as xr
 
-State = TypeVar("State")
+S = TypeVar("S", bound="Method")
+
+LATE = ("bayeskit.inference.vi.fit.method",)
+"""Modules with methods that `bayeskit.inference` loads when they are used."""
 
 
 class Draws(NamedTuple):
@@ -47,6 +51,13 @@ class Method(Settings, ABC):
     num_chains: int
     num_warmup: int
     num_draws: int
+
+    @classmethod
+    def kinds(cls: type[S]) -> dict[str, type[S]]:
+        """The classes of this room by their kind, in alphabetical order."""
+        for module in LATE:
+            importlib.import_module(module)
+        return super().kinds()
 
     @property
     def library(self) -> str:

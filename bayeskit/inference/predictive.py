@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._keys import raw_key
+from bayeskit._keys import host_key
 from bayeskit._settings import check_choice
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
@@ -92,7 +92,7 @@ def predict(
         raise MethodError(f"num_draws must be an integer of at least 1, got {num_draws!r}")
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
-    raw = np.asarray(raw_key(key))
+    raw = host_key(key)
     if discrete is not None:
         check_choice("discrete", discrete, ("sample",))
         if post is None:
@@ -146,7 +146,7 @@ def _trace(program: Program, post: xr.DataTree | None, num_draws: int, exactly: 
     known = _learn(program)
     given, lead = _posterior(post, known, num_draws, exactly)
     first = {n: jnp.asarray(v[0]) for n, v in given.items()}
-    check = IndexCheck(program, lambda p, values: _replicate(p, jax.random.PRNGKey(0), values), first)
+    check = IndexCheck(program, _replicate_once, first)
     return _Traced(known, given, lead, first, check)
 
 
@@ -164,6 +164,10 @@ def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str])
     to_come = {*observed, *_left_out(program)}
     fitted, now = ({n: v for n, v in inputs.items() if n not in to_come} for inputs in (fitted, now))
     return None if same_inputs(fitted, now) else now
+
+
+def _replicate_once(program: Program, given: Values) -> dict[str, Any]:
+    return _replicate(program, jax.random.PRNGKey(0), given)
 
 
 def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import numpy as np
 
-from bayeskit._keys import raw_key
+from bayeskit._keys import host_fold_in, host_key, host_split
 from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Data, Key, Model, Values
@@ -29,6 +29,7 @@ from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start, find_start_by, index_check
+from bayeskit.xla.kept_programs import programs_kept
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
+@programs_kept()
 def infer(
     model: Model | Program | Target,
     data: Data | None,
@@ -116,7 +118,7 @@ def infer(
     dims_of_sites, _ = labels(target.structure, dims, coords)
     if log_likelihood:
         _check_pointwise(target)
-    raw = np.asarray(raw_key(key))
+    raw = host_key(key)
     check_indices = index_check(target)
     also = _make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
@@ -139,7 +141,7 @@ def infer(
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:
-            start_key, run_key = jax.random.split(jax.numpy.asarray(raw))
+            start_key, run_key = jax.device_put(list(host_split(raw)))
             positions = _start(target, start_key, method.num_chains, init)
             check_indices(positions)
             run.state = method.warmup(method.init(run_key, target, positions), target)
@@ -160,6 +162,7 @@ def _refuse_options(method: DirectMethod, **options: object) -> None:
             raise MethodError(f"{name} has no meaning for {type(method).__name__}, which answers at once; leave it out")
 
 
+@programs_kept()
 def resume(
     model: Model | Program | Target,
     data: Data | None,
@@ -294,7 +297,7 @@ def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: 
     return Also(
         Pointwise(target) if log_likelihood else None,
         None if discrete is None else Discrete(target, discrete),
-        jax.random.fold_in(jax.numpy.asarray(raw), np.uint32(zlib.crc32(b"discrete"))),
+        jax.device_put(host_fold_in(raw, zlib.crc32(b"discrete"))),
     )
 
 

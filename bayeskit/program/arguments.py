@@ -355,7 +355,7 @@ def _fit_precision(path: str, array: np.ndarray) -> Array:
     """Convert to JAX's current precision, and raise where a number would wrap around or become infinite."""
     dtype = jax.dtypes.canonicalize_dtype(np.int64 if array.dtype.kind in "iu" else array.dtype)
     if dtype == array.dtype:
-        return jnp.asarray(array)
+        return _on_device(array.copy())  # which may become the memory of the JAX array
     if array.dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if int(array.max()) > limits.max or int(array.min()) < limits.min:
@@ -367,4 +367,9 @@ def _fit_precision(path: str, array: np.ndarray) -> Array:
         raise DataError(
             f"data {path} holds numbers that overflow {dtype}; rescale them, or enable 64-bit numbers in JAX"
         )
-    return jnp.asarray(narrow)
+    return _on_device(narrow)
+
+
+def _on_device(array: np.ndarray) -> Array:
+    """As `jnp.asarray`, which compiles a program for each shape."""
+    return jax.device_put(array)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from bayeskit._typing import Values
+from bayeskit._typing import ArrayLike, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.program.arguments import place_of
 from bayeskit.program.bind import Program
 from bayeskit.program.failure import named_failures
-from bayeskit.xla.indexing import Range, Use, indexes, ranges
+from bayeskit.xla.indexing import QUICKLY, Range, Use, indexes, ranges
 
 __all__ = ["IndexCheck"]
+
+Points = Mapping[str, ArrayLike]
 
 
 class IndexCheck:
@@ -26,26 +29,30 @@ class IndexCheck:
     are an error and the last the final group. JAX clamps all of them, and drops their gradients, so that a posterior is
     wrong and looks fine.
 
+    What is compiled for it serves all programs that differ in their arrays only.
+
     Args:
         program: a program with its data.
-        run: executes it at some values; what it returns is not looked at.
+        run: executes it at some values, ``run(program, *static, values)``; what it returns is not looked at.
         values: latent values at which it can be executed.
+        static: what else it needs, hashable.
     """
 
-    def __init__(self, program: Program, run: Callable[[Program, Values], object], values: Values):
-        self._program = program
-
-        def execute(arrays: dict[str, Any], values: Values) -> None:
-            run(dataclasses.replace(program, arrays=arrays), values)
-
-        self._uses: list[Use] = []
+    def __init__(self, program: Program, run: Callable[..., object], values: Points, *static: Hashable):
+        self._program, self._run, self._static = program, run, static
         with named_failures(program, []):
-            traced = jax.make_jaxpr(execute)(program.arrays, values)
-        if indexes(traced.jaxpr):
-            from_data = [True] * len(jax.tree.leaves(program.arrays)) + [False] * len(jax.tree.leaves(values))
-            self._uses, self._ranges = ranges(traced, from_data)
+            found: _Found = _find.eval_shape(run, static, program, values)
+        self._uses = found.uses
 
-    def of_data(self, values: Values) -> None:
+    @property
+    def depends_on_values(self) -> bool:
+        """Whether there is an index that latent values decide."""
+        return any(use.from_rest for use in self._uses)
+
+    def _ranges(self, program: Program, values: Points) -> list[Range]:
+        return _find(self._run, self._static, program, values).ranges
+
+    def of_data(self, values: Points) -> None:
         """Check the indices that the data, and constants of the model, decide; the values are not used.
 
         Raises:
@@ -54,7 +61,7 @@ class IndexCheck:
         """
         self._check(values, lambda use: not use.from_rest, "")
 
-    def at(self, values: Values, place: str) -> None:
+    def at(self, values: Points, place: str) -> None:
         """Check the indices that depend on values, at these.
 
         Args:
@@ -67,11 +74,10 @@ class IndexCheck:
         """
         self._check(values, lambda use: use.from_rest, place)
 
-    def _check(self, values: Values, chosen: Callable[[Use], bool], place: str) -> None:
+    def _check(self, values: Points, chosen: Callable[[Use], bool], place: str) -> None:
         if not any(map(chosen, self._uses)):
             return
-        found: list[Range] = self._ranges(*jax.tree.leaves((self._program.arrays, values)))
-        for number, (use, reached) in enumerate(zip(self._uses, found, strict=True)):
+        for number, (use, reached) in enumerate(zip(self._uses, self._ranges(self._program, values), strict=True)):
             if not chosen(use):
                 continue
             lowest, highest = np.asarray(reached.lowest), np.asarray(reached.highest)
@@ -81,7 +87,7 @@ class IndexCheck:
                 bad = _Bad(number, axis, size, int(lowest[axis]), int(highest[axis]))
                 self._refuse(use, bad, values, place)
 
-    def _refuse(self, use: Use, bad: _Bad, values: Values, place: str) -> None:
+    def _refuse(self, use: Use, bad: _Bad, values: Points, place: str) -> None:
         line = f" ({use.where})" if use.where else ""
         if use.from_data:
             leaves = jax.tree_util.tree_leaves_with_path(self._program.arrays)
@@ -103,14 +109,35 @@ class IndexCheck:
         names = [n for n, v in constants.items() if v.dtype.kind in "iu" and (v == index).any()]
         return f" (which {', '.join(map(repr, names))} holds)" if names else ""
 
-    def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Values) -> bool:
+    def _cures(self, which: int, array: np.ndarray, bad: _Bad, values: Points) -> bool:
         """Whether the fault goes if the extreme numbers of an array do."""
         mended = np.minimum(array, array.max() - bad.above) if bad.above else np.maximum(array, array.min() + bad.below)
-        leaves = jax.tree.leaves((self._program.arrays, values))
+        leaves, structure = jax.tree.flatten(self._program)
         leaves[which] = mended.astype(array.dtype)
-        reached = self._ranges(*leaves)[bad.number]
+        reached = self._ranges(jax.tree.unflatten(structure, leaves), values)[bad.number]
         lowest, highest = int(reached.lowest[bad.axis]), int(reached.highest[bad.axis])
         return highest < bad.size if bad.above else lowest >= 0
+
+
+class _Found(eqx.Module):
+    """Where a program indexes, which is known once it is traced, and the ranges of the indices there."""
+
+    uses: tuple[Use, ...] = eqx.field(static=True)
+    ranges: list[Range]
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICKLY)
+def _find(run: Callable[..., object], static: tuple[Hashable, ...], program: Program, values: Values) -> _Found:
+    def execute(program: Program, values: Values) -> None:
+        run(program, *static, values)
+
+    traced = jax.make_jaxpr(execute)(program, values)
+    if not indexes(traced.jaxpr):
+        return _Found((), [])
+    arguments = jax.tree.leaves((program, values))
+    from_data = len(arguments) - len(jax.tree.leaves(values))
+    uses, reached = ranges(traced, [number < from_data for number in range(len(arguments))])
+    return _Found(tuple(uses), reached(*arguments))
 
 
 class _Bad(NamedTuple):

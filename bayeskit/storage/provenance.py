@@ -29,5 +29,5 @@ def provenance(libraries: Mapping[str, str] | None = None) -> dict[str, str]:
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": json.dumps({**(libraries or {}), **versions}),
         "device": jax.default_backend(),
-        "float_dtype": str(jax.numpy.zeros(()).dtype),
+        "float_dtype": str(jax.numpy.result_type(float)),
     }

@@ -153,13 +153,13 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
         _, tangents = jax.jvp(lambda z: bounds(program, z), (point,), (direction,))
         return {name: jnp.stack([jnp.abs(t).sum() for t in tangent]) for name, tangent in tangents.items()}
 
-    shapes = jax.eval_shape(bounds, program, structure.zeros())
+    shapes = jax.eval_shape(bounds, program, structure.origin())
     if not shapes:
         return frozenset()
     moving = {n for n, found in shapes.items() if any(_has_lanes(bound.shape, structure) for bound in found)}
     random = np.random.default_rng(0)
     point, direction = (
-        jax.tree.map(lambda zero: zero + random.normal(size=zero.shape), structure.zeros()) for _ in "12"
+        jax.tree.map(lambda zero: zero + random.normal(size=zero.shape), structure.origin()) for _ in "12"
     )
     return frozenset(moving | {n for n, size in slopes(program, point, direction).items() if (size != 0.0).any()})
 

@@ -115,6 +115,11 @@ class Structure:
         """The origin of the unconstrained values."""
         return {site.name: jnp.zeros(site.unconstrained_shape) for site in self.of_kind("latent")}
 
+    def origin(self) -> dict[str, np.ndarray]:
+        """The same on the host, as arguments of a program: to make them is no program of its own."""
+        dtype = jnp.result_type(float)
+        return {site.name: np.zeros(site.unconstrained_shape, dtype) for site in self.of_kind("latent")}
+
     def __getitem__(self, name: str) -> SiteFacts:
         for site in self.sites:
             if site.name == name:

@@ -27,6 +27,7 @@ from bayeskit.target.enumeration import check_enumeration
 from bayeskit.target.sites import Structure, learn_structure
 from bayeskit.target.start import check_given, pull_back
 from bayeskit.xla.miscompilation import safe_jit
+from bayeskit.xla.once import traced_once
 
 
 class Target(eqx.Module):
@@ -100,6 +101,10 @@ class Target(eqx.Module):
         return tuple(site.name for site in self.structure.of_kind("latent"))
 
     @property
+    def _constrained_names(self) -> list[str]:
+        return [s.name for s in self.structure.of_kind("latent", "deterministic") if s.name not in self.hidden]
+
+    @property
     def size(self) -> int:
         """Number of unconstrained coordinates."""
         return sum(int(np.prod(site.unconstrained_shape)) for site in self.structure.of_kind("latent"))
@@ -116,10 +121,7 @@ class Target(eqx.Module):
 
     def log_density(self, values: Values) -> Array:
         r"""The scalar :math:`\log\pi(z)`, discrete latent sites summed out."""
-        if self.structure.of_kind("discrete"):
-            return summed_log_density(self.program, self.structure, self.moving, values)
-        terms = self.terms(values)
-        return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
+        return _log_density(self, values)
 
     def log_prior(self, values: Values) -> Array:
         r"""The prior part of :math:`\log\pi(z)`, Jacobians included."""
@@ -146,9 +148,8 @@ class Target(eqx.Module):
         Deterministic sites that depend on a discrete latent site, which is summed out, have no single value; they are
         left out, and building the target says so.
         """
-        sites = run_trace(self.program, values, seeded=bool(self.structure.of_kind("discrete")))
-        wanted = [s.name for s in self.structure.of_kind("latent", "deterministic") if s.name not in self.hidden]
-        return {name: jnp.asarray(sites[name]["value"]) for name in wanted}
+        found = _constrained(self, values)
+        return {name: found[name] for name in self._constrained_names}
 
     def unconstrain(self, constrained: Mapping[str, object]) -> Values:
         """Unconstrained values of the latent sites given in the model's own coordinates; needs all of them.
@@ -165,6 +166,20 @@ class Target(eqx.Module):
             if not bool(ok):
                 raise ModelError(f"the value {np.asarray(given[name])} of site {name!r} is outside its support")
         return values
+
+
+@traced_once
+def _log_density(target: Target, values: Values) -> Array:
+    if target.structure.of_kind("discrete"):
+        return summed_log_density(target.program, target.structure, target.moving, values)
+    terms = target.terms(values)
+    return total(terms.prior) + total(terms.jacobian) + total(terms.likelihood)
+
+
+@traced_once
+def _constrained(target: Target, values: Values) -> Values:
+    sites = run_trace(target.program, values, seeded=bool(target.structure.of_kind("discrete")))
+    return {name: jnp.asarray(sites[name]["value"]) for name in target._constrained_names}
 
 
 def _trace(program: Program) -> tuple[Structure, frozenset[str]]:

@@ -24,7 +24,7 @@ from jax.lax import GatherScatterMode
 from bayeskit._typing import Array
 from bayeskit.xla.jaxprs import CALLS, INDEXING, equations, inner_program, needed_for, scan_sizes
 
-__all__ = ["Range", "Use", "indexes", "ranges"]
+__all__ = ["QUICKLY", "Range", "Use", "indexes", "ranges"]
 
 QUICKLY = {"xla_backend_optimization_level": "0"}
 """Options of a program that runs once."""
@@ -67,7 +67,7 @@ def indexes(jaxpr: Any) -> bool:
 
 
 def ranges(program: Any, from_data: Sequence[bool]) -> tuple[list[Use], Callable[..., list[Range]]]:
-    """The places where a program indexes, and a compiled function of its arguments that gives the range at each.
+    """The places where a program indexes, and a function of its arguments that gives the range at each.
 
     Args:
         program: a ``ClosedJaxpr``.
@@ -87,8 +87,7 @@ def ranges(program: Any, from_data: Sequence[bool]) -> tuple[list[Use], Callable
         whole.constvars, whole.invars, whole.outvars, needed_for(whole, whole.outvars), whole.effects, whole.debug_info
     )
     run = core.jaxpr_as_fun(core.ClosedJaxpr(needed, traced.consts))
-    compiled = jax.jit(run, compiler_options=QUICKLY)
-    return found, lambda *arguments: jax.tree.unflatten(structure, compiled(*arguments))
+    return found, lambda *arguments: jax.tree.unflatten(structure, run(*arguments))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ variable `XLA_FLAGS` does so for a process.
 from __future__ import annotations
 
 import functools
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from bayeskit._typing import Array
+from bayeskit.xla.once import is_outermost
 
 __all__ = ["XLA_FLAG", "kept_away", "safe_jit", "safe_options", "warn_if_faulty"]
 
@@ -90,20 +89,9 @@ def safe_jit(
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        outermost = get_opaque_trace_state(convention="nnx") == _no_trace()
-        return (safe() if outermost else plain)(*args, **kwargs)
+        return (safe() if is_outermost() else plain)(*args, **kwargs)
 
     return call
-
-
-@cache
-def _no_trace() -> object:
-    """The trace state of a thread of its own, in which nothing is traced."""
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(get_opaque_trace_state(convention="nnx")))
-    thread.start()
-    thread.join()
-    return found[0]
 
 
 @contextmanager

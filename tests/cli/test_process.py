@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bayeskit as bk
+from bayeskit.xla.kept_programs import folder_of_programs
 
 COMMAND = [sys.executable, "-m", "bayeskit"]
 
@@ -60,7 +61,8 @@ def test_settings_of_the_process(monkeypatch, tmp_path):
     flags, cache, *precision = done.stdout.splitlines()
     assert "--xla_force_host_platform_device_count=1" in flags
     assert "--xla_cpu_multi_thread_eigen=false" in flags
-    assert cache == str(tmp_path / "bayeskit" / "jax")
+    assert cache == str(folder_of_programs())
+    assert cache.startswith(str(tmp_path / "bayeskit" / "xla"))
     assert precision == ["float64", "float64", "float32 float32"]
 
 

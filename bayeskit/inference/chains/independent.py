@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from bayeskit._keys import host_split
 from bayeskit._typing import Array, Values
 from bayeskit.errors import MethodError
 from bayeskit.inference.chains.threads import run_ahead
@@ -76,7 +77,7 @@ class ChainMethod(Method):
         return state
 
     def init(self, key: Array, target: Target, positions: Values) -> Any:
-        keys = np.asarray(jax.random.split(key, self.num_chains))
+        keys = host_split(np.asarray(key), self.num_chains)
         return map_chains(self, _init_chain, (keys, positions), target)
 
     def warmup(self, state: Any, target: Target) -> Any:
@@ -273,7 +274,7 @@ def factorises_batches(target: Target) -> bool:
 
 
 def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
-    point = jax.ShapeDtypeStruct((size,), jax.numpy.zeros(()).dtype)
+    point = jax.ShapeDtypeStruct((size,), jax.numpy.result_type(float))
     program = jax.make_jaxpr(function)(point)
     return any(
         equation.primitive.name in FACTORISATIONS
