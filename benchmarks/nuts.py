@@ -1,6 +1,6 @@
 """NUTS side by side with its peers: minimum bulk ESS per second of sampling.
 
-    python benchmarks/nuts.py [problem ...] [--repeats 5] [--limit 100] [--json FILE]
+    python benchmarks/nuts.py [problem ...] [--repeats 5] [--limit 200] [--json FILE]
 
 4 chains of 1,000 + 1,000 steps, float64. Each row is a fresh process, so that no library runs with what another has
 compiled, cached or started, and each has the devices that it is documented to want. The columns:
@@ -26,7 +26,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -36,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.problem_data import DATA
+from benchmarks.versions import XLA_FLAG, versions
 
 ROWS = (
     "numpyro parallel",
@@ -49,21 +49,8 @@ ROWS = (
 OURS = "bayeskit blackjax"  # bk.NUTS() as it comes
 PEERS = {"NumPyro": "numpyro", "BlackJAX": "blackjax", "nutpie": "nutpie"}
 NEEDED = {"nutpie": ("nutpie", "pymc", "numba")}
-PACKAGES = ("bayeskit", "jax", "jaxlib", "numpyro", "blackjax", "nutpie", "pymc", "pytensor", "numba", "numpy")
-# YNNPACK makes some sums wrong (bayeskit/xla/miscompilation.py), and programs of several devices that share the threads
-# of Eigen's loops can wait for each other forever.
-XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type= --xla_cpu_multi_thread_eigen=false"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and all libraries."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+# Programs of several devices that share the threads of Eigen's loops can wait for each other forever.
+XLA_FLAGS = f"{XLA_FLAG} --xla_cpu_multi_thread_eigen=false"
 
 
 def environment(row: str, caches: str) -> dict[str, str]:
@@ -162,7 +149,7 @@ def main() -> None:
     parser.add_argument("problems", nargs="*", help=f"all of them by default: {', '.join(DATA)}")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each sampler (%(default)s)")
     parser.add_argument(
-        "--limit", type=float, default=100.0, metavar="SECONDS",
+        "--limit", type=float, default=200.0, metavar="SECONDS",
         help="a sampler whose first call takes longer is not called again (%(default)g)",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, after each problem")

@@ -1,6 +1,6 @@
 """One row of the table of `nuts.py`: one sampler on one problem, in a process of its own; prints JSON.
 
-    python benchmarks/nuts_row.py ROW PROBLEM --repeats 5 --limit 100
+    python benchmarks/nuts_row.py ROW PROBLEM --repeats 5 --limit 200
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("row")
     parser.add_argument("problem")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=100.0)
+    parser.add_argument("--limit", type=float, default=200.0)
     arguments = parser.parse_args()
     found = measure(maker(arguments.row, arguments.problem), arguments.repeats, arguments.limit)
     print(json.dumps(dataclasses.asdict(found)))
