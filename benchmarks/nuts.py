@@ -84,11 +84,10 @@ def line(row: str, found: dict | str) -> str:
     """A row of the table."""
     if isinstance(found, str):
         return f"{row:20} {found}"
-    is_slow = found["compile_seconds"] is None
-    compiling = f"{'*':>10}" if is_slow else f"{found['compile_seconds']:10.1f}"
+    compiling = f"{found['compile_seconds']:.1f}{'*' if found['is_lone'] else ' '}"
     spread = f"({min(found['rates']):.0f}–{max(found['rates']):.0f})"
     return (
-        f"{row:20}{compiling}{median(found['seconds']):12.2f}{median(found['ess']):9.0f}{median(found['rates']):9.0f}"
+        f"{row:20}{compiling:>10}{median(found['seconds']):12.2f}{median(found['ess']):9.0f}{median(found['rates']):9.0f}"
         f"{spread:>17}{median(found['gradients']):11.1f}{median(found['divergences']):13.0f}"
     )
 
@@ -130,8 +129,10 @@ def measure_problem(problem: str, repeats: int, limit: float) -> dict:
         all_rows[row] = measure(row, problem, repeats, limit)
         print(line(row, all_rows[row]), flush=True)
     rows = {row: found for row, found in all_rows.items() if isinstance(found, dict)}
-    if any(found["compile_seconds"] is None for found in rows.values()):
-        print(f"* one call, its compilation included in the seconds: it took longer than the limit, {limit:g} s")
+    if any(found["is_lone"] for found in rows.values()):
+        print(
+            f"* its first call took longer than {limit:g} s, so there is no other: it compiled in the seconds of sampling"
+        )
     found = {"rows": all_rows, "ratios": ratios(rows)}
     if len(rows) > 1:
         z, row = disagreement(rows)
@@ -163,7 +164,11 @@ def main() -> None:
     record = {
         "versions": versions(),
         "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
-        "settings": {"repeats": arguments.repeats, "limit": arguments.limit, "xla_flags": environment("", "")["XLA_FLAGS"]},
+        "settings": {
+            "repeats": arguments.repeats,
+            "limit": arguments.limit,
+            "xla_flags": environment("", "")["XLA_FLAGS"],
+        },
         "problems": {},
     }
     print(", ".join(f"{name} {found}" for name, found in record["versions"].items()))

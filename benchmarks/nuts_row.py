@@ -1,6 +1,6 @@
 """One row of the table of `nuts.py`: one sampler on one problem, in a process of its own; prints JSON.
 
-    python benchmarks/nuts_row.py ROW PROBLEM --repeats 5 --limit 200
+python benchmarks/nuts_row.py ROW PROBLEM --repeats 5 --limit 200
 """
 
 from __future__ import annotations
@@ -28,24 +28,20 @@ class Measured:
     """What a row says.
 
     `compile_seconds` is what the first call takes beyond another call with the same seed, and what is done before it
-    (`nutpie` compiles there). A sampler whose first call takes longer than the limit is not called again: then its
-    seconds are those of that call, compilation included, and `compile_seconds` is `None`.
+    (`nutpie` compiles there). A sampler whose first call takes longer than the limit is not called again (`is_lone`): then
+    its `seconds` are those of that call, with what it compiled, and `compile_seconds` are those before it.
 
     Lists have one element a run; `mean` and `error`, of the first run, one a parameter, with the Monte Carlo error.
     """
 
-    compile_seconds: float | None
+    compile_seconds: float
+    is_lone: bool
     seconds: list[float]
     ess: list[float]
     gradients: list[float]
     divergences: list[int]
     mean: list[float]
     error: list[float]
-
-    @property
-    def rates(self) -> list[float]:
-        """Effective draws per second."""
-        return [ess / seconds for ess, seconds in zip(self.ess, self.seconds, strict=True)]
 
 
 def columns(draws: np.ndarray) -> list[np.ndarray]:
@@ -64,11 +60,12 @@ def measure(make: Callable[[], peers.Sampler], repeats: int, limit: float) -> Me
     sampler = make()
     before = time.perf_counter() - start
     first = sampler(0)
-    is_slow = before + first.seconds > limit
-    runs = [first] if is_slow else [sampler(seed) for seed in range(repeats)]
+    is_lone = first.seconds > limit
+    runs = [first] if is_lone else [sampler(seed) for seed in range(repeats)]
     lone = columns(runs[0].draws)
     return Measured(
-        compile_seconds=None if is_slow else before + first.seconds - runs[0].seconds,
+        compile_seconds=before + first.seconds - runs[0].seconds,
+        is_lone=is_lone,
         seconds=[run.seconds for run in runs],
         ess=[min(ess(column, "bulk") for column in columns(run.draws)) for run in runs],
         gradients=[run.gradients for run in runs],

@@ -45,10 +45,9 @@ def split(data: dict) -> tuple[dict, dict]:
 def latent_sites(model: Callable, data: dict) -> list[str]:
     """Names of the latent sites."""
     from jax import random
-    from numpyro import handlers
+    from numpyro.infer.util import initialize_model
 
-    trace = handlers.trace(handlers.seed(model, random.key(0))).get_trace(**data)
-    return sorted(name for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"])
+    return sorted(initialize_model(random.key(0), model, model_kwargs=data).param_info.z)
 
 
 def bayeskit(model: Callable, data: dict, sites: list[str], backend: str) -> Sampler:

@@ -57,10 +57,10 @@ def logistic_regression(num_rows: int = 1000, num_predictors: int = 25, seed: in
     return {"x": x, "y": y}
 
 
-def stochastic_volatility(num_returns: int = 500, seed: int = 1) -> Data:
-    """Returns whose log variance is a stationary autoregression with persistence 0.95."""
+def stochastic_volatility(num_returns: int = 500, seed: int = 5) -> Data:
+    """Returns whose log variance is a stationary autoregression with persistence 0.9."""
     rng = np.random.default_rng(seed)
-    mu, phi, sigma = -1.0, 0.95, 0.3
+    mu, phi, sigma = -1.0, 0.9, 0.5
     noise = rng.normal(size=num_returns)
     h = np.empty(num_returns)
     h[0] = mu + sigma / np.sqrt(1 - phi**2) * noise[0]

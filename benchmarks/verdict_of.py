@@ -94,9 +94,7 @@ def cmdstan(problem: str) -> None:
     stan_data = {name.replace("floor", "floor_measure") if name == "floor" else name: v for name, v in data.items()}
     stan_data |= {"num_houses": len(data["log_radon"]), "county": data["county"] + 1}
     model = cmdstanpy.CmdStanModel(stan_file=ROOT / "benchmarks" / "stan" / f"{problem}.stan")
-    fit = model.sample(
-        stan_data, chains=CHAINS, iter_warmup=WARMUP, iter_sampling=DRAWS, seed=1, show_progress=False
-    )
+    fit = model.sample(stan_data, chains=CHAINS, iter_warmup=WARMUP, iter_sampling=DRAWS, seed=1, show_progress=False)
     table = fit.summary().drop(index="lp__")
     rhat, ess = table["R_hat"].max(), table["ESS_bulk"].min()
     print(f"verdict: max R-hat {rhat:.3f}, min bulk ESS {ess:.0f}", flush=True)
