@@ -126,9 +126,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="processes, cold and again warm (%(default)s)")
     arguments = parser.parse_args()
     print(", ".join(f"{name} {found}" for name, found in versions().items()))
-    print(
-        f"{platform.platform()}, {os.cpu_count()} cores\n\n{arguments.problem}\n{'':12}{'cold, s':>8}{'':21}{'warm, s':>8}"
-    )
+    print(f"{platform.platform()}, {os.cpu_count()} cores\n\n{arguments.problem}")
+    print(f"{'':12}{'cold, s':>8}{'':21}{'warm, s':>8}")
     for library in LIBRARIES:
         print(f"{library:12}{row(library, arguments.problem, arguments.repeats)}", flush=True)
 

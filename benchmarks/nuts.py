@@ -12,8 +12,8 @@ ESS/s          the one over the other; (its least and its most)
 gradients      leapfrog steps a draw, after warmup
 divergences    of the 4,000 draws
 
-All are medians of the repeats. Below each problem: by how many standard errors the posterior mean of any parameter in one
-row differs from that in the others. Samplers of the same posterior stay below 5.
+All are medians of the repeats. Below each problem: by how many standard errors the posterior mean of any parameter in
+one row differs from that in the others. Samplers of the same posterior stay below 5.
 """
 
 from __future__ import annotations
@@ -130,9 +130,7 @@ def measure_problem(problem: str, repeats: int, limit: float) -> dict:
         print(line(row, all_rows[row]), flush=True)
     rows = {row: found for row, found in all_rows.items() if isinstance(found, dict)}
     if any(found["is_lone"] for found in rows.values()):
-        print(
-            f"* its first call took longer than {limit:g} s, so there is no other: it compiled in the seconds of sampling"
-        )
+        print(f"* called once, since that took longer than {limit:g} s: the seconds include what it compiled")
     found = {"rows": all_rows, "ratios": ratios(rows)}
     if len(rows) > 1:
         z, row = disagreement(rows)
@@ -161,18 +159,19 @@ def main() -> None:
     if arguments.repeats < 1:
         parser.error("--repeats must be at least 1")
 
+    flags = environment("", "")["XLA_FLAGS"].strip()
     record = {
         "versions": versions(),
         "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
         "settings": {
             "repeats": arguments.repeats,
             "limit": arguments.limit,
-            "xla_flags": environment("", "")["XLA_FLAGS"],
+            "xla_flags": flags,
         },
         "problems": {},
     }
     print(", ".join(f"{name} {found}" for name, found in record["versions"].items()))
-    print(f"{record['machine']['platform']}, {os.cpu_count()} cores; XLA_FLAGS={record['settings']['xla_flags']}")
+    print(f"{record['machine']['platform']}, {os.cpu_count()} cores; XLA_FLAGS={flags}")
     for problem in problems:
         record["problems"][problem] = measure_problem(problem, arguments.repeats, arguments.limit)
         if arguments.json:
@@ -181,7 +180,8 @@ def main() -> None:
     print(f"\n{'ESS/s of bk.NUTS() over':26}" + "".join(f"{peer:>10}" for peer in PEERS))
     for problem, found in record["problems"].items():
         cells = (f"{found['ratios'][peer]:10.2f}" if peer in found["ratios"] else f"{'–':>10}" for peer in PEERS)
-        print(f"{problem:26}{''.join(cells)}")
+        lone = any(isinstance(row, dict) and row["is_lone"] for row in found["rows"].values())
+        print(f"{problem:26}{''.join(cells)}{'  some called once, compilation included' if lone else ''}")
 
 
 if __name__ == "__main__":

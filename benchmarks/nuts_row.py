@@ -28,8 +28,8 @@ class Measured:
     """What a row says.
 
     `compile_seconds` is what the first call takes beyond another call with the same seed, and what is done before it
-    (`nutpie` compiles there). A sampler whose first call takes longer than the limit is not called again (`is_lone`): then
-    its `seconds` are those of that call, with what it compiled, and `compile_seconds` are those before it.
+    (`nutpie` compiles there). A sampler whose first call takes longer than the limit is not called again (`is_lone`):
+    then `seconds` are those of that call, with what it compiled, and `compile_seconds` are those before it.
 
     Lists have one element a run; `mean` and `error`, of the first run, one a parameter, with the Monte Carlo error.
     """

@@ -138,7 +138,7 @@ def blackjax(model: Callable, data: dict, sites: list[str], chain_method: str) -
 
 
 def nutpie(problem: str, data: dict, sites: list[str]) -> Sampler:
-    """nutpie with its defaults, on the same model in PyMC, compiled by Numba."""
+    """The defaults of nutpie, on the same model in PyMC, compiled by Numba."""
     import nutpie as peer
 
     from benchmarks.pymc_models import MODELS

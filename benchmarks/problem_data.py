@@ -1,8 +1,8 @@
 """Data of the posteriors on which samplers are timed, as NumPy arrays.
 
 `DATA` maps the name of a problem to a function that returns its data. Those of the first four are from posteriordb, in
-`data/posteriordb`; the others are made here, from fixed seeds. NumPy alone is imported: a library that needs no JAX is not
-to wait for it.
+`data/posteriordb`; the others are made here, from fixed seeds. NumPy alone is imported: a library that needs no JAX
+is not to wait for it.
 """
 
 from __future__ import annotations

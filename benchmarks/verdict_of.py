@@ -34,7 +34,8 @@ def bayeskit(problem: str) -> None:
     import bayeskit as bk
     from benchmarks.models import PROBLEMS
 
-    post = bk.infer(*PROBLEMS[problem](), bk.NUTS(), key=0, progress=False)
+    method = bk.NUTS(num_chains=CHAINS, num_warmup=WARMUP, num_draws=DRAWS)
+    post = bk.infer(*PROBLEMS[problem](), method, key=0, progress=False)
     print(f"verdict: {'ok' if bk.check(post).ok else 'not ok'}", flush=True)
 
 
@@ -91,10 +92,10 @@ def cmdstan(problem: str) -> None:
     from benchmarks.problem_data import DATA
 
     data = DATA[problem]()
-    stan_data = {name.replace("floor", "floor_measure") if name == "floor" else name: v for name, v in data.items()}
-    stan_data |= {"num_houses": len(data["log_radon"]), "county": data["county"] + 1}
+    # Stan counts from one, and has a function called floor
+    data |= {"num_houses": len(data["log_radon"]), "county": data["county"] + 1, "floor_measure": data.pop("floor")}
     model = cmdstanpy.CmdStanModel(stan_file=ROOT / "benchmarks" / "stan" / f"{problem}.stan")
-    fit = model.sample(stan_data, chains=CHAINS, iter_warmup=WARMUP, iter_sampling=DRAWS, seed=1, show_progress=False)
+    fit = model.sample(data, chains=CHAINS, iter_warmup=WARMUP, iter_sampling=DRAWS, seed=1, show_progress=False)
     table = fit.summary().drop(index="lp__")
     rhat, ess = table["R_hat"].max(), table["ESS_bulk"].min()
     print(f"verdict: max R-hat {rhat:.3f}, min bulk ESS {ess:.0f}", flush=True)
