@@ -59,7 +59,7 @@ def environment(row: str, caches: str) -> dict[str, str]:
     if row.endswith("parallel"):
         flags += " --xla_force_host_platform_device_count=4"
     own = {"XLA_FLAGS": flags, "PYTENSOR_FLAGS": f"base_compiledir={caches}", "NUMBA_CACHE_DIR": caches}
-    if row == "nutpie":  # its chains are threads, and those of OpenBLAS in each of them can make it thirty times as slow
+    if row == "nutpie":  # its chains are threads: those of OpenBLAS in each can make it thirty times as slow
         own["OPENBLAS_NUM_THREADS"] = "1"
     inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return {**inherited, **own}
