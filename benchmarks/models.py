@@ -1,21 +1,18 @@
-"""The five posteriors on which samplers are timed, as plain NumPyro functions with their data.
+"""The posteriors on which samplers are timed, as plain NumPyro functions; `pymc_models.py` has them in PyMC.
 
-`PROBLEMS` maps a name to a function that returns `(model, data)`. The data of all but the logistic regression are those
-of posteriordb, in `data/posteriordb`.
+`PROBLEMS` maps a name to a function that returns `(model, data)`; the data are made in `problem_data.py`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-Data = dict[str, object]
+from benchmarks.problem_data import DATA, Data
+
 Model = Callable[..., None]
 
 
@@ -69,53 +66,67 @@ def logistic_regression(x, y):
         numpyro.sample("y", dist.Bernoulli(logits=intercept + x @ weights), obs=y)
 
 
-FOLDER = Path(__file__).resolve().parents[1] / "data" / "posteriordb"
+def stochastic_volatility(returns):
+    r"""Log variances that follow a stationary autoregression, non-centred (number of returns + 3 parameters).
+
+    .. math:: h_1 = \mu + \sigma z_1 / \sqrt{1 - \phi^2}, \quad h_t = \mu + \phi (h_{t-1} - \mu) + \sigma z_t, \quad
+        y_t \sim N(0, e^{h_t})
+
+    The path is not computed by a loop, which would take most of the time of every library, but by
+    :math:`(1 - \phi B)^{-1} = \prod_j (1 + \phi^{2^j} B^{2^j})` with :math:`B` the lag.
+    """
+    mu = numpyro.sample("mu", dist.Cauchy(0.0, 10.0))
+    phi = numpyro.sample("phi", dist.Uniform(-1.0, 1.0))
+    sigma = numpyro.sample("sigma", dist.HalfCauchy(5.0))
+    with numpyro.plate("days", len(returns)):
+        standard = numpyro.sample("h_standard", dist.Normal(0.0, 1.0))
+    path = jnp.concatenate([standard[:1] / jnp.sqrt(1.0 - phi**2), standard[1:]])
+    power, lag = phi, 1
+    while lag < len(returns):
+        path = path + power * jnp.concatenate([jnp.zeros(lag), path[:-lag]])
+        power, lag = power**2, 2 * lag
+    with numpyro.plate("days", len(returns)):
+        numpyro.sample("returns", dist.Normal(0.0, jnp.exp((mu + sigma * path) / 2)), obs=returns)
 
 
-def _read(name: str) -> dict:
-    return json.loads((FOLDER / f"{name}.json").read_text())["data"]
+def poisson_gp(x, counts):
+    """Poisson counts, their log rate a Gaussian process with a squared exponential kernel (13 parameters)."""
+    length_scale = numpyro.sample("length_scale", dist.Gamma(25.0, 4.0))
+    amplitude = numpyro.sample("amplitude", dist.HalfNormal(2.0))
+    standard = numpyro.sample("f_standard", dist.Normal(0.0, 1.0).expand([len(x)]).to_event(1))
+    covariance = amplitude**2 * jnp.exp(-0.5 * ((x[:, None] - x) / length_scale) ** 2)
+    f = jnp.linalg.cholesky(covariance + 1e-8 * jnp.eye(len(x))) @ standard
+    with numpyro.plate("points", len(x)):
+        numpyro.sample("counts", dist.Poisson(jnp.exp(f)), obs=counts)
 
 
-def radon_data() -> Data:
-    """The 919 houses; counties are numbered from zero."""
-    raw = _read("radon_contextual_effects_minnesota_halfnormal")
-    names = ("log_uranium", "floor", "floor_by_county", "log_radon")
-    county = np.asarray(raw["county"])
-    arrays = {name: np.asarray(raw[name], dtype=float) for name in names}
-    return {"county": county - county.min(), "num_counties": int(raw["num_counties"]), **arrays}
+def poisson_hierarchy(group, num_groups, x, counts):
+    """Counts with an effect of each group, non-centred (2,003 parameters with the data of `problem_data.py`)."""
+    mean = numpyro.sample("mean", dist.Normal(0.0, 2.0))
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    with numpyro.plate("groups", num_groups):
+        standard = numpyro.sample("effect_standard", dist.Normal(0.0, 1.0))
+    effect = mean + scale * standard
+    with numpyro.plate("rows", len(counts)):
+        numpyro.sample("counts", dist.Poisson(jnp.exp(effect[group] + slope * x)), obs=counts)
 
 
-def eight_schools_data() -> Data:
-    """Estimated effects and their standard errors."""
-    raw = _read("eight_schools-eight_schools_noncentered")
-    return {name: np.asarray(raw[name], dtype=float) for name in ("sigma", "y")}
-
-
-def kidscore_data() -> Data:
-    """Test scores of 434 children."""
-    raw = _read("kidiq-kidscore_interaction")
-    return {name: np.asarray(raw[name], dtype=float) for name in ("mom_hs", "mom_iq", "kid_score")}
-
-
-def autoregression_data() -> Data:
-    """The series of length 200."""
-    return {"y": np.asarray(_read("arK-arK")["y"], dtype=float), "K": 5}
-
-
-def logistic_data(num_rows: int = 1000, num_predictors: int = 25, seed: int = 0) -> Data:
-    """Synthetic table: correlated predictors, weights of size about one half."""
-    rng = np.random.default_rng(seed)
-    mixing = np.eye(num_predictors) + 0.3 * rng.normal(size=(num_predictors, num_predictors)) / np.sqrt(num_predictors)
-    x = rng.normal(size=(num_rows, num_predictors)) @ mixing
-    logits = 0.5 + x @ (0.5 * rng.normal(size=num_predictors))
-    y = (rng.uniform(size=num_rows) < 1 / (1 + np.exp(-logits))).astype(int)
-    return {"x": x, "y": y}
-
-
-PROBLEMS: dict[str, Callable[[], tuple[Model, Data]]] = {
-    "radon": lambda: (radon, radon_data()),
-    "eight_schools": lambda: (eight_schools, eight_schools_data()),
-    "kidscore_interaction": lambda: (kidscore_interaction, kidscore_data()),
-    "arK": lambda: (autoregression, autoregression_data()),
-    "logistic_1000x25": lambda: (logistic_regression, logistic_data()),
+MODELS: dict[str, Model] = {
+    "radon": radon,
+    "eight_schools": eight_schools,
+    "kidscore_interaction": kidscore_interaction,
+    "arK": autoregression,
+    "logistic_1000x25": logistic_regression,
+    "stochastic_volatility": stochastic_volatility,
+    "poisson_gp": poisson_gp,
+    "poisson_hierarchy": poisson_hierarchy,
+    "logistic_100000x10": logistic_regression,
 }
+
+
+def _problem(name: str) -> Callable[[], tuple[Model, Data]]:
+    return lambda: (MODELS[name], DATA[name]())
+
+
+PROBLEMS: dict[str, Callable[[], tuple[Model, Data]]] = {name: _problem(name) for name in DATA}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 
 
 def radon(data: dict) -> pm.Model:
@@ -59,6 +60,51 @@ def logistic_regression(data: dict) -> pm.Model:
     return model
 
 
+def stochastic_volatility(data: dict) -> pm.Model:
+    """Non-centred, the path without a loop."""
+    returns = data["returns"]
+    with pm.Model() as model:
+        mu, phi, sigma = pm.Cauchy("mu", 0.0, 10.0), pm.Uniform("phi", -1.0, 1.0), pm.HalfCauchy("sigma", 5.0)
+        standard = pm.Normal("h_standard", 0.0, 1.0, shape=len(returns))
+        path = pt.concatenate([standard[:1] / pm.math.sqrt(1.0 - phi**2), standard[1:]])
+        power, lag = phi, 1
+        while lag < len(returns):
+            path = path + power * pt.concatenate([np.zeros(lag), path[:-lag]])
+            power, lag = power**2, 2 * lag
+        pm.Normal("returns", 0.0, pm.math.exp((mu + sigma * path) / 2), observed=returns)
+    return model
+
+
+def poisson_gp(data: dict) -> pm.Model:
+    """Non-centred, by the Cholesky factor."""
+    x = data["x"]
+    with pm.Model() as model:
+        length_scale, amplitude = pm.Gamma("length_scale", 25.0, 4.0), pm.HalfNormal("amplitude", 2.0)
+        standard = pm.Normal("f_standard", 0.0, 1.0, shape=len(x))
+        covariance = amplitude**2 * pm.math.exp(-0.5 * ((x[:, None] - x) / length_scale) ** 2)
+        f = pt.linalg.cholesky(covariance + 1e-8 * np.eye(len(x))) @ standard
+        pm.Poisson("counts", pm.math.exp(f), observed=data["counts"])
+    return model
+
+
+def poisson_hierarchy(data: dict) -> pm.Model:
+    """Non-centred effects of groups."""
+    with pm.Model() as model:
+        mean, scale, slope = pm.Normal("mean", 0.0, 2.0), pm.HalfNormal("scale", 1.0), pm.Normal("slope", 0.0, 1.0)
+        standard = pm.Normal("effect_standard", 0.0, 1.0, shape=data["num_groups"])
+        log_rate = (mean + scale * standard)[data["group"]] + slope * data["x"]
+        pm.Poisson("counts", pm.math.exp(log_rate), observed=data["counts"])
+    return model
+
+
 MODELS: dict[str, Callable[[dict], pm.Model]] = {
-    build.__name__: build for build in (radon, eight_schools, kidscore_interaction, autoregression, logistic_regression)
+    "radon": radon,
+    "eight_schools": eight_schools,
+    "kidscore_interaction": kidscore_interaction,
+    "arK": autoregression,
+    "logistic_1000x25": logistic_regression,
+    "stochastic_volatility": stochastic_volatility,
+    "poisson_gp": poisson_gp,
+    "poisson_hierarchy": poisson_hierarchy,
+    "logistic_100000x10": logistic_regression,
 }
