@@ -18,6 +18,7 @@ The numbers are the same as without it up to rounding.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -28,7 +29,7 @@ from jax.extend import core
 
 from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
 
-__all__ = ["COMPILER_OPTIONS", "has_single_kernel", "is_available", "single_kernel"]
+__all__ = ["COMPILER_OPTIONS", "chain_options", "has_single_kernel", "is_available", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
@@ -39,6 +40,7 @@ MAX_ELEMENTS = 2**17
 MAX_MATMUL = 2**15
 """Largest number of multiplications in a product of two matrices; larger ones are better left to a library."""
 
+_LEVEL = "xla_backend_optimization_level"
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
 _NOT_EMITTED = frozenset(
@@ -70,6 +72,17 @@ def is_available() -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
+
+
+def chain_options() -> dict[str, Any]:
+    """Options of the program of one chain: those of `single_kernel` where XLA knows them, and how much to optimise.
+
+    LLVM's highest level takes twice as long over a large kernel as the one below it, and makes none faster.
+    """
+    options: dict[str, Any] = dict(COMPILER_OPTIONS) if is_available() else {}
+    if jax.default_backend() == "cpu" and _LEVEL not in os.environ.get("XLA_FLAGS", ""):
+        options[_LEVEL] = 2
+    return options
 
 
 def single_kernel(function: Callable) -> Callable:

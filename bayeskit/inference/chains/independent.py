@@ -31,7 +31,7 @@ from bayeskit.errors import MethodError
 from bayeskit.inference.chains.threads import run_ahead
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
-from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, is_available
+from bayeskit.xla.cpu_kernel import chain_options, is_available
 from bayeskit.xla.jaxprs import FACTORISATIONS, equations
 from bayeskit.xla.miscompilation import safe_jit, safe_options
 
@@ -171,8 +171,7 @@ def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], tar
 
 @cache
 def _single(function: Any) -> Any:
-    options: dict[str, Any] = dict(COMPILER_OPTIONS) if is_available() else {}
-    return jax.jit(function, static_argnums=0, compiler_options={**options, **safe_options()} or None)
+    return jax.jit(function, static_argnums=0, compiler_options={**chain_options(), **safe_options()} or None)
 
 
 @cache
