@@ -12,14 +12,15 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.distributions.distribution import validation_enabled
 
+from bayeskit._keys import host_fold_in, host_key, host_split
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError, ModelError
 from bayeskit.program import Program
-from bayeskit.program.indices import IndexCheck
 from bayeskit.program.sites import innermost, site_term
-from bayeskit.target.density import observations, run_trace
+from bayeskit.target.density import run_trace
 from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
+from bayeskit.xla.cpu_kernel import brief_options
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -32,25 +33,6 @@ CANDIDATES = 8
 a process that is not invertible, a chain that starts on the wrong side stays there."""
 
 TRIES_OF_A_STRATEGY = 10
-
-
-def index_check(target: Target) -> Callable[[Values], None]:
-    """Check the indices that the data decide, and those made of discrete latent sites, which take all of their values;
-    and give a function that checks the others at starting points.
-
-    Raises:
-        DataError: data that index past the end of an array.
-        ModelError: so does a constant or a discrete site.
-    """
-    anywhere = target.structure.zeros()
-    check = IndexCheck(target.program, lambda p, values: observations(p, target.structure, values), anywhere)
-    check.of_data(anywhere)
-
-    def at(positions: Values) -> None:
-        for chain in range(min(map(len, positions.values()), default=0)):
-            check.at({name: value[chain] for name, value in positions.items()}, f"the start of chain {chain}")
-
-    return at
 
 
 def check_given(structure: Structure, given: Mapping[str, object], num_chains: int | None = None) -> Values:
@@ -147,7 +129,7 @@ def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tupl
     return values, jnp.where(ok & finite.all(), density, -jnp.inf)
 
 
-_candidates = safe_jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3)
+_candidates = safe_jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3, options=brief_options)
 
 
 def find_start(
@@ -187,9 +169,9 @@ def find_start(
     # All chains try again until every chain has a start, so that one program of one shape serves all attempts. A chain
     # keeps the first of its candidates that was finite, or the best: its start does not depend on how others fare.
     wanted = min(CANDIDATES, tries) if strategy == "auto" else 1
-    best = np.full(num_chains, -np.inf)
+    best, raw = np.full(num_chains, -np.inf), host_key(key)
     for attempt in range(tries):
-        keys = jax.random.split(jax.random.fold_in(key, attempt), num_chains)
+        keys = jax.device_put(host_split(host_fold_in(raw, attempt), num_chains))
         values, density = _candidates(target, keys, fixed, strategy)
         density = np.asarray(density)
         take = density > best if attempt < wanted else (density > best) & np.isneginf(best)

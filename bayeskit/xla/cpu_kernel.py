@@ -29,7 +29,7 @@ from jax.extend import core
 
 from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
 
-__all__ = ["COMPILER_OPTIONS", "chain_options", "has_single_kernel", "is_available", "single_kernel"]
+__all__ = ["COMPILER_OPTIONS", "brief_options", "chain_options", "has_single_kernel", "is_available", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
@@ -79,10 +79,18 @@ def chain_options() -> dict[str, Any]:
 
     LLVM's highest level takes twice as long over a large kernel as the one below it, and makes none faster.
     """
-    options: dict[str, Any] = dict(COMPILER_OPTIONS) if is_available() else {}
-    if jax.default_backend() == "cpu" and _LEVEL not in os.environ.get("XLA_FLAGS", ""):
-        options[_LEVEL] = 2
-    return options
+    return {**(COMPILER_OPTIONS if is_available() else {}), **_level(2)}
+
+
+def brief_options() -> dict[str, Any]:
+    """Options of a program that runs a few times only, so that compiling it is what takes time."""
+    return _level(1)
+
+
+def _level(number: int) -> dict[str, Any]:
+    if jax.default_backend() != "cpu" or _LEVEL in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    return {_LEVEL: number}
 
 
 def single_kernel(function: Callable) -> Callable:

@@ -65,7 +65,11 @@ def safe_options() -> dict[str, str]:
 
 
 def safe_jit(
-    function: Callable[Arguments, Result], *, static_argnums: int | tuple[int, ...] = (), compile: Any = jax.jit
+    function: Callable[Arguments, Result],
+    *,
+    static_argnums: int | tuple[int, ...] = (),
+    compile: Any = jax.jit,
+    options: Callable[[], dict[str, Any]] = dict,
 ) -> Callable[Arguments, Result]:
     """``jax.jit`` with `safe_options`, asked for when first called, so that importing compiles nothing.
 
@@ -75,6 +79,7 @@ def safe_jit(
         function: to be compiled.
         static_argnums: as in `jax.jit`.
         compile: `jax.jit`, or `equinox.filter_jit`, which finds out itself what is static.
+        options: what gives further options of the compiler.
     """
     settings = {"static_argnums": static_argnums} if compile is jax.jit else {}
     plain = compile(function, **settings)
@@ -85,7 +90,7 @@ def safe_jit(
             with kept_away():
                 return function(*args, **kwargs)
 
-        return compile(functools.wraps(function)(shielded), compiler_options=safe_options() or None, **settings)
+        return compile(functools.wraps(function)(shielded), compiler_options={**options(), **safe_options()} or None, **settings)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

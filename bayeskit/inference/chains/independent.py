@@ -31,7 +31,7 @@ from bayeskit.errors import MethodError
 from bayeskit.inference.chains.threads import run_ahead
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
-from bayeskit.xla.cpu_kernel import chain_options, is_available
+from bayeskit.xla.cpu_kernel import brief_options, chain_options, is_available
 from bayeskit.xla.jaxprs import FACTORISATIONS, equations
 from bayeskit.xla.miscompilation import safe_jit, safe_options
 
@@ -171,7 +171,8 @@ def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], tar
 
 @cache
 def _single(function: Any) -> Any:
-    return jax.jit(function, static_argnums=0, compiler_options={**chain_options(), **safe_options()} or None)
+    options = brief_options() if function is _init_chain else chain_options()
+    return jax.jit(function, static_argnums=0, compiler_options={**options, **safe_options()} or None)
 
 
 @cache
