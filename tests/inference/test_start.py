@@ -15,7 +15,7 @@ from numpyro.infer import init_to_feasible, init_to_median, init_to_sample, init
 import bayeskit as bk
 from bayeskit.errors import InitError, MethodError, ModelError
 from bayeskit.inference.mcmc.blackjax_adaptation import find_adaptation
-from bayeskit.target import find_start_by
+from bayeskit.target import find_start, find_start_by
 
 Y = np.array([0.3, -1.0, 2.0, 1.5])
 
@@ -38,6 +38,25 @@ def test_strategies_of_numpyro():
         start = find_start_by(strategy, target, key, 2)
         assert {name: value.shape for name, value in start.items()} == {"scale": (2,), "mean": (2, 2), "slope": (2,)}
     assert (np.abs(find_start_by(init_to_uniform(radius=0.1), target, key, 2)["mean"]) < 0.1).all()
+
+
+def moving_average(y):
+    """Invertible for |theta| < 1; beyond, the errors grow by powers of theta."""
+    theta = numpyro.sample("theta", dist.Normal(0.0, 2.0))
+    _, errors = jax.lax.scan(lambda error, value: (value - theta * error,) * 2, 0.0, y)
+    numpyro.factor("errors", dist.Normal(0.0, 1.0).log_prob(errors).sum())
+
+
+def test_chains_start_at_the_likeliest_of_eight_points():
+    target = bk.Target(bk.bind(moving_average, {"y": np.random.default_rng(0).normal(size=100)}))
+    key = jax.random.PRNGKey(0)
+    density = jax.vmap(target.log_density)
+    first = find_start(target, key, 20, strategy="uniform")
+    best = find_start(target, key, 20)
+    assert (np.abs(first["theta"]) > 1).any() and (np.abs(best["theta"]) < 1).all()
+    assert len(set(np.asarray(best["theta"]))) == 20
+    kept = np.asarray(best["theta"]) == np.asarray(first["theta"])
+    assert (np.asarray(density(best)) >= np.asarray(density(first))).all() and 0 < kept.sum() < 10
 
 
 def test_a_strategy_that_names_no_site():

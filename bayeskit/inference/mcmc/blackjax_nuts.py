@@ -45,14 +45,17 @@ probability $e^{-20}$, and beside a neck such errors are ten times more frequent
 MOST_BREAKDOWNS = 0.0003
 """A well-conditioned posterior has fewer at an acceptance rate of 0.8; one with a neck has 0.03 to 0.15."""
 
-LESS_SLACK = 0.6
+LESS_SLACK = 0.5
 """What one breakdown multiplies $1 - \\delta$ by."""
 
-LEAST_SLACK = 0.05
+LEAST_SLACK = 0.03
 """$1 - \\delta$ does not become smaller than this part of `1 - target_accept`."""
 
-UNHEEDED = 0.3
+UNHEEDED = 0.2
 """In this first part of the warmup breakdowns are due to the metric and the step size of the beginning."""
+
+SEARCH = 50
+"""So do steps not count in which dual averaging, just begun, still tries steps that are far too long."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +197,10 @@ def _less_slack(settings: NUTSSettings, state: ChainState, broken: Array) -> Arr
     """
     growth = -MOST_BREAKDOWNS / (1 - MOST_BREAKDOWNS) * math.log(LESS_SLACK)
     slack = state.slack * jnp.where(broken, LESS_SLACK, math.exp(growth))
-    heeded = state.step >= UNHEEDED * settings.num_warmup
-    return jnp.where(heeded, jnp.clip(slack, LEAST_SLACK, 1.0), 1.0).astype(state.slack.dtype)
+    searching = state.dual_averaging.step < SEARCH
+    heeded = (state.step >= UNHEEDED * settings.num_warmup) & ~searching
+    slack = jnp.where(heeded, slack, state.slack)
+    return jnp.clip(slack, LEAST_SLACK, 1.0).astype(state.slack.dtype)
 
 
 def _adaptation(settings: NUTSSettings, position: Array) -> Adaptation:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayeskit.inference.mcmc import blackjax_nuts
 from bayeskit.inference.mcmc.blackjax_adaptation import ADAPTATIONS, History, blackjax_metric, find_adaptation
 from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings, init_chain, step_chain
 from bayeskit.inference.mcmc.metrics import (
@@ -279,3 +280,62 @@ def test_metrics_agree_with_their_matrix(kind):
     np.testing.assert_allclose(metric.sample_momentum(jax.random.key(7), noise), root @ noise, rtol=1e-9)
     assert bool(metric.check_turning(momentum, -momentum, momentum))
     assert not bool(metric.check_turning(momentum, momentum, 4 * momentum))
+
+
+def test_breakdowns_raise_the_rate_that_is_aimed_at():
+    """Few enough leave the slack alone, many bring it to its floor, and the first part of the warmup does not count."""
+    settings = NUTSSettings(num_warmup=1000)
+    start = init_chain(settings, jax.random.key(0), normal, MEAN)
+    start = start._replace(dual_averaging=start.dual_averaging._replace(step=jnp.int32(blackjax_nuts.SEARCH)))
+
+    def after(steps, broken):
+        def step(state, broken):
+            slack = blackjax_nuts._less_slack(settings, state, broken)
+            return state._replace(slack=slack, step=state.step + 1), None
+
+        return float(jax.lax.scan(step, start._replace(step=jnp.int32(steps[0])), broken)[0].slack)
+
+    assert after((300, 1000), np.zeros(700, bool)) == 1.0
+    assert after((300, 1000), np.arange(700) % 50 == 49) == pytest.approx(blackjax_nuts.LEAST_SLACK)
+    assert after((300, 1000), np.arange(700) == 0) > 0.6 * 1.1
+    assert after((0, 300), np.ones(300, bool)) == 1.0
+    # one breakdown and as many sound trajectories as belong to it cancel
+    share = blackjax_nuts.MOST_BREAKDOWNS
+    sound = round((1 - share) / share)
+    long = NUTSSettings(num_warmup=10 * sound)
+    state = start._replace(step=jnp.int32(5 * sound), slack=jnp.asarray(0.5))
+    for broken in (True, False):
+        moved = blackjax_nuts._less_slack(long, state, jnp.asarray(broken)) / state.slack
+        drift = float(jnp.log(moved)) if broken else drift + sound * float(jnp.log(moved))
+    assert abs(drift) < 0.01 * abs(np.log(blackjax_nuts.LESS_SLACK))
+
+
+def eight_groups(position):
+    """Non-centred effects of eight groups whose scale the data leave open: a mild funnel, 10 coordinates."""
+    centre, log_scale, white = position[0], position[1], position[2:]
+    scale = jnp.exp(log_scale)
+    prior = -0.5 * (centre / 5) ** 2 - jnp.log1p((scale / 5) ** 2) + log_scale - 0.5 * jnp.sum(white**2)
+    y, sigma = jnp.array([28.0, 8, -3, 7, -1, 1, 18, 12]), jnp.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+    return prior - 0.5 * jnp.sum(((y - centre - scale * white) / sigma) ** 2)
+
+
+def test_a_neck_is_entered_with_a_shorter_step(monkeypatch):
+    """Without the caution about one trajectory in 1,000 diverges; with it, of 19,200 not five do."""
+
+    def divergences():
+        settings = NUTSSettings(num_warmup=600)
+
+        def chain(key):
+            state = init_chain(settings, key, eight_groups, jax.random.normal(key, (10,)))
+            step = lambda state, _: step_chain(settings, state, eight_groups)  # noqa: E731
+            state, stats = jax.lax.scan(step, state, None, length=1800)
+            return state.slack, stats["diverging"][600:]
+
+        slack, diverging = jax.jit(jax.vmap(chain))(jax.random.split(jax.random.key(2), 16))
+        return np.asarray(slack), int(diverging.sum())
+
+    slack, cautious = divergences()
+    monkeypatch.setattr(blackjax_nuts, "LEAST_SLACK", 1.0)
+    _, bold = divergences()
+    assert np.median(slack) < 0.5
+    assert bold >= 10 and cautious < 5

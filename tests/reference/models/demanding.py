@@ -19,7 +19,9 @@ from numpyro.distributions import constraints
 from .hierarchical import eight_schools_noncentered
 
 Arguments = dict[str, object]
-ROOT = Path(__file__).resolve().parents[3]
+DATA = Path(__file__).resolve().parents[3] / "data"
+FOLDER = DATA / "demanding"
+"""Means and standard deviations of a long run of NumPyro's sampler, one file a posterior."""
 
 
 def hidden_markov(u: jax.Array, v: jax.Array) -> None:
@@ -123,7 +125,7 @@ def counts_at_eleven_points() -> Arguments:
 
 def crash() -> Arguments:
     """The motorcycle table of `data`, time mapped to (-1, 1)."""
-    with (ROOT / "data" / "motorcycle.csv").open() as lines:
+    with (DATA / "motorcycle.csv").open() as lines:
         time, y = np.array([[float(cell) for cell in row.values()] for row in csv.DictReader(lines)]).T
     return {"x": 2 * (time - time.min()) / np.ptp(time) - 1, "y": y}
 
