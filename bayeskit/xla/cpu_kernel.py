@@ -7,12 +7,13 @@ kilobyte. `single_kernel` asks for it by the two attributes that XLA attaches to
 
 This is right only where
 
-* the program runs on the CPU, with a version of XLA that has the option (`is_available`),
-* it is compiled with `COMPILER_OPTIONS` (they turn a scatter, the gradient of indexing, into a loop), and
+* the program runs on the CPU (`is_available`),
+* it is compiled with `kernel_options` (where XLA has the option, it turns a scatter, the gradient of indexing, into a
+  loop; later versions have not, and there a scatter has no emitter), and
 * every operation has an emitter of this kind: `has_single_kernel` looks through a function for those that have none
   (factorisations, sorting, callbacks) and for arrays so large that the starting costs no longer matter.
 
-The numbers are the same as without it up to rounding.
+The numbers are the same as without it up to rounding. `BAYESKIT_SINGLE_KERNELS=0` in the environment turns it off.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from jax.extend import core
 
 from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
 
-__all__ = ["COMPILER_OPTIONS", "brief_options", "chain_options", "has_single_kernel", "is_available", "single_kernel"]
+__all__ = ["COMPILER_OPTIONS", "brief_options", "chain_options", "has_single_kernel", "is_available", "kernel_options", "single_kernel"]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
-"""What `jax.jit(..., compiler_options=...)` must be given around a `single_kernel`."""
+"""What turns a scatter into a loop, in the versions of XLA that have it; see `kernel_options`."""
 
 MAX_ELEMENTS = 2**17
 """Largest array for which starting kernels is a cost worth avoiding."""
@@ -59,27 +60,32 @@ _NOT_EMITTED = frozenset(
 )
 _EMITTED = (
     ELEMENTWISE | STRUCTURE | CUMULATIVE | REDUCTIONS | CONTROL | {"bitcast_convert_type", "dot_general"}
+    # what JAX writes of late for gradients of tanh, for approximations of special functions, for copies and for loops
+    | {"one_minus_square", "polynomial", "tile", "empty2"}
 ) - _NOT_EMITTED
 
 
-@cache
 def is_available() -> bool:
-    """Whether this version of XLA knows `COMPILER_OPTIONS`, and the default device is a CPU."""
-    if jax.default_backend() != "cpu":
-        return False
+    """Whether the default device is a CPU, and single kernels are not turned off."""
+    return jax.default_backend() == "cpu" and os.environ.get("BAYESKIT_SINGLE_KERNELS", "1") != "0"
+
+
+@cache
+def kernel_options() -> dict[str, bool]:
+    """What a program with a `single_kernel` is compiled with: `COMPILER_OPTIONS`, if this version of XLA has them."""
     try:
         jax.jit(lambda x: x + 1, compiler_options=dict(COMPILER_OPTIONS)).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
-        return False
-    return True
+        return {}
+    return dict(COMPILER_OPTIONS)
 
 
 def chain_options() -> dict[str, Any]:
-    """Options of the program of one chain: those of `single_kernel` where XLA knows them, and how much to optimise.
+    """Options of the program of one chain: `kernel_options`, and how much to optimise.
 
     LLVM's highest level takes twice as long over a large kernel as the one below it, and makes none faster.
     """
-    return {**(COMPILER_OPTIONS if is_available() else {}), **_level(2)}
+    return {**(kernel_options() if is_available() else {}), **_level(2)}
 
 
 def brief_options() -> dict[str, Any]:
@@ -94,7 +100,7 @@ def _level(number: int) -> dict[str, Any]:
 
 
 def single_kernel(function: Callable) -> Callable:
-    """`function`, emitted as one kernel where the program is compiled for a CPU with `COMPILER_OPTIONS`.
+    """`function`, emitted as one kernel where the program is compiled for a CPU with `kernel_options`.
 
     The function becomes a call that XLA may not inline. The attributes are taken off again for what is inside it.
     """
@@ -122,11 +128,12 @@ def has_single_kernel(function: Callable, *args: object) -> bool:
 
 
 def _is_emitted(equation: core.JaxprEqn) -> bool:
-    if equation.primitive.name not in _EMITTED:
+    name = equation.primitive.name
+    if name not in _EMITTED or (name.startswith("scatter") and not kernel_options()):
         return False
     if not all(_is_small_real(atom.aval) for atom in (*equation.invars, *equation.outvars)):
         return False
-    return equation.primitive.name != "dot_general" or _is_small_product(equation)
+    return name != "dot_general" or _is_small_product(equation)
 
 
 def _is_small_real(array: Any) -> bool:

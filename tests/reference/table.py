@@ -54,8 +54,6 @@ REFERENCES = (
         "arma-arma11",
         time_series.arma11,
         time_series.prepare_series,
-        # Beyond one, the errors grow by powers of theta: a chain that starts there stays.
-        init={"theta": 0.0},
     ),
     Reference(
         "brownian_motion_unknown_scales_missing_middle_observations",

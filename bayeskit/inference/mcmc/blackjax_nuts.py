@@ -51,10 +51,11 @@ LESS_SLACK = 0.5
 LEAST_SLACK = 0.03
 """$1 - \\delta$ does not become smaller than this part of `1 - target_accept`."""
 
-UNHEEDED = 0.2
-"""In this first part of the warmup breakdowns are due to the metric and the step size of the beginning."""
+UNHEEDED, UNHEEDED_STEPS = 0.2, 100
+"""In this first part of the warmup, and in so many steps, breakdowns are due to the metric and the step size of the
+beginning."""
 
-SEARCH = 50
+SEARCH = 100
 """So do steps not count in which dual averaging, just begun, still tries steps that are far too long."""
 
 
@@ -71,7 +72,7 @@ class NUTSSettings:
         max_rank: rank of the correction when `adaptation="low_rank"`.
         divergence_threshold: error of the energy above which a transition counts as divergent.
         initial_step_size: where the search for the step size starts, in units of the first metric.
-        single_kernel: the caller compiles for the CPU with `single_kernel.COMPILER_OPTIONS`; a transition is then one
+        single_kernel: the caller compiles for the CPU with `cpu_kernel.kernel_options`; a transition is then one
             kernel wherever the log density allows it, which is several times faster for small models.
     """
 
@@ -198,7 +199,7 @@ def _less_slack(settings: NUTSSettings, state: ChainState, broken: Array) -> Arr
     growth = -MOST_BREAKDOWNS / (1 - MOST_BREAKDOWNS) * math.log(LESS_SLACK)
     slack = state.slack * jnp.where(broken, LESS_SLACK, math.exp(growth))
     searching = state.dual_averaging.step < SEARCH
-    heeded = (state.step >= UNHEEDED * settings.num_warmup) & ~searching
+    heeded = (state.step >= max(UNHEEDED * settings.num_warmup, UNHEEDED_STEPS)) & ~searching
     slack = jnp.where(heeded, slack, state.slack)
     return jnp.clip(slack, LEAST_SLACK, 1.0).astype(state.slack.dtype)
 

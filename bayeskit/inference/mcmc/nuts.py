@@ -36,8 +36,9 @@ class NUTS(ChainMethod):
         num_chains: number of chains, from different starting points.
         num_warmup: adaptation steps a chain; not part of the result.
         num_draws: draws a chain.
-        target_accept: acceptance rate that the step size is tuned for, in (0, 1); raise it (0.9 to 0.99) against
-            divergences.
+        target_accept: acceptance rate that the step size is tuned for, in (0, 1). BlackJAX's chains aim higher, up to
+            ``1 - 0.03 * (1 - target_accept)``, where trajectories of the warmup break down; raise it (0.9 to 0.99)
+            against divergences that remain.
         max_tree_depth: a trajectory has at most ``2**max_tree_depth - 1`` leapfrogs.
         backend: ``"blackjax"`` or ``"numpyro"``.
         adaptation: how the metric is adapted. ``"auto"``: for BlackJAX the metric that minimises the Fisher divergence

@@ -21,9 +21,9 @@ from bayeskit.inference.mcmc.metrics import (
     diagonal_metric,
     low_rank_metric,
 )
-from bayeskit.xla.cpu_kernel import COMPILER_OPTIONS, has_single_kernel, is_available, single_kernel
+from bayeskit.xla.cpu_kernel import has_single_kernel, is_available, kernel_options, single_kernel
 
-needs_single_kernels = pytest.mark.skipif(not is_available(), reason="this XLA has no such compile option")
+needs_single_kernels = pytest.mark.skipif(not is_available(), reason="no CPU, or turned off")
 
 SCALE = np.array([0.02, 1.0, 30.0])
 CORRELATION = np.array([[1.0, 0.9, -0.3], [0.9, 1.0, -0.2], [-0.3, -0.2, 1.0]])
@@ -39,8 +39,11 @@ ROWS, COLUMNS = np.indices((3, 3)).reshape(2, -1)
 
 
 def normal(position):
-    """Correlated normal whose scales span three orders of magnitude; by indexing, so that its gradient is a scatter."""
+    """Correlated normal whose scales span three orders of magnitude; by indexing, so that its gradient is a scatter, where
+    that can be part of a single kernel."""
     centred = position - MEAN
+    if not kernel_options():
+        return -0.5 * centred @ PRECISION @ centred
     return -0.5 * jnp.sum(PRECISION.ravel() * centred[ROWS] * centred[COLUMNS])
 
 
@@ -65,7 +68,7 @@ def chains_of(adaptation):
     def start(keys, positions):
         return jax.vmap(lambda key, position: init_chain(settings, key, normal, position))(keys, positions)
 
-    @partial(jax.jit, compiler_options=COMPILER_OPTIONS if is_available() else {"xla_backend_optimization_level": 3})
+    @partial(jax.jit, compiler_options={**kernel_options(), "xla_backend_optimization_level": 3})
     def advance(states, count, steps):
         shapes = jax.eval_shape(partial(positions_and_more, settings), jax.tree.map(lambda leaf: leaf[0], states))[1]
         empty = jax.tree.map(lambda leaf: jnp.zeros((NUM_CHAINS, NUM_STEPS, *leaf.shape), leaf.dtype), shapes)
@@ -254,8 +257,39 @@ def test_a_single_kernel_can_be_mapped_and_differentiated():
         return jnp.sum(jnp.sin(x) ** 2)
 
     points = jnp.arange(6.0).reshape(2, 3)
-    mapped = jax.jit(jax.vmap(jax.grad(single_kernel(function))), compiler_options=COMPILER_OPTIONS)(points)
+    mapped = jax.jit(jax.vmap(jax.grad(single_kernel(function))), compiler_options=kernel_options())(points)
     np.testing.assert_allclose(mapped, jnp.sin(2 * points), rtol=1e-12)
+
+
+EMITTED = {
+    "elementwise": lambda x: jnp.sin(x) + jnp.exp(-(x**2)) * jnp.log1p(x**2) / jnp.sqrt(1 + jnp.abs(x)) + jnp.tanh(x),
+    "special": lambda x: jax.scipy.special.gammaln(x**2 + 1) + jax.scipy.special.digamma(x**2 + 1) + jnp.expm1(x),
+    "error": lambda x: jax.scipy.special.erf(x) + jnp.log(jax.nn.sigmoid(x)) + jnp.arctan2(x, 2.0),
+    "reductions": lambda x: jnp.max(x) + jnp.prod(x) + jnp.argmin(x) + jnp.any(x > 0) + jax.nn.logsumexp(x) + 0 * x,
+    "cumulative": lambda x: jnp.cumsum(x) + jax.lax.cummax(x) + jax.lax.cumlogsumexp(x),
+    "gather": lambda x: x[jnp.array([2, 0, 0, 1, 3])] + jax.lax.dynamic_slice(x, (1,), (1,)) + jnp.flip(x),
+    "structure": lambda x: jnp.pad(x, 2)[1:6] + jnp.concatenate([x[3:], x[:3]]) + jnp.tile(x, 2).reshape(2, 5)[1],
+    "product": lambda x: jnp.outer(x, x) @ jnp.arange(25.0).reshape(5, 5) @ x,
+    "update": lambda x: jax.lax.dynamic_update_slice(x, x[:2], (jnp.argmax(x),)),
+    "control": lambda x: jax.lax.cond(x[0] > 0, jnp.sin, jnp.cos, x) + jax.lax.fori_loop(0, 3, lambda i, y: y * x + i, x),
+    "scan": lambda x: jax.lax.scan(lambda carry, y: (carry * 0.5 + y, carry), jnp.zeros(()), x)[1],
+    "integers": lambda x: x + (jnp.arange(5) % 3 << 1).astype(int) + jnp.floor(x) + jnp.sign(x) + jnp.clip(x, -1, 1),
+}
+
+
+@needs_single_kernels
+@pytest.mark.parametrize("kind", EMITTED)
+def test_a_single_kernel_has_the_numbers_of_many(kind):
+    """Also of the gradients; each is taken for emitted, and is compiled by this version of XLA."""
+    x = jnp.array([0.3, -1.2, 0.7, 1.9, -0.4])
+
+    def both(x):
+        value, pull = jax.vjp(lambda x: EMITTED[kind](x).astype(x.dtype), x)
+        return value, pull(jnp.ones_like(value))[0] if kind not in ("gather", "control") else value
+
+    assert has_single_kernel(both, x)
+    single = jax.jit(lambda x: single_kernel(both)(x), compiler_options=kernel_options())(x)
+    np.testing.assert_allclose(np.stack(single), np.stack(jax.jit(both)(x)), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["dense", "low_rank"])
@@ -297,8 +331,8 @@ def test_breakdowns_raise_the_rate_that_is_aimed_at():
 
     assert after((300, 1000), np.zeros(700, bool)) == 1.0
     assert after((300, 1000), np.arange(700) % 50 == 49) == pytest.approx(blackjax_nuts.LEAST_SLACK)
-    assert after((300, 1000), np.arange(700) == 0) > 0.6 * 1.1
-    assert after((0, 300), np.ones(300, bool)) == 1.0
+    assert blackjax_nuts.LESS_SLACK < after((300, 1000), np.arange(700) == 0) < 0.6
+    assert after((0, 200), np.ones(200, bool)) == 1.0
     # one breakdown and as many sound trajectories as belong to it cancel
     share = blackjax_nuts.MOST_BREAKDOWNS
     sound = round((1 - share) / share)
