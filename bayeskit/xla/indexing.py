@@ -8,6 +8,7 @@ program is run again with everything left out that no index depends on.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -232,19 +233,27 @@ def _window(equation: Any, numbers: Any) -> list[int]:
 def _is_written(equation: Any) -> bool:
     """Whether somebody wrote that it indexes, and called no function of JAX or NumPyro that does so for reasons of its
     own: some of those, such as `jnp.tril_indices`, count on what is out of range being dropped, and others, such as the
-    sampler of the binomial, discard what they read there.
+    sampler of the binomial and solvers of differential equations, discard what they read there.
     """
     traceback, entry = equation.source_info.traceback, ""
     for frame in traceback.frames if traceback is not None else ():
         if not frame.file_name.startswith(_JAX):
-            if frame.file_name.startswith(_NUMPYRO):
+            if any(inside in frame.file_name for inside in _OWN_AFFAIR):
                 return False
             break
         entry = frame.function_name
     return entry in _ENTRIES or entry.startswith(("_IndexUpdateRef.", "segment_"))
 
 
-_JAX, _NUMPYRO = (str(Path(str(library.__file__)).parent) for library in (jax, numpyro))
+_JAX = str(Path(str(jax.__file__)).parent)
+_OWN_AFFAIR = (
+    str(Path(str(numpyro.__file__)).parent),
+    *(
+        f"-packages{os.sep}{library}{os.sep}"  # of `site-packages` and `dist-packages`; they may not be installed
+        for library in ("diffrax", "optimistix", "lineax", f"equinox{os.sep}internal")
+    ),
+)
+"""Where the code lies that indexes by a number it has made itself."""
 _ENTRIES = frozenset(
     {
         "_forward_operator_to_aval.<locals>.op",

@@ -15,6 +15,7 @@ import bayeskit as bk
 from bayeskit.errors import DataError, ModelError
 from bayeskit.storage import make_tree
 from bayeskit.target import Target, index_check
+from bayeskit.xla import indexing
 
 pytestmark = pytest.mark.smoke
 
@@ -181,3 +182,22 @@ def test_infer_and_predict_check():
     post = make_tree({"posterior": {"level": np.zeros((1, 5, 3))}}, site_kinds={"level": "latent"})
     with pytest.raises(DataError, match="'group' holds 57"):
         bk.predict(model, {"group": np.array([0, 1, 2, 57])}, post, key=0)
+
+
+def test_solvers_of_differential_equations_index_as_they_like(monkeypatch):
+    """Beyond the last time they read what they do not use."""
+    diffrax = pytest.importorskip("diffrax")
+
+    def decay(times, y):
+        rate = numpyro.sample("rate", dist.LogNormal(0.0, 0.5))
+        term, saved = diffrax.ODETerm(lambda time, state, rate: -rate * state), diffrax.SaveAt(ts=times)
+        path = diffrax.diffeqsolve(term, diffrax.Euler(), 0.0, times[-1], 0.1, jnp.ones(()), rate, saveat=saved)
+        numpyro.sample("y", dist.Normal(path.ys, 0.1), obs=y)
+
+    def check(times):
+        index_check(Target(bk.bind(decay, {"times": times, "y": np.exp(-times)})))({"rate": np.zeros(1)})
+
+    check(np.array([0.5, 1.0, 2.0]))
+    monkeypatch.setattr(indexing, "_OWN_AFFAIR", ())
+    with pytest.raises(ModelError, match="an index that is made of latent values is 4 at the start of chain 0"):
+        check(np.array([0.5, 1.0, 1.5, 2.0]))
