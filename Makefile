@@ -100,6 +100,7 @@ examples: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/nuts.py
+	$(BIN)/python benchmarks/first_verdict.py
 
 check: lint types contracts docs test examples
 

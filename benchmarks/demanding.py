@@ -67,7 +67,8 @@ def write_reference(name: str) -> None:
     print(bk.check(post, quiet=True), file=sys.stderr)
     rows = {}
     for label, draws in elements(post).items():
-        numbers = {"mean": draws.mean(), "sd": draws.std(ddof=1), "mcse_mean": mcse_mean(draws), "mcse_sd": mcse_sd(draws)}
+        errors = {"mcse_mean": mcse_mean(draws), "mcse_sd": mcse_sd(draws)}
+        numbers = {"mean": draws.mean(), "sd": draws.std(ddof=1), **errors}
         rows[label] = {key: float(f"{number:.6g}") for key, number in numbers.items()}
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")

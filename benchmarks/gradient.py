@@ -76,7 +76,8 @@ def main() -> None:
     for name, (_, _, memory) in programs.items():
         print(f"{name:10}{1e3 * np.median(seconds[name]):8.2f} ms a gradient, {memory:6.2f} MiB")
     ratios = np.array(seconds["bayeskit"]) / np.array(seconds["numpyro"])
-    print(f"ratio of the times {np.median(ratios):.2f}, of the memory {programs['bayeskit'][2] / programs['numpyro'][2]:.2f} (bar 1.0)")
+    memory = programs["bayeskit"][2] / programs["numpyro"][2]
+    print(f"ratio of the times {np.median(ratios):.2f}, of the memory {memory:.2f} (bar 1.0)")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 STRATEGIES = ("auto", "uniform", "prior")
 
 CANDIDATES = 8
-"""Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that of
-a process that is not invertible, a chain that starts on the wrong side stays there."""
+"""Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that
+of a process that is not invertible, a chain that starts on the wrong side stays there."""
 
 TRIES_OF_A_STRATEGY = 10
 
@@ -173,13 +173,13 @@ def find_start(
     for attempt in range(tries):
         keys = jax.device_put(host_split(host_fold_in(raw, attempt), num_chains))
         values, density = _candidates(target, keys, fixed, strategy)
-        density = np.asarray(density)
-        take = density > best if attempt < wanted else (density > best) & np.isneginf(best)
+        reached = np.asarray(density)
+        take = reached > best if attempt < wanted else (reached > best) & np.isneginf(best)
         if found is None:
             found = values
         else:
             found = {n: jnp.where(take.reshape(-1, *[1] * (v.ndim - 1)), values[n], v) for n, v in found.items()}
-        best = np.where(take, density, best)
+        best = np.where(take, reached, best)
         if attempt + 1 >= wanted and np.isfinite(best).all():
             return found
     good = np.isfinite(best)

@@ -30,7 +30,15 @@ from jax.extend import core
 
 from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
 
-__all__ = ["COMPILER_OPTIONS", "brief_options", "chain_options", "has_single_kernel", "is_available", "kernel_options", "single_kernel"]
+__all__ = [
+    "COMPILER_OPTIONS",
+    "brief_options",
+    "chain_options",
+    "has_single_kernel",
+    "is_available",
+    "kernel_options",
+    "single_kernel",
+]
 
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What turns a scatter into a loop, in the versions of XLA that have it; see `kernel_options`."""
@@ -59,7 +67,12 @@ _NOT_EMITTED = frozenset(
     + ("igamma_grad_a", "zeta", "reduce_xor", "custom_linear_solve")
 )
 _EMITTED = (
-    ELEMENTWISE | STRUCTURE | CUMULATIVE | REDUCTIONS | CONTROL | {"bitcast_convert_type", "dot_general"}
+    ELEMENTWISE
+    | STRUCTURE
+    | CUMULATIVE
+    | REDUCTIONS
+    | CONTROL
+    | {"bitcast_convert_type", "dot_general"}
     # what JAX writes of late for gradients of tanh, for approximations of special functions, for copies and for loops
     | {"one_minus_square", "polynomial", "tile", "empty2"}
 ) - _NOT_EMITTED

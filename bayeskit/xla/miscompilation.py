@@ -90,7 +90,8 @@ def safe_jit(
             with kept_away():
                 return function(*args, **kwargs)
 
-        return compile(functools.wraps(function)(shielded), compiler_options={**options(), **safe_options()} or None, **settings)
+        further = {**options(), **safe_options()} or None
+        return compile(functools.wraps(function)(shielded), compiler_options=further, **settings)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

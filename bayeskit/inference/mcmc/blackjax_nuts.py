@@ -91,9 +91,8 @@ class ChainState(NamedTuple):
 
     `key`: raw key data of the chain, the same at every step. `step`: steps taken so far, `int32`. `position`:
     BlackJAX's state, with log density and gradient. `step_size`: in use at the next step. `metric`: state of the
-    metric's adaptation, with the field `inverse_mass_matrix`. `slack`: one minus the acceptance rate that is aimed at now,
-as a part of `1 - target_accept`. `history`: draws that the metric is estimated from, where
-    it needs them.
+    metric's adaptation, with the field `inverse_mass_matrix`. `history`: draws that the metric is estimated from, where
+    it needs them. `slack`: one minus the acceptance rate that is aimed at now, as a part of `1 - target_accept`.
     """
 
     key: Array
@@ -119,7 +118,8 @@ def init_chain(settings: NUTSSettings, key: Array, log_density_fn: LogDensity, p
     step_size = jnp.asarray(settings.initial_step_size, position.dtype)
     raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     averaging = _restart(settings, step_size)
-    return ChainState(raw, jnp.zeros((), jnp.int32), state, step_size, averaging, metric, history, jnp.ones_like(step_size))
+    step, slack = jnp.zeros((), jnp.int32), jnp.ones_like(step_size)
+    return ChainState(raw, step, state, step_size, averaging, metric, history, slack)
 
 
 def step_chain(

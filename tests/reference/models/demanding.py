@@ -32,7 +32,8 @@ def hidden_markov(u: jax.Array, v: jax.Array) -> None:
         flat = dist.ImproperUniform(constraints.positive_ordered_vector, (), event_shape=(2,))
         rates[name] = numpyro.sample(name, flat)
         numpyro.factor(f"{name}_prior", dist.Normal(centre, 1.0).log_prob(rates[name]).sum())
-    emission = dist.Exponential(rates["phi"]).log_prob(u[:, None]) + dist.Exponential(rates["lam"]).log_prob(v[:, None])
+    emission = dist.Exponential(rates["phi"]).log_prob(u[:, None])
+    emission += dist.Exponential(rates["lam"]).log_prob(v[:, None])
     transition = jnp.log(jnp.stack(stay))
 
     def step(forward: jax.Array, log_density: jax.Array) -> tuple[jax.Array, None]:
@@ -115,7 +116,8 @@ def emissions() -> Arguments:
     for _ in range(400):
         state = state if rng.uniform() < (0.9, 0.8)[state] else 1 - state
         states.append(state)
-    return {name: rng.exponential(1 / np.array(rates)[states]) for name, rates in (("u", (0.3, 2.5)), ("v", (0.1, 3.5)))}
+    rates = {"u": np.array([0.3, 2.5]), "v": np.array([0.1, 3.5])}
+    return {name: rng.exponential(1 / rate[states]) for name, rate in rates.items()}
 
 
 def counts_at_eleven_points() -> Arguments:
