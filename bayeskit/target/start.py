@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 STRATEGIES = ("auto", "uniform", "prior")
 
 CANDIDATES = 8
-"""Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that of
-a process that is not invertible, a chain that starts on the wrong side stays there."""
+"""Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that
+of a process that is not invertible, a chain that starts on the wrong side stays there."""
 
 TRIES_OF_A_STRATEGY = 10
 
@@ -153,13 +153,16 @@ def find_start(
         max_tries: candidates a chain before giving up.
 
     Raises:
-        InitError: no candidate was finite; names the site, its distribution and its value.
+        InitError: an unknown strategy; no try at all; no candidate was finite, with the site, its distribution and
+            its value.
         ModelError: ``given`` names an unknown site, or has a wrong shape or NaN.
     """
     if strategy not in STRATEGIES:
         raise InitError(
             f"unknown init strategy {strategy!r}; use one of {', '.join(map(repr, STRATEGIES))}, or values by site name"
         )
+    if max_tries < 1:
+        raise InitError(f"max_tries must be at least 1, got {max_tries}")
     fixed = check_given(target.structure, given or {}, num_chains)
     if strategy == "prior":
         _check_drawable(target.program)
@@ -172,8 +175,8 @@ def find_start(
     best, raw = np.full(num_chains, -np.inf), host_key(key)
     for attempt in range(tries):
         keys = jax.device_put(host_split(host_fold_in(raw, attempt), num_chains))
-        values, density = _candidates(target, keys, fixed, strategy)
-        density = np.asarray(density)
+        values, densities = _candidates(target, keys, fixed, strategy)
+        density = np.asarray(densities)
         take = density > best if attempt < wanted else (density > best) & np.isneginf(best)
         if found is None:
             found = values

@@ -53,10 +53,18 @@ def test_chains_start_at_the_likeliest_of_eight_points():
     density = jax.vmap(target.log_density)
     first = find_start(target, key, 20, strategy="uniform")
     best = find_start(target, key, 20)
-    assert (np.abs(first["theta"]) > 1).any() and (np.abs(best["theta"]) < 1).all()
+    assert (np.abs(first["theta"]) > 1).any()
+    assert (np.abs(best["theta"]) < 1).all()
     assert len(set(np.asarray(best["theta"]))) == 20
     kept = np.asarray(best["theta"]) == np.asarray(first["theta"])
-    assert (np.asarray(density(best)) >= np.asarray(density(first))).all() and 0 < kept.sum() < 10
+    assert (np.asarray(density(best)) >= np.asarray(density(first))).all()
+    assert 0 < kept.sum() < 10
+
+
+def test_no_try_at_all():
+    with pytest.raises(InitError) as error:
+        find_start(bk.Target(bk.bind(model, {"y": Y})), jax.random.PRNGKey(0), 2, max_tries=0)
+    assert str(error.value) == "max_tries must be at least 1, got 0"
 
 
 def test_a_strategy_that_names_no_site():
