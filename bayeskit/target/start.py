@@ -153,13 +153,16 @@ def find_start(
         max_tries: candidates a chain before giving up.
 
     Raises:
-        InitError: no candidate was finite; names the site, its distribution and its value.
+        InitError: an unknown strategy; no try at all; no candidate was finite, with the site, its distribution and
+            its value.
         ModelError: ``given`` names an unknown site, or has a wrong shape or NaN.
     """
     if strategy not in STRATEGIES:
         raise InitError(
             f"unknown init strategy {strategy!r}; use one of {', '.join(map(repr, STRATEGIES))}, or values by site name"
         )
+    if max_tries < 1:
+        raise InitError(f"max_tries must be at least 1, got {max_tries}")
     fixed = check_given(target.structure, given or {}, num_chains)
     if strategy == "prior":
         _check_drawable(target.program)

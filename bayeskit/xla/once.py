@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import jax
 from jax.extend.core import get_opaque_trace_state
+from numpyro import primitives
 
 __all__ = ["is_outermost", "traced_once"]
 
@@ -31,7 +32,8 @@ def traced_once(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        return function(*args, **kwargs) if is_outermost() else inlined(*args, **kwargs)
+        itself = is_outermost() or bool(primitives._PYRO_STACK)
+        return (function if itself else inlined)(*args, **kwargs)
 
     return call
 

@@ -61,6 +61,12 @@ def test_chains_start_at_the_likeliest_of_eight_points():
     assert 0 < kept.sum() < 10
 
 
+def test_no_try_at_all():
+    with pytest.raises(InitError) as error:
+        find_start(bk.Target(bk.bind(model, {"y": Y})), jax.random.PRNGKey(0), 2, max_tries=0)
+    assert str(error.value) == "max_tries must be at least 1, got 0"
+
+
 def test_a_strategy_that_names_no_site():
     method = bk.NUTS(num_chains=1, num_warmup=5, num_draws=5)
     with pytest.raises(ModelError, match=r"'means' is not a continuous latent site; did you mean 'mean'?"):

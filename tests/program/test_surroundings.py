@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jax
@@ -79,9 +80,100 @@ def test_a_changed_helper_is_seen(monkeypatch):
     assert density(by_helper) != before
 
 
+class Settings:
+    __slots__ = ("scale",)
+
+
+class Model:
+    """Its scale stands in an attribute, behind a property and a method, and in a slot of another object."""
+
+    def __init__(self):
+        self.inner, self._scale, self.me = Settings(), 0.01, self
+        self.inner.scale = 0.01
+
+    @property
+    def scale(self):
+        return self._scale
+
+    def indirect(self):
+        return self.scale
+
+    def by_attribute(self, y):
+        normal(self._scale, y)
+
+    def by_property(self, y):
+        normal(self.me.scale, y)
+
+    def by_method(self, y):
+        normal(self.indirect(), y)
+
+    def by_slot(self, y):
+        normal(self.inner.scale, y)
+
+    def __call__(self, y):
+        normal(self._scale, y)
+
+
+def normal(scale, y):
+    mean = numpyro.sample("mean", dist.Normal(0.0, scale))
+    numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+
+OBJECT, NAMESPACE, MODULE = Model(), SimpleNamespace(scale=0.01), ModuleType("constants")
+ARRAY, PRIOR = np.array([0.01]), dist.Normal(0.0, 0.01)
+MODULE.scale = 0.01
+
+
+def by_prior(y):
+    numpyro.sample("y", dist.Normal(numpyro.sample("mean", PRIOR), 1.0), obs=y)
+
+
+OBJECTS = {
+    "attribute": OBJECT.by_attribute,
+    "property": OBJECT.by_property,
+    "method": OBJECT.by_method,
+    "slot": OBJECT.by_slot,
+    "call": OBJECT,
+    "handler": handlers.reparam(OBJECT.by_attribute, config={}),
+    "namespace": lambda y: normal(NAMESPACE.scale, y),
+    "module": lambda y: normal(MODULE.scale, y),
+    "array": lambda y: normal(ARRAY[0], y),
+    "partial": functools.partial(lambda scale, y: normal(scale[0], y), ARRAY),
+    "distribution": by_prior,
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_has_changed_inside_an_object_is_seen(name, monkeypatch):
+    before = density(OBJECTS[name])
+    with monkeypatch.context() as changed:
+        changed.setattr(NAMESPACE, "scale", 100.0)
+        changed.setattr(MODULE, "scale", 100.0)
+        changed.setattr(OBJECT, "_scale", 100.0)
+        changed.setattr(OBJECT.inner, "scale", 100.0)
+        changed.setitem(globals(), "PRIOR", dist.Normal(0.0, 100.0))
+        ARRAY[0] = 100.0
+        after = density(OBJECTS[name])
+    ARRAY[0] = 0.01
+    assert after - before == pytest.approx(np.log(0.01 / 100) - (0.1 / 100) ** 2 / 2 + (0.1 / 0.01) ** 2 / 2, rel=1e-9)
+    assert density(OBJECTS[name]) == before
+
+
+def test_a_trace_is_not_kept_from_inside_of_handlers():
+    """What they do to the density ends with them."""
+    target, point = bk.Target(bk.bind(functools.partial(normal, 1.0), {"y": Y})), {"mean": jnp.array(0.1)}
+    plain = float(target.log_density(point))
+    with handlers.scale(scale=2.0):
+        inside = float(jax.jit(lambda point: target.log_density(point))(point))
+    after = float(jax.jit(lambda point: target.log_density(point))(point))
+    assert inside == pytest.approx(2 * plain, rel=1e-12)
+    assert after == pytest.approx(plain, rel=1e-12)
+
+
 def test_the_same_surroundings_are_the_same_program():
-    first, second = bk.bind(by_helper, {"y": Y}), bk.bind(by_helper, {"y": Y})
-    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for model in (by_helper, by_prior, OBJECT.by_method):
+        first, second = bk.bind(model, {"y": Y}), bk.bind(model, {"y": Y})
+        assert jax.tree.structure(first) == jax.tree.structure(second)
     assert hash(jax.tree.structure(first)) == hash(jax.tree.structure(second))
 
 
