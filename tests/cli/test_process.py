@@ -68,7 +68,7 @@ def test_settings_of_the_process(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_and_resumed_is_the_same_as_never_interrupted(folder, invoke):
-    words = ["run", "line.toml", "--num-chains", "2", "--num-warmup", "200", "--num-draws", "200000", "--no-progress"]
+    words = ["run", "line.toml", "--num-chains", "2", "--num-warmup", "200", "--num-draws", "60000", "--no-progress"]
     process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     partial = folder / "line.zarr.partial"
     deadline = time.monotonic() + 120
