@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from benchmarks.problem_data import DATA, Data
+from benchmarks.problem_data import DATA, Data, by_problem
 
 Model = Callable[..., None]
 
@@ -112,17 +112,7 @@ def poisson_hierarchy(group, num_groups, x, counts):
         numpyro.sample("counts", dist.Poisson(jnp.exp(effect[group] + slope * x)), obs=counts)
 
 
-MODELS: dict[str, Model] = {
-    "radon": radon,
-    "eight_schools": eight_schools,
-    "kidscore_interaction": kidscore_interaction,
-    "arK": autoregression,
-    "logistic_1000x25": logistic_regression,
-    "stochastic_volatility": stochastic_volatility,
-    "poisson_gp": poisson_gp,
-    "poisson_hierarchy": poisson_hierarchy,
-    "logistic_100000x10": logistic_regression,
-}
+MODELS: dict[str, Model] = by_problem(globals())
 
 
 def _problem(name: str) -> Callable[[], tuple[Model, Data]]:

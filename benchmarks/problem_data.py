@@ -8,8 +8,9 @@ is not to wait for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,14 +88,26 @@ def poisson_hierarchy(num_groups: int = 2000, num_rows: int = 20_000, seed: int 
     return {"group": group, "num_groups": num_groups, "x": x, "counts": rng.poisson(np.exp(effect[group] + 0.3 * x))}
 
 
+MODEL_OF = {
+    "radon": "radon",
+    "eight_schools": "eight_schools",
+    "kidscore_interaction": "kidscore_interaction",
+    "arK": "autoregression",
+    "logistic_1000x25": "logistic_regression",
+    "stochastic_volatility": "stochastic_volatility",
+    "poisson_gp": "poisson_gp",
+    "poisson_hierarchy": "poisson_hierarchy",
+    "logistic_100000x10": "logistic_regression",
+}
+"""Of each problem the function of that name: of its data here, of its model in `models.py` and `pymc_models.py`."""
+
+
+def by_problem(functions: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions of a module by the names of the problems."""
+    return {problem: functions[name] for problem, name in MODEL_OF.items()}
+
+
 DATA: dict[str, Callable[[], Data]] = {
-    "radon": radon,
-    "eight_schools": eight_schools,
-    "kidscore_interaction": kidscore_interaction,
-    "arK": autoregression,
-    "logistic_1000x25": logistic_regression,
-    "stochastic_volatility": stochastic_volatility,
-    "poisson_gp": poisson_gp,
-    "poisson_hierarchy": poisson_hierarchy,
+    **by_problem(globals()),
     "logistic_100000x10": lambda: logistic_regression(100_000, 10, seed=4),
 }

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pymc as pm
+
+from benchmarks.problem_data import by_problem
 import pytensor.tensor as pt
 
 
@@ -97,14 +99,4 @@ def poisson_hierarchy(data: dict) -> pm.Model:
     return model
 
 
-MODELS: dict[str, Callable[[dict], pm.Model]] = {
-    "radon": radon,
-    "eight_schools": eight_schools,
-    "kidscore_interaction": kidscore_interaction,
-    "arK": autoregression,
-    "logistic_1000x25": logistic_regression,
-    "stochastic_volatility": stochastic_volatility,
-    "poisson_gp": poisson_gp,
-    "poisson_hierarchy": poisson_hierarchy,
-    "logistic_100000x10": logistic_regression,
-}
+MODELS: dict[str, Callable[[dict], pm.Model]] = by_problem(globals())

@@ -115,7 +115,8 @@ def _level(number: int) -> dict[str, Any]:
 def single_kernel(function: Callable) -> Callable:
     """`function`, emitted as one kernel where the program is compiled for a CPU with `kernel_options`.
 
-    The function becomes a call that XLA may not inline. The attributes are taken off again for what is inside it.
+    The function becomes a call that XLA may not inline. The attributes are taken off again for what is inside it,
+    by versions of JAX that take `None` for that; later ones leave them there, which changes no number.
     """
 
     def inside(*args: object) -> object:
