@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 
 from benchmarks.problem_data import by_problem
-import pytensor.tensor as pt
 
 
 def radon(data: dict) -> pm.Model:
