@@ -84,9 +84,10 @@ def host_fold_in(raw: np.ndarray, number: int) -> np.ndarray:
 
 
 def _is_plain() -> bool:
-    """Whether raw keys are Threefry's, and are split as JAX does by default."""
+    """Whether raw keys are Threefry's, and are split as JAX does by default; no, where a JAX to come does not say."""
+    plain = {"jax_default_prng_impl": "threefry2x32", "jax_threefry_partitionable": True}
     config: Any = jax.config
-    return config.jax_default_prng_impl == "threefry2x32" and bool(config.jax_threefry_partitionable)
+    return all(getattr(config, name, None) == value for name, value in plain.items())
 
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

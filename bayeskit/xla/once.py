@@ -9,6 +9,7 @@ from functools import cache
 from typing import ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 from numpyro import primitives
 
@@ -23,7 +24,8 @@ def traced_once(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
     One fit meets the log density of its model half a dozen times: in a loop JAX traces what is inside more than once,
     and a question to a program (does it factorise?) is a trace of its own. NumPyro's handlers make that slow. Called
-    outside of any program it is the function itself.
+    outside of any program it is the function itself. So it is where single precision is the default: what a model
+    computes in float64 there (`bayeskit.xla.precision`) holds while it is traced, and would be put in without it.
 
     Args:
         function: of pytrees; pure.
@@ -32,7 +34,8 @@ def traced_once(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        itself = is_outermost() or bool(primitives._PYRO_STACK)
+        double = jax.dtypes.canonicalize_dtype(float) == jnp.float64
+        itself = not double or is_outermost() or bool(primitives._PYRO_STACK)
         return (function if itself else inlined)(*args, **kwargs)
 
     return call
