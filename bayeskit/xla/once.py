@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 from numpyro import primitives
 
+from bayeskit.xla.jaxprs import equations
+
 __all__ = ["is_outermost", "traced_once"]
 
 Arguments = ParamSpec("Arguments")
@@ -34,9 +36,14 @@ def traced_once(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        double = jax.dtypes.canonicalize_dtype(float) == jnp.float64
-        itself = not double or is_outermost() or bool(primitives._PYRO_STACK)
+        itself = is_outermost() or bool(primitives._PYRO_STACK) or holds_double(*args, **kwargs)
         return (function if itself else inlined)(*args, **kwargs)
+
+    def holds_double(*args: Arguments.args, **kwargs: Arguments.kwargs) -> bool:
+        if jax.dtypes.canonicalize_dtype(float) == jnp.float64:
+            return False
+        found = equations(inlined.trace(*args, **kwargs).jaxpr.jaxpr)
+        return any(getattr(variable.aval, "dtype", None) == jnp.float64 for e in found for variable in e.outvars)
 
     return call
 
