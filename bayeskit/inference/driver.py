@@ -126,6 +126,14 @@ class Run:
         self.divergences = 0
         self.warmup_time = 0.0
 
+    def warm_up(self, bar: ProgressBar, state: object) -> None:
+        """The stages of the method's warmup, from its first state; an interrupt is obeyed between them."""
+        with _Interruption(bar) as interruption:
+            for self.state, note in self.method.stages(state, self.target):
+                if note:
+                    bar.say(note)
+                interruption.obey()
+
     def go(self, bar: ProgressBar, store: RunStore | None) -> None:
         """Advance to the end. After an interrupt or an error the run holds what whole chunks have brought.
 

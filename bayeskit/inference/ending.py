@@ -90,7 +90,7 @@ def finish(
 ) -> xr.DataTree:
     """The result of a run that is done, on disk too if the run was kept there."""
     times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    tree = _assembled(run, {**attrs, **times}, dims, coords, finished=True)
+    tree = _assembled(run, {**attrs, **times, **run.method.found(run.state)}, dims, coords, finished=True)
     if disk is not None:
         disk.finish(tree)
     return tree

@@ -89,6 +89,13 @@ class Method(Settings, ABC):
         del target
         return state
 
+    def stages(self, state: object, target: Target) -> Generator[tuple[object, str], None, None]:
+        """`warmup` in stages whose number is not known before: the state after each, and a word on how far it is.
+
+        From the state after any of them but the last, `stages` goes on to the same end.
+        """
+        yield self.warmup(state, target), ""
+
     @abstractmethod
     def advance(self, state: object, target: Target, num_steps: int) -> tuple[object, Draws]:
         """Take ``num_steps`` steps in all chains."""
@@ -109,6 +116,11 @@ class Method(Settings, ABC):
     def learned(self, state: Any, target: Target) -> dict[str, np.ndarray]:
         """Parameters of the model that were fitted, shape ``(chain, ...)``; becomes ``model_parameters``."""
         del state, target
+        return {}
+
+    def found(self, state: Any) -> dict[str, float]:
+        """Numbers that a run has found besides its draws, such as the evidence; become attributes of the result."""
+        del state
         return {}
 
     def lift(self, program: Program) -> Program:

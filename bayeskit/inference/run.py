@@ -145,7 +145,7 @@ def infer(
             start_key, run_key = jax.device_put(list(host_split(raw)))
             positions = _start(target, start_key, method.num_chains, init)
             check_indices(positions)
-            run.state = method.warmup(method.init(run_key, target, positions), target)
+            run.warm_up(bar, method.init(run_key, target, positions))
             if store is not None:
                 disk = RunStore.create(store, make_record)
             run.go(bar, disk)
