@@ -11,6 +11,7 @@ from .inference import HMC as HMC
 from .inference import MCLMC as MCLMC
 from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
+from .inference import SMC as SMC
 from .inference import VI as VI
 from .inference import ChEES as ChEES
 from .inference import infer as infer

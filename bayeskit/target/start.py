@@ -91,7 +91,7 @@ def _draw_uniform(target: Target, key: Array) -> Values:
     }
 
 
-def _draw_prior(target: Target, key: Array) -> Values:
+def draw_prior(target: Target, key: Array) -> Values:
     """One draw of the prior, pulled back to unconstrained values."""
     with handlers.seed(rng_seed=key):
         sites = handlers.trace(target.program).get_trace()
@@ -119,7 +119,7 @@ def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tupl
     """A candidate, and its log density where that and its gradient are finite (and the given values inside their
     supports); minus infinity elsewhere.
     """
-    values = (_draw_prior if strategy == "prior" else _draw_uniform)(target, key)
+    values = (draw_prior if strategy == "prior" else _draw_uniform)(target, key)
     ok = jnp.array(True)
     if given:
         values, inside = pull_back(target.program, values, given)
