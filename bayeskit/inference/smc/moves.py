@@ -145,6 +145,7 @@ class Moved(NamedTuple):
         log_step: the tuned log step size.
         num_moves: how many were made.
         displacement: mean squared distance from the start, as a share of that of independent draws.
+        correlation: of the log likelihood with that at the start.
     """
 
     particles: Particles
@@ -152,6 +153,7 @@ class Moved(NamedTuple):
     log_step: Array
     num_moves: Array
     displacement: Array
+    correlation: Array
 
 
 class Plan(NamedTuple):
@@ -164,13 +166,16 @@ class Plan(NamedTuple):
 
 
 SETTLED = 0.02
-"""Particles have moved enough where a further move takes them further from their start by no more than this share."""
+"""Particles have moved enough where a further move takes them further from their start by no more than this share, """
+FORGOTTEN = 0.1
+"""and the correlation of their log likelihoods, which the evidence depends on, with those at the start is below this."""
 
 
 def move(
     plan: Plan, target: Target, key: Array, start: Particles, temperature: Array, factor: Array, log_step: Array
 ) -> Moved:
-    """Move the particles of one run, arrays ``(particle, ...)``, until their distance from the start no longer grows.
+    """Move the particles of one run, arrays ``(particle, ...)``, until their distance from the start no longer grows
+    and their likelihoods no longer remember it.
 
     The step size is tuned after each move by the mean acceptance rate of all particles.
 
@@ -185,25 +190,33 @@ def move(
         return jax.lax.map(lambda one: function(*one), arrays, batch_size=min(plan.at_once or number, number))
 
     def moved_enough(carry: Any) -> Array:
-        _, _, _, count, before, now = carry
-        going = jnp.asarray(plan.fixed) | (count < 2) | (now > (1.0 + SETTLED) * before)
+        _, _, _, count, before, now, correlation = carry
+        going = jnp.asarray(plan.fixed) | (count < 2) | (now > (1.0 + SETTLED) * before) | (correlation > FORGOTTEN)
         return going & (count < plan.most)
 
     def one(carry: Any) -> Any:
-        leaps, total, log_step, count, _, before = carry
+        leaps, total, log_step, count, _, before, _ = carry
         keys = jax.random.split(jax.random.fold_in(key, count), number)
         leaps, rates = many(
             lambda key, leap: kernel(key, target, leap, temperature, factor, jnp.exp(log_step)), keys, leaps
         )
         log_step = jnp.clip(log_step + rates.mean() - ACCEPT[plan.kernel], -8.0, math.log(TRAJECTORY))
         away = jnp.mean(jnp.square((leaps.particle.position - start.position) / scale))
-        return leaps, total + rates, log_step, count + 1, before, 0.5 * away
+        correlation = _correlation(leaps.particle.log_likelihood, start.log_likelihood)
+        return leaps, total + rates, log_step, count + 1, before, 0.5 * away, correlation
 
     if plan.kernel == "hmc":
         leaps = many(lambda position: evaluate(target, position, temperature), start.position)
     else:
         leaps = Leap(start, start.position)
     zero = jnp.zeros((), start.log_prior.dtype)
-    carry = (leaps, jnp.zeros_like(start.log_prior), log_step, jnp.zeros((), jnp.int32), zero, zero)
-    leaps, total, log_step, count, _, away = jax.lax.while_loop(moved_enough, one, carry)
-    return Moved(leaps.particle, total / count, log_step, count, away)
+    carry = (leaps, jnp.zeros_like(start.log_prior), log_step, jnp.zeros((), jnp.int32), zero, zero, zero)
+    leaps, total, log_step, count, _, away, correlation = jax.lax.while_loop(moved_enough, one, carry)
+    return Moved(leaps.particle, total / count, log_step, count, away, correlation)
+
+
+def _correlation(first: Array, second: Array) -> Array:
+    """Pearson's; zero where one does not vary."""
+    first, second = first - first.mean(), second - second.mean()
+    size = jnp.sqrt(jnp.square(first).sum() * jnp.square(second).sum())
+    return jnp.where(size > 0, (first * second).sum() / jnp.where(size > 0, size, 1.0), 0.0)

@@ -30,6 +30,7 @@ TRACES = (
     "step_size",
     "num_moves",
     "displacement",
+    "correlation",
     "ancestors",
 )
 
@@ -91,7 +92,8 @@ class SMC(ParticleMethod):
       worth ``target_ess`` of the particles, :math:`(\sum_i w_i)^2 / \sum_i w_i^2 = \mathtt{target\_ess} \cdot N`;
     * systematic resampling;
     * Markov moves that leave :math:`\pi_t` invariant, in the metric of the particles' covariance, with a step size tuned
-      to their acceptance rate, until their mean squared distance from where they started no longer grows.
+      to their acceptance rate, until their mean squared distance from where they started no longer grows and their likelihoods no longer remember
+      those at the start.
 
     The evidence, with :math:`z` the unconstrained values of all continuous latent sites and discrete ones summed out,
 
@@ -250,6 +252,7 @@ class SMC(ParticleMethod):
             "step_size": np.exp(moved.log_step),
             "num_moves": moved.num_moves,
             "displacement": moved.displacement,
+            "correlation": moved.correlation,
             "ancestors": [len(np.unique(one)) for one in eve],
         }
         trace = {name: _noted(state.trace[name], state.stage, numbers[name]) for name in TRACES}
