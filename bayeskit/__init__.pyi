@@ -14,6 +14,7 @@ from .inference import NUTS as NUTS
 from .inference import SMC as SMC
 from .inference import VI as VI
 from .inference import ChEES as ChEES
+from .inference import NestedSampling as NestedSampling
 from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
 from .inference import predict as predict
