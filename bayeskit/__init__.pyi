@@ -15,6 +15,7 @@ from .inference import SMC as SMC
 from .inference import VI as VI
 from .inference import ChEES as ChEES
 from .inference import NestedSampling as NestedSampling
+from .inference import ParallelTempering as ParallelTempering
 from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
 from .inference import predict as predict

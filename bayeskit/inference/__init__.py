@@ -19,6 +19,7 @@ from bayeskit.inference.predictive import predict as predict
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume
 from bayeskit.inference.smc.nested_sampling import NestedSampling as NestedSampling
+from bayeskit.inference.smc.parallel_tempering import ParallelTempering as ParallelTempering
 from bayeskit.inference.smc.smc import SMC as SMC
 
 if TYPE_CHECKING:

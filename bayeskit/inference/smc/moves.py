@@ -83,6 +83,11 @@ def evaluate(target: Target, position: Array, temperature: Array) -> Leap:
     return Leap(Particles(position, *both), gradient)
 
 
+def leapfrogs(step_size: Array) -> Array:
+    """How many make a trajectory."""
+    return jnp.clip(jnp.ceil(TRAJECTORY / step_size), 1, MOST_LEAPFROGS).astype(jnp.int32)
+
+
 def hmc(
     key: Array, target: Target, leap: Leap, temperature: Array, factor: Array, step_size: Array
 ) -> tuple[Leap, Array]:
@@ -95,7 +100,6 @@ def hmc(
     velocity = jax.random.normal(velocity_key, leap.gradient.shape, dtype)
     jitter = jax.random.uniform(jitter_key, (), dtype, 1.0 - JITTER, 1.0 + JITTER)
     step = (step_size * jitter).astype(dtype)
-    count = jnp.clip(jnp.ceil(TRAJECTORY / step_size), 1, MOST_LEAPFROGS).astype(jnp.int32)
 
     def leapfrog(_: Any, carry: tuple[Leap, Array]) -> tuple[Leap, Array]:
         leap, velocity = carry
@@ -104,7 +108,7 @@ def hmc(
         leap = evaluate(target, position, temperature)
         return leap, velocity + 0.5 * step * transposed_times(factor, leap.gradient)
 
-    end, last = jax.lax.fori_loop(0, count, leapfrog, (leap, velocity))
+    end, last = jax.lax.fori_loop(0, leapfrogs(step_size), leapfrog, (leap, velocity))
     kinetic = 0.5 * (velocity @ velocity - last @ last)
     return choose(accept_key, leap, end, temperature, kinetic)
 
