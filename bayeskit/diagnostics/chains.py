@@ -133,7 +133,8 @@ def separated_chains(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
             f"and they do not cross. {_compare_lp(parts, lp)}",
             "if the components of a mixture can swap, order them (numpyro.distributions.transforms."
             "OrderedTransform); otherwise start all chains near the better mode (init=), or exclude the other by a "
-            "prior that you can defend. More draws will not mix the modes.",
+            "prior that you can defend. More draws will not mix the modes; bayeskit.SMC() and "
+            "bayeskit.ParallelTempering() weigh them.",
         )
     ]
 

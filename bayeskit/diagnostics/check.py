@@ -15,6 +15,7 @@ from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
+from bayeskit.diagnostics.evidence import from_prior
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
@@ -66,6 +67,18 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
     `held_out_rises`     warning  a held-out loss that has risen since its lowest
     `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
+    `ess_collapse`       error    SMC: weights worth less than a tenth of the particles at a step of temperature
+    `particles_stuck`    error    SMC: moves that move fewer than 80% of the particles of a stage
+    `slow_moves`         warning  SMC: moves after which likelihoods still have correlation 0.5 with those before
+    `few_ancestors`      warning  SMC: particles of a run that descend from fewer than 20 draws of the prior
+    `cut_short`          error    nested sampling ended by its limit, before its tolerance
+    `likelihood_ties`    error    nested sampling: more than 1% of the points share their likelihood with another
+    `effective_draws`    error    weighted points worth fewer than 100 independent draws a run
+    `round_trips`        error    parallel tempering without a round trip; warning below 10
+    `swap_rate`          warning  neighbouring temperatures that exchange places in fewer than 10% of the attempts
+    `runs_disagree`      error    evidence of independent runs that differs by more than chance (p below 0.001)
+    `evidence_error`     warning  a log evidence whose standard error is above 0.5
+    `undefined_likelihood` warning a likelihood that was NaN somewhere under the prior; error over 1%
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
@@ -206,6 +219,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
     lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
+    lambda e: from_prior(e.post.attrs, _arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: _float32(e.post, e.findings, e.lp),
 )
 """One row a check: findings, or findings and the numbers that the verdict shows."""

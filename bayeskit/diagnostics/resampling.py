@@ -120,9 +120,10 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
 
 def capped(measures: list[Measure], stats: dict[str, np.ndarray]) -> list[Measure]:
     """Effective numbers of resampled draws: the estimates do not see that draws are repeated."""
-    if "importance_ess" not in stats:
+    worth = stats.get("importance_ess", stats.get("effective_draws"))
+    if worth is None:
         return measures
-    most = float(stats["importance_ess"][:, 0].sum())
+    most = float(worth[:, 0].sum())
     return [m._replace(value=min(m.value, most)) if m.name.endswith(" ESS") else m for m in measures]
 
 

@@ -59,6 +59,9 @@ CASES = {
     "MCLMC": bk.MCLMC(num_chains=2, num_warmup=1000, num_draws=400, chain_method="vectorized"),
     "ChEES": bk.ChEES(num_chains=16, num_warmup=200, num_draws=100),
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
+    "SMC": bk.SMC(num_particles=400, num_chains=2),
+    "nested sampling": bk.NestedSampling(num_live=60, num_chains=2, num_draws=400, num_delete=20),
+    "parallel tempering": bk.ParallelTempering(num_chains=2, num_temperatures=8, num_warmup=400, num_draws=400),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
     "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
@@ -84,6 +87,9 @@ STATS = {
     bk.MCLMC: {**COMMON, "energy_change": float},
     bk.ChEES: {**COMMON, **ENERGY},
     bk.MEADS: {**COMMON, **ENERGY},
+    bk.SMC: {"lp": float, "acceptance_rate": float},
+    bk.NestedSampling: {"lp": float, "effective_draws": float},
+    bk.ParallelTempering: {"lp": float, "acceptance_rate": float, "step_size": float, "n_steps": int, "replica": int},
     bk.VI: {"lp": float, "log_q": float, "log_weight": float},
 }
 DATA = make_data(0)
@@ -128,10 +134,10 @@ def test_right_answer(name, fits):
 def test_groups_names_and_types(name, fits):
     method, post = CASES[name], fits(name)
     lead = (method.num_chains, method.num_draws)
-    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI) else []
+    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.NestedSampling) else []
     assert list(post.children) == ["posterior", "sample_stats", *fitted, "observed_data", "constant_data"]
-    for group in fitted:
-        assert post[group]["loss"].shape == (method.num_chains, method.num_steps)
+    if isinstance(method, bk.VI):
+        assert post["warmup_sample_stats"]["loss"].shape == (method.num_chains, method.num_steps)
     assert post["posterior/b"].dims == ("chain", "draw", "term")
     assert post["posterior/b"].shape == (*lead, 3)
     assert post["posterior/first"].dims == ("chain", "draw")
@@ -205,7 +211,7 @@ def test_same_key_same_draws_and_new_data_compile_nothing(name, fits):
     np.testing.assert_array_less(np.abs(other["posterior/b"].mean(("chain", "draw")) - mean) / sd, 0.4)
 
 
-@pytest.mark.parametrize("name", ["NUTS blackjax threads", "HMC", "MCLMC", "ChEES"])
+@pytest.mark.parametrize("name", ["NUTS blackjax threads", "HMC", "MCLMC", "ChEES", "SMC", "parallel tempering"])
 def test_thinning_and_keep(name, fits):
     whole, part = fits(name), run(CASES[name], thin=3, keep=["first"])
     assert list(part["posterior"].data_vars) == ["first"]
@@ -216,7 +222,7 @@ def test_thinning_and_keep(name, fits):
 
 @pytest.mark.covering
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
-@pytest.mark.parametrize("name", ["NUTS blackjax threads", "MCLMC"])
+@pytest.mark.parametrize("name", ["NUTS blackjax threads", "MCLMC", "SMC"])
 def test_saved_and_loaded(name, suffix, fits, tmp_path):
     assert bk.load(bk.save(fits(name), tmp_path / f"post{suffix}")).identical(fits(name))
 

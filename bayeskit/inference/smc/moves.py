@@ -84,8 +84,8 @@ def evaluate(target: Target, position: Array, temperature: Array) -> Leap:
 
 
 def leapfrogs(step_size: Array) -> Array:
-    """How many make a trajectory."""
-    return jnp.clip(jnp.ceil(TRAJECTORY / step_size), 1, MOST_LEAPFROGS).astype(jnp.int32)
+    """How many make a trajectory; rounded, for one of twice the length would only change the sign."""
+    return jnp.clip(jnp.round(TRAJECTORY / step_size), 1, MOST_LEAPFROGS).astype(jnp.int32)
 
 
 def hmc(
@@ -150,6 +150,7 @@ class Moved(NamedTuple):
         num_moves: how many were made.
         displacement: mean squared distance from the start, as a share of that of independent draws.
         correlation: of the log likelihood with that at the start.
+        moved: share of the particles that are not where they were.
     """
 
     particles: Particles
@@ -158,28 +159,42 @@ class Moved(NamedTuple):
     num_moves: Array
     displacement: Array
     correlation: Array
+    moved: Array
 
 
 class Plan(NamedTuple):
-    """How particles are moved: `kernel`, and `most` moves; as many as it takes where `fixed` is false."""
+    """How particles are moved: the kernel, and how many particles together."""
 
     kernel: str
-    most: int
-    fixed: bool
     at_once: int | None
+
+
+class Budget(NamedTuple):
+    """At least so many moves, and at most so many."""
+
+    least: int
+    most: int
 
 
 SETTLED = 0.02
 """Particles have moved enough where a further move takes them further from their start by no more than this share, """
 FORGOTTEN = 0.1
-"""and the correlation of their log likelihoods, which the evidence depends on, with those at the start is below this."""
+"""and the correlation of their log likelihoods, which the evidence depends on, with those at the start is below this, or
+no longer falls by the share above, as between modes of unequal height."""
 
 
 def move(
-    plan: Plan, target: Target, key: Array, start: Particles, temperature: Array, factor: Array, log_step: Array
+    plan: Plan,
+    target: Target,
+    budget: Budget,
+    key: Array,
+    start: Particles,
+    temperature: Array,
+    factor: Array,
+    log_step: Array,
 ) -> Moved:
     """Move the particles of one run, arrays ``(particle, ...)``, until their distance from the start no longer grows
-    and their likelihoods no longer remember it.
+    and their likelihoods have forgotten it.
 
     The step size is tuned after each move by the mean acceptance rate of all particles.
 
@@ -193,13 +208,14 @@ def move(
     def many(function: Any, *arrays: Any) -> Any:
         return jax.lax.map(lambda one: function(*one), arrays, batch_size=min(plan.at_once or number, number))
 
-    def moved_enough(carry: Any) -> Array:
-        _, _, _, count, before, now, correlation = carry
-        going = jnp.asarray(plan.fixed) | (count < 2) | (now > (1.0 + SETTLED) * before) | (correlation > FORGOTTEN)
-        return going & (count < plan.most)
+    def is_moving(carry: Any) -> Array:
+        _, _, _, count, before, now, remembered, remembers = carry
+        forgetting = (remembers > FORGOTTEN) & (remembers < (1.0 - SETTLED) * remembered)
+        going = (now > (1.0 + SETTLED) * before) | forgetting
+        return ((count < budget.least) | going) & (count < budget.most)
 
     def one(carry: Any) -> Any:
-        leaps, total, log_step, count, _, before, _ = carry
+        leaps, total, log_step, count, _, before, _, remembered = carry
         keys = jax.random.split(jax.random.fold_in(key, count), number)
         leaps, rates = many(
             lambda key, leap: kernel(key, target, leap, temperature, factor, jnp.exp(log_step)), keys, leaps
@@ -207,16 +223,17 @@ def move(
         log_step = jnp.clip(log_step + rates.mean() - ACCEPT[plan.kernel], -8.0, math.log(TRAJECTORY))
         away = jnp.mean(jnp.square((leaps.particle.position - start.position) / scale))
         correlation = _correlation(leaps.particle.log_likelihood, start.log_likelihood)
-        return leaps, total + rates, log_step, count + 1, before, 0.5 * away, correlation
+        return leaps, total + rates, log_step, count + 1, before, 0.5 * away, remembered, correlation
 
     if plan.kernel == "hmc":
         leaps = many(lambda position: evaluate(target, position, temperature), start.position)
     else:
         leaps = Leap(start, start.position)
     zero = jnp.zeros((), start.log_prior.dtype)
-    carry = (leaps, jnp.zeros_like(start.log_prior), log_step, jnp.zeros((), jnp.int32), zero, zero, zero)
-    leaps, total, log_step, count, _, away, correlation = jax.lax.while_loop(moved_enough, one, carry)
-    return Moved(leaps.particle, total / count, log_step, count, away, correlation)
+    carry = (leaps, jnp.zeros_like(start.log_prior), log_step, jnp.zeros((), jnp.int32), zero, zero, zero + 1.0, zero + 1.0)
+    leaps, total, log_step, count, _, away, _, correlation = jax.lax.while_loop(is_moving, one, carry)
+    moved = jnp.mean(jnp.any(leaps.particle.position != start.position, axis=1))
+    return Moved(leaps.particle, total / count, log_step, count, away, correlation, moved)
 
 
 def _correlation(first: Array, second: Array) -> Array:

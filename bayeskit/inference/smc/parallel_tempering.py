@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator
 from functools import cache, partial
 from typing import Any, ClassVar, NamedTuple
@@ -17,15 +18,13 @@ from bayeskit.inference.method import Draws, Method, check_accept, check_counts
 from bayeskit.inference.smc.evidence import pooled
 from bayeskit.inference.smc.ladder import equalised, first_ladder, stepping_stones
 from bayeskit.inference.smc.moves import Leap, Particles, evaluate, has_correlations, hmc, leapfrogs, spread
-from bayeskit.inference.smc.particles import check_whole, compiled, constrained
+from bayeskit.inference.smc.particles import check_whole, chunk_of, compiled, constrained
 from bayeskit.inference.smc.split import check_prior, check_split, parts
 from bayeskit.target import Target
 from bayeskit.target.start import draw_prior
 
 BLOCKS = 20
 """Blocks of draws of which the error of the evidence is found."""
-ROUNDS = 6
-"""Rounds of adaptation, each twice as long as the one before."""
 
 
 class Rung(NamedTuple):
@@ -119,7 +118,7 @@ class ParallelTempering(Method):
 
     num_chains: int = 4
     num_temperatures: int = 12
-    num_warmup: int = 1000
+    num_warmup: int = 2000
     num_draws: int = 1000
     moves_per_draw: int = 1
     target_accept: float = 0.8
@@ -140,16 +139,24 @@ class ParallelTempering(Method):
         check_prior(target, "ParallelTempering")
 
     @property
-    def _length(self) -> int:
-        """Steps of the first round, of which the others are multiples, so that one program serves all."""
-        return max(1, self.num_warmup // (2**ROUNDS - 1))
+    def _rounds(self) -> list[int]:
+        """Of each round of adaptation, how many chunks of a run it takes, twice as many as the one before.
+
+        In chunks, so that one program serves warmup and draws.
+        """
+        left, rounds = math.ceil(self.num_warmup / chunk_of(self.num_draws)), list[int]()
+        while left > 0:
+            size = 2 ** len(rounds)
+            rounds.append(left if left < 3 * size else size)  # what is too little for a round goes to the last
+            left -= rounds[-1]
+        return rounds
 
     def init(self, key: Array, target: Target, positions: Values) -> TemperedState:
         chains, levels = self.num_chains, self.num_temperatures
         keys = host_split(np.asarray(key), chains)
         particle = jax.tree.map(np.asarray, compiled(_start)(levels, target, positions))
         dtype, size = particle.position.dtype, target.size
-        shape = (size, size) if has_correlations(self._length * 2 ** (ROUNDS - 1), size) else (size,)
+        shape = (size, size) if has_correlations(self.num_chains * self.num_draws // 4, size) else (size,)
         unit = np.eye(size) if len(shape) == 2 else np.ones(size)
         zero = np.zeros((chains, levels - 1))
         return TemperedState(
@@ -174,13 +181,14 @@ class ParallelTempering(Method):
         )
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[TemperedState, str], None, None]:
-        for index in range(int(state.rounds[0]), ROUNDS if self.num_warmup else 0):
+        rounds, run = self._rounds, compiled(_steps(chunk_of(self.num_draws)))
+        for index in range(int(state.rounds[0]), len(rounds)):
             made = []
-            for _ in range(2**index):
-                state, positions = compiled(_warm(self._length))(self, target, state)
+            for _ in range(rounds[index]):
+                state, (positions, _) = run(self, target, state, True)
                 made.append(np.asarray(positions))
             state, barrier = self._adapted(jax.tree.map(np.asarray, state), np.concatenate(made, 1))
-            yield state, f"round {index + 1} of {ROUNDS}: barrier {barrier:.2f}"
+            yield state, f"round {index + 1} of {len(rounds)}: barrier {barrier:.2f}"
         yield state, ""
 
     def _adapted(self, state: TemperedState, positions: np.ndarray) -> tuple[TemperedState, float]:
@@ -210,8 +218,9 @@ class ParallelTempering(Method):
         return state, float(rejection.sum())
 
     def advance(self, state: Any, target: Target, num_steps: int) -> tuple[TemperedState, Draws]:
-        state, (positions, stats) = compiled(_draw(num_steps))(self, target, state)
-        return state, Draws(constrained(target, positions), stats, positions)
+        state, (positions, stats) = compiled(_steps(num_steps))(self, target, state, False)
+        last = positions[:, :, -1]
+        return state, Draws(constrained(target, last), stats, last)
 
     def found(self, state: Any) -> dict[str, float]:
         rejection = np.asarray(state.rejected).sum(0) / np.maximum(np.asarray(state.tried).sum(0), 1)
@@ -240,20 +249,15 @@ def _start(levels: int, target: Target, positions: Values) -> Particles:
 
 
 @cache
-def _warm(num_steps: int) -> Any:
-    return partial(_run, num_steps=num_steps, warm=True)
+def _steps(num_steps: int) -> Any:
+    return partial(_run, num_steps=num_steps)
 
 
-@cache
-def _draw(num_steps: int) -> Any:
-    return partial(_run, num_steps=num_steps, warm=False)
-
-
-def _run(method: ParallelTempering, target: Target, state: TemperedState, *, num_steps: int, warm: bool) -> Any:
-    """Steps of all chains; positions of all levels in warmup, of the last with its statistics afterwards."""
+def _run(method: ParallelTempering, target: Target, state: TemperedState, warm: bool, *, num_steps: int) -> Any:
+    """Steps of all chains: positions of all levels, and the statistics of the last."""
 
     def step(state: TemperedState, _: None) -> Any:
-        return _step(method, target, state, warm)
+        return _step(method, target, state, jnp.asarray(warm))
 
     def one_chain(state: TemperedState) -> Any:
         return jax.lax.scan(step, state, None, length=num_steps)
@@ -261,26 +265,22 @@ def _run(method: ParallelTempering, target: Target, state: TemperedState, *, num
     return jax.vmap(one_chain)(jax.tree.map(jnp.asarray, state))
 
 
-def _step(method: ParallelTempering, target: Target, state: TemperedState, warm: bool) -> Any:
-    """One step of one chain: moves at every level, then swaps."""
+def _step(method: ParallelTempering, target: Target, state: TemperedState, warm: Array) -> Any:
+    """One step of one chain: moves at every level, then swaps; `warm` says whether to adapt or to count."""
     move_key, prior_key, swap_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     rungs, rates = _moved(method, target, state.rungs, move_key, prior_key)
-    if warm:
-        gain = jnp.maximum((state.step + 1.0) ** -0.5, 0.05).astype(rungs.log_step.dtype)
-        rungs = rungs._replace(log_step=rungs.log_step + gain * (rates - method.target_accept))
+    gain = jnp.where(warm, jnp.maximum((state.step + 1.0) ** -0.5, 0.05), 0.0).astype(rungs.log_step.dtype)
     stats = {
         "acceptance_rate": rates[-1],
         "step_size": jnp.exp(rungs.log_step[-1]),
         "n_steps": method.moves_per_draw * leapfrogs(jnp.exp(rungs.log_step[-1])),
     }
-    state = state._replace(rungs=rungs)
-    if not warm:
-        state = _counted(method, state)
+    rungs = rungs._replace(log_step=rungs.log_step + gain * (rates - method.target_accept))
+    state = _counted(method, state._replace(rungs=rungs), warm)
     state = _travelled(_swapped(state, swap_key), warm)
     last = jax.tree.map(lambda leaf: leaf[-1], state.rungs.particle)
     stats |= {"lp": last.log_prior + last.log_likelihood, "replica": state.replica[-1]}
-    state = state._replace(step=state.step + 1)
-    return (state, state.rungs.particle.position) if warm else (state, (last.position, stats))
+    return state._replace(step=state.step + 1), (state.rungs.particle.position, stats)
 
 
 def _moved(method: ParallelTempering, target: Target, rungs: Rung, key: Array, prior_key: Array) -> tuple[Rung, Array]:
@@ -329,31 +329,29 @@ def _swapped(state: TemperedState, key: Array) -> TemperedState:
     )
 
 
-def _travelled(state: TemperedState, warm: bool) -> TemperedState:
+def _travelled(state: TemperedState, warm: Array) -> TemperedState:
     """What ends of the ladder the replicas have been to."""
     first, last = state.replica[0], state.replica[-1]
     came_from = state.came_from
     arrived, returned = came_from[last] == 1, came_from[first] == 2
     came_from = came_from.at[first].set(1)
     came_from = came_from.at[last].set(jnp.where(came_from[last] > 0, 2, 0))
-    if warm:
-        return state._replace(came_from=came_from)
     return state._replace(
         came_from=came_from,
-        arrivals=state.arrivals + arrived.astype(state.arrivals.dtype),
-        round_trips=state.round_trips + returned.astype(state.round_trips.dtype),
+        arrivals=state.arrivals + (arrived & ~warm).astype(state.arrivals.dtype),
+        round_trips=state.round_trips + (returned & ~warm).astype(state.round_trips.dtype),
     )
 
 
-def _counted(method: ParallelTempering, state: TemperedState) -> TemperedState:
+def _counted(method: ParallelTempering, state: TemperedState, warm: Array) -> TemperedState:
     """Powers of the likelihood added to the sums for the evidence; a run's last chunk may reach beyond its end."""
     temperature, likelihood = state.rungs.temperature, state.rungs.particle.log_likelihood
     power = (temperature[1:] - temperature[:-1]) * likelihood[:-1]
     block = jnp.minimum(state.drawn * BLOCKS // method.num_draws, BLOCKS - 1)
-    counts = state.drawn < method.num_draws
+    counts = (state.drawn < method.num_draws) & ~warm
     sums = jnp.where(counts, jnp.logaddexp(state.log_sums[block], power), state.log_sums[block])
     return state._replace(
         log_sums=state.log_sums.at[block].set(sums),
         counts=state.counts.at[block].add(counts.astype(state.counts.dtype)),
-        drawn=state.drawn + 1,
+        drawn=state.drawn + jnp.where(warm, 0, 1).astype(state.drawn.dtype),
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, Values
+from bayeskit.inference.driver import CHUNKS, MAX_CHUNK
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
 from bayeskit.xla.miscompilation import safe_jit
@@ -27,11 +29,15 @@ def compiled(function: Any) -> Any:
     return safe_jit(function, static_argnums=0)
 
 
+def chunk_of(num_steps: int) -> int:
+    """How many steps at a time the driver takes of so many, where none are warmup."""
+    return min(MAX_CHUNK, max(1, math.ceil(num_steps / CHUNKS)))
+
+
 class ParticleMethod(Method):
     """A method that is done when its stages are: the state has draws, `cursor` of which have been dealt out."""
 
     num_chains: int
-    library_name: ClassVar[str] = "bayeskit"
 
     @property
     def warmup_steps(self) -> int:

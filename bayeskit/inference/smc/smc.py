@@ -17,7 +17,7 @@ from bayeskit._typing import Array, Values
 from bayeskit.errors import SamplingError
 from bayeskit.inference.smc import weights as w
 from bayeskit.inference.smc.evidence import pooled
-from bayeskit.inference.smc.moves import ACCEPT, MOVES, Moved, Particles, Plan, move, spread
+from bayeskit.inference.smc.moves import MOVES, Budget, Moved, Particles, Plan, move, spread
 from bayeskit.inference.smc.particles import ParticleMethod, check_share, check_whole, compiled
 from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
 from bayeskit.target import Target
@@ -31,6 +31,7 @@ TRACES = (
     "num_moves",
     "displacement",
     "correlation",
+    "moved",
     "ancestors",
 )
 
@@ -174,8 +175,14 @@ class SMC(ParticleMethod):
     @property
     def plan(self) -> Plan:
         """How particles are moved."""
-        most = self.num_moves or self.max_moves or (30 if self.kernel == "hmc" else 300)
-        return Plan(self.kernel, most, self.num_moves is not None, self.particles_at_once)
+        return Plan(self.kernel, self.particles_at_once)
+
+    @property
+    def budget(self) -> Budget:
+        """How often."""
+        if self.num_moves is not None:
+            return Budget(self.num_moves, self.num_moves)
+        return Budget(2, self.max_moves or (30 if self.kernel == "hmc" else 300))
 
     def check_target(self, target: Target) -> None:
         super().check_target(target)
@@ -229,7 +236,9 @@ class SMC(ParticleMethod):
         temperature = np.array([one.temperature for one in found])
         factors = np.stack([spread(positions) for positions in start.position]).astype(start.position.dtype)
         near = temperature.astype(start.log_prior.dtype)
-        moved: Moved = compiled(_move)(self.plan, target, keys, start, near, factors, state.log_step)
+        moved: Moved = compiled(_move)(
+            self.plan, target, self.budget, keys, start, near, factors, state.log_step
+        )
         moved = jax.tree.map(np.asarray, moved)
         eve = np.take_along_axis(state.eve, parents, 1)
         new = state._replace(
@@ -253,6 +262,7 @@ class SMC(ParticleMethod):
             "num_moves": moved.num_moves,
             "displacement": moved.displacement,
             "correlation": moved.correlation,
+            "moved": moved.moved,
             "ancestors": [len(np.unique(one)) for one in eve],
         }
         trace = {name: _noted(state.trace[name], state.stage, numbers[name]) for name in TRACES}
@@ -292,10 +302,17 @@ class SMC(ParticleMethod):
 
 
 def _move(
-    plan: Plan, target: Target, keys: Array, start: Particles, temperature: Array, factor: Array, log_step: Array
+    plan: Plan,
+    target: Target,
+    budget: Budget,
+    keys: Array,
+    start: Particles,
+    temperature: Array,
+    factor: Array,
+    log_step: Array,
 ) -> Moved:
     def one(*run: Any) -> Moved:
-        return move(plan, target, *run)
+        return move(plan, target, budget, *run)
 
     return jax.vmap(one)(jnp.asarray(keys), start, temperature, factor, log_step)
 
