@@ -7,10 +7,10 @@ traces of their stages, shape ``(chain, stage)``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
-from scipy import stats as distributions
+from scipy.special import chdtrc
 
 from bayeskit.diagnostics.verdict import Finding, Measure, number
 
@@ -31,7 +31,7 @@ Found = list[Finding]
 
 
 def from_prior(
-    attrs: Mapping[str, object], traces: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray]
+    attrs: Mapping[Hashable, object], traces: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray]
 ) -> tuple[Found, list[Measure]]:
     """Findings about the path from the prior, and the error of the evidence."""
     numbers = {str(name): float(value) for name, value in attrs.items() if isinstance(value, int | float)}
@@ -69,8 +69,8 @@ def _particles(traces: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray]
             "error",
             moved,
             LEAST_MOVED,
-            f"The moves of a stage moved {moved:.0%} of the particles: the others are copies of their ancestors, and the "
-            "evidence is biased.",
+            f"The moves of a stage moved {moved:.0%} of the particles: the others are copies of their ancestors, and "
+            "the evidence is biased.",
             "more moves (num_moves, max_moves), or kernel='hmc'.",
         )
     elif memory > MAX_CORRELATION:
@@ -79,8 +79,8 @@ def _particles(traces: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray]
             "warning",
             memory,
             MAX_CORRELATION,
-            f"The likelihoods of the particles before and after the moves of a stage have correlation {memory:.2f}: the "
-            "posterior has parts of unequal likelihood that the moves do not cross, or the moves are too few; the "
+            f"The likelihoods of the particles before and after the moves of a stage have correlation {memory:.2f}: "
+            "the posterior has parts of unequal likelihood that the moves do not cross, or the moves are too few; the "
             "evidence is then biased downwards.",
             "look at the draws for modes, which are weighed right; otherwise more moves (num_moves, max_moves), or a "
             "parameterisation with less correlation.",
@@ -99,7 +99,7 @@ def _particles(traces: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray]
     return findings
 
 
-def _nested(attrs: Mapping[str, object], numbers: Mapping[str, float], stats: Mapping[str, np.ndarray]) -> Found:
+def _nested(attrs: Mapping[Hashable, object], numbers: Mapping[str, float], stats: Mapping[str, np.ndarray]) -> Found:
     """The end of nested sampling, its draws, and likelihoods that do not tell points apart."""
     findings: Found = []
     if "evidence_remaining" in numbers:
@@ -121,8 +121,8 @@ def _nested(attrs: Mapping[str, object], numbers: Mapping[str, float], stats: Ma
             "error",
             numbers["likelihood_ties"],
             MAX_TIES,
-            f"{numbers['likelihood_ties']:.1%} of the points share their likelihood with another: where the likelihood is "
-            "flat, the volume above it is not known.",
+            f"{numbers['likelihood_ties']:.1%} of the points share their likelihood with another: where the "
+            "likelihood is flat, the volume above it is not known.",
             "float64 if the likelihood is only rounded, or bayeskit.SMC, which does not mind.",
         )
     if "effective_draws" in stats and stats["effective_draws"].min() < LEAST_DRAWS:
@@ -149,8 +149,8 @@ def _ladder(numbers: Mapping[str, float]) -> Found:
             "error" if trips == 0 else "warning",
             trips,
             FEW_TRIPS,
-            f"{trips:.0f} round trips were made between the prior and the posterior: tempering has not mixed modes, and "
-            "their weights are those of the start.",
+            f"{trips:.0f} round trips were made between the prior and the posterior: tempering has not mixed modes, "
+            "and their weights are those of the start.",
             f"more temperatures (num_temperatures, twice the barrier of {number(numbers.get('barrier', np.nan))}), a "
             "longer warmup (num_warmup), and more draws (num_draws).",
         )
@@ -172,15 +172,15 @@ def _evidence(numbers: Mapping[str, float]) -> Found:
     findings: Found = []
     runs, chi2 = int(numbers.get("num_chains", 1)), numbers.get("log_evidence_chi2")
     if chi2 is not None and runs > 1:
-        p_value = float(distributions.chi2.sf(chi2, runs - 1))
+        p_value = float(chdtrc(runs - 1, chi2))
         if not p_value >= LEAST_P:
             findings += _one(
                 "runs_disagree",
                 "error",
                 p_value,
                 LEAST_P,
-                f"The evidence of the {runs} runs differs by more than their errors explain (p = {p_value:.1g}): some have "
-                "missed part of the posterior.",
+                f"The evidence of the {runs} runs differs by more than their errors explain (p = {p_value:.1g}): some "
+                "have missed part of the posterior.",
                 "more particles, live points or draws, more moves between them, and more runs (num_chains).",
             )
     error = numbers.get("log_evidence_error", 0.0)
@@ -200,8 +200,8 @@ def _evidence(numbers: Mapping[str, float]) -> Found:
             "error" if undefined > MAX_TIES else "warning",
             undefined,
             MAX_TIES,
-            f"The likelihood was NaN at {undefined:.2%} of the draws of the prior, or of the particles of a stage; these "
-            "were counted as impossible.",
+            f"The likelihood was NaN at {undefined:.2%} of the draws of the prior, or of the particles of a stage; "
+            "these were counted as impossible.",
             "a model whose likelihood is a number wherever the prior may be, and float64.",
         )
     return findings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 FIRST_POWER = 4.0
 LEAST = 1e-4
@@ -23,6 +22,8 @@ def equalised(temperatures: np.ndarray, rejection: np.ndarray) -> np.ndarray:
     Reference: Syed, Bouchard-Côté, Deligiannidis and Doucet (2022), "Non-reversible parallel tempering: a scalable
     highly parallel MCMC scheme", section 5.
     """
+    from scipy.interpolate import PchipInterpolator
+
     barrier = np.concatenate([[0.0], np.cumsum(np.maximum(rejection, LEAST))])
     new = PchipInterpolator(barrier, temperatures)(np.linspace(0.0, barrier[-1], len(temperatures)))
     new[0], new[-1] = 0.0, 1.0

@@ -179,8 +179,10 @@ class Budget(NamedTuple):
 SETTLED = 0.02
 """Particles have moved enough where a further move takes them further from their start by no more than this share, """
 FORGOTTEN = 0.1
-"""and the correlation of their log likelihoods, which the evidence depends on, with those at the start is below this, or
-no longer falls by the share above, as between modes of unequal height."""
+"""and the correlation of their log likelihoods, which the evidence depends on, with those at the start is below this,
+or no longer falls by the share above, as between modes of unequal height; """
+MOVED = 0.9
+"""and so large a share of them has moved at all."""
 
 
 def move(
@@ -205,13 +207,16 @@ def move(
     kernel, number = MOVES[plan.kernel], start.log_prior.shape[0]
     scale = factor if factor.ndim == 1 else jnp.sqrt(jnp.square(factor).sum(1))
 
+    def moved(leaps: Leap) -> Array:
+        return jnp.mean(jnp.any(leaps.particle.position != start.position, axis=1).astype(start.log_prior.dtype))
+
     def many(function: Any, *arrays: Any) -> Any:
         return jax.lax.map(lambda one: function(*one), arrays, batch_size=min(plan.at_once or number, number))
 
     def is_moving(carry: Any) -> Array:
-        _, _, _, count, before, now, remembered, remembers = carry
+        leaps, _, _, count, before, now, remembered, remembers = carry
         forgetting = (remembers > FORGOTTEN) & (remembers < (1.0 - SETTLED) * remembered)
-        going = (now > (1.0 + SETTLED) * before) | forgetting
+        going = (now > (1.0 + SETTLED) * before) | forgetting | (moved(leaps) < MOVED)
         return ((count < budget.least) | going) & (count < budget.most)
 
     def one(carry: Any) -> Any:
@@ -230,10 +235,18 @@ def move(
     else:
         leaps = Leap(start, start.position)
     zero = jnp.zeros((), start.log_prior.dtype)
-    carry = (leaps, jnp.zeros_like(start.log_prior), log_step, jnp.zeros((), jnp.int32), zero, zero, zero + 1.0, zero + 1.0)
+    carry = (
+        leaps,
+        jnp.zeros_like(start.log_prior),
+        log_step,
+        jnp.zeros((), jnp.int32),
+        zero,
+        zero,
+        zero + 1.0,
+        zero + 1.0,
+    )
     leaps, total, log_step, count, _, away, _, correlation = jax.lax.while_loop(is_moving, one, carry)
-    moved = jnp.mean(jnp.any(leaps.particle.position != start.position, axis=1))
-    return Moved(leaps.particle, total / count, log_step, count, away, correlation, moved)
+    return Moved(leaps.particle, total / count, log_step, count, away, correlation, moved(leaps))
 
 
 def _correlation(first: Array, second: Array) -> Array:

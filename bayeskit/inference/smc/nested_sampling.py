@@ -1,4 +1,4 @@
-"""Nested sampling, by BlackJAX's nested slice sampler."""
+"""Nested sampling."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import math
 from collections.abc import Generator
 from typing import Any, ClassVar, NamedTuple
 
-import blackjax.ns.nss as nss
 import jax
-import jax.numpy as jnp
 import numpy as np
-from blackjax.ns.base import StateWithLogLikelihood
 
 from bayeskit._keys import host_fold_in, host_split
 from bayeskit._settings import is_number, require
 from bayeskit._typing import Array, Values
 from bayeskit.errors import SamplingError
 from bayeskit.inference.smc.evidence import pooled
-from bayeskit.inference.smc.moves import Particles, has_correlations
+from bayeskit.inference.smc.moves import Particles
+from bayeskit.inference.smc.nested_slices import Plan, rounds
 from bayeskit.inference.smc.particles import ParticleMethod, check_share, check_whole, compiled
 from bayeskit.inference.smc.shrinkage import account, counts, log_shells, ties
-from bayeskit.inference.smc.split import check_prior, check_split, parts, prior_draws
+from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
 from bayeskit.target import Target
 
 TRACES = ("log_evidence", "log_volume", "remaining", "expansions")
@@ -63,31 +61,24 @@ class NestedState(NamedTuple):
     trace: dict[str, np.ndarray]
 
 
-class Plan(NamedTuple):
-    """How a stage goes: deaths at a time, how often, and slice moves until a replacement counts as independent."""
-
-    num_delete: int
-    num_rounds: int
-    num_moves: int
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NestedSampling(ParticleMethod):
     r"""Nested sampling: the evidence as an integral over the volume of the prior above a likelihood.
 
     With :math:`X(\lambda)` the share of the prior whose likelihood is above :math:`\lambda`,
 
-    .. math:: p(y) = \int_0^1 L(X)\, dX \approx \sum_i L_i\, (X_{i-1} - X_i), \qquad E \log \frac{X_i}{X_{i-1}} = -\frac{1}{n_i} .
+    .. math:: p(y) = \int_0^1 L(X)\, dX \approx \sum_i L_i\, (X_{i-1} - X_i),
+        \qquad E \log \frac{X_i}{X_{i-1}} = -\frac{1}{n_i} .
 
     Of ``num_live`` points drawn from the prior those of the lowest likelihood die, :math:`n_i` alive before each death,
     and are replaced by draws of the prior above their likelihood, by slice sampling along random directions in the
     metric of the live points. It ends when the live points hold less than ``tolerance`` of the evidence. The error is
     that of the unknown volumes; it supposes that replacements are independent, which more ``num_moves`` make truer.
-    ``post.attrs`` holds ``log_evidence``, ``log_evidence_error``, ``log_evidence_chi2`` of the runs about their mean, and
-    ``information``, the nats from prior to posterior. :func:`bayeskit.check` says where a run was cut by its limit.
+    ``post.attrs`` holds ``log_evidence``, ``log_evidence_error``, ``log_evidence_chi2`` of the runs about their mean,
+    and ``information``, the nats from prior to posterior. :func:`bayeskit.check` says where a run was cut by its limit.
 
-    The draws are chosen among the dead points by their weights, and so may be repeated: ``sample_stats/effective_draws``
-    says how many independent ones those of a run are worth at most, and the verdict goes by it.
+    The draws are chosen among the dead points by their weights, and so may be repeated:
+    ``sample_stats/effective_draws`` says how many independent ones those of a run are worth at most, and the verdict goes by it.
     ``init=`` of :func:`bayeskit.infer` has no effect: the points start from the prior.
 
     Args:
@@ -195,24 +186,24 @@ class NestedSampling(ParticleMethod):
         positive, undefined, wanted = np.zeros(len(keys)), np.zeros(len(keys)), self.num_live
         for batch in range(1, MOST_BATCHES + 1):
             each = np.stack([host_split(host_fold_in(key, 2**31 - batch), wanted) for key in keys])
-            points = Particles(*map(np.asarray, prior_draws(target, each)))
+            points = Particles(*jax.tree.map(np.asarray, prior_draws(target, jax.device_put(each))))
             if not np.isfinite(points.position).all():
                 raise SamplingError(
-                    "draws of the prior lie on the boundary of their support, at infinity in unconstrained coordinates; "
-                    "use float64, or a prior that keeps away from its boundary"
+                    "draws of the prior lie on the boundary of their support, at infinity in unconstrained "
+                    "coordinates; use float64, or a prior that keeps away from its boundary"
                 )
             good = points.log_likelihood > -np.inf
             positive += good.sum(1)
             undefined += np.isnan(points.log_likelihood).sum(1)
             for run, one in enumerate(found):
-                one.append(jax.tree.map(lambda leaf, run=run: leaf[run][good[run]], points))
+                one.append(Particles(*(leaf[run][good[run]] for leaf in points)))
             if (positive >= wanted).all():
                 rows = [jax.tree.map(lambda *leaves: np.concatenate(leaves)[:wanted], *one) for one in found]
                 live = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
                 return live, np.log(positive / (batch * wanted)), undefined / (batch * wanted)
         raise SamplingError(
-            f"fewer than {wanted} of {MOST_BATCHES * wanted} draws of the prior have a positive likelihood; look at the "
-            "prior with bayeskit.predict(model, data, key=...), and write one that the data are possible under"
+            f"fewer than {wanted} of {MOST_BATCHES * wanted} draws of the prior have a positive likelihood; look at "
+            "the prior with bayeskit.predict(model, data, key=...), and write one that the data are possible under"
         )
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[NestedState, str], None, None]:
@@ -226,9 +217,9 @@ class NestedSampling(ParticleMethod):
     def _stage(self, state: NestedState, target: Target, plan: Plan) -> NestedState:
         """Let points die and be replaced, in all runs that are not finished."""
         keys = np.stack([host_fold_in(key, stage) for key, stage in zip(state.key, state.stage, strict=True)])
-        live, dead, expansions = jax.tree.map(np.asarray, compiled(_rounds)(plan, target, keys, state.live))
+        live, dead, expansions = jax.tree.map(np.asarray, compiled(rounds)(plan, target, keys, state.live))
         new = jax.tree.map(np.array, state)
-        for run in np.flatnonzero(~state.finished):
+        for run in map(int, np.flatnonzero(~state.finished)):
             for leaf, fresh in zip(new.live, live, strict=True):
                 leaf[run] = fresh[run]
             gone, count = Particles(*(leaf[run] for leaf in dead)), int(state.num_dead[run])
@@ -320,55 +311,3 @@ def _choose(
     chosen = random.choice(len(log_weights), len(slots), p=weights / weights.sum())
     for leaf, fresh in zip(state.draws, points, strict=True):
         leaf[run, slots] = fresh[chosen]
-
-
-def _rounds(plan: Plan, target: Target, keys: Array, live: Particles) -> tuple[Particles, Particles, Array]:
-    """Rounds of deaths and replacements of all runs: live points, dead points in order, and expansions a slice."""
-    size = live.position.shape[-1]
-    correlated = has_correlations(live.position.shape[1], size)
-
-    def point(position: Array, loglikelihood_birth: Array) -> StateWithLogLikelihood:
-        return StateWithLogLikelihood(position, *parts(target, position), loglikelihood_birth)
-
-    def factor(key: Array, state: Any, info: Any, params: Any) -> dict[str, Array]:
-        del key, info, params
-        return {"covariance_factor": _factor(state.particles.position, correlated)}
-
-    kernel = nss.build_kernel(
-        point, num_inner_steps=plan.num_moves, num_delete=plan.num_delete, inner_kernel_params=factor
-    )
-
-    def one_run(key: Array, live: Particles) -> tuple[Particles, Particles, Array]:
-        births = jnp.full_like(live.log_likelihood, -jnp.inf)
-        state = nss.init(
-            live.position,
-            lambda _: StateWithLogLikelihood(*live, births),
-            loglikelihood_birth=-jnp.inf,
-            update_inner_kernel_params_fn=factor,
-            rng_key=key,
-        )
-
-        def one_round(state: Any, key: Array) -> Any:
-            new, info = kernel(key, state)
-            return jax.tree.map(lambda a, b: a.astype(b.dtype), new, state), info
-
-        state, info = jax.lax.scan(one_round, state, jax.random.split(key, plan.num_rounds))
-        last, gone = state.particles, info.particles
-        dead = jax.tree.map(
-            lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (gone.position, gone.logdensity, gone.loglikelihood)
-        )
-        left = Particles(last.position, last.logdensity, last.loglikelihood)
-        return left, Particles(*dead), info.update_info.num_expansions.mean()
-
-    return jax.vmap(one_run)(jnp.asarray(keys), live)
-
-
-def _factor(positions: Array, correlated: bool) -> Array:
-    """A factor of the covariance of the live points, of its diagonal where they are too few for correlations."""
-    scale = jnp.std(positions, axis=0)
-    scale = jnp.where(scale > 0, scale, 1e-8)
-    if not correlated:
-        return jnp.diag(scale)
-    standard = (positions - positions.mean(0)) / scale
-    covariance = standard.T @ standard / positions.shape[0]
-    return scale[:, None] * jnp.linalg.cholesky(covariance + 1e-6 * jnp.eye(positions.shape[1]))

@@ -51,10 +51,10 @@ class ParticleMethod(Method):
         positions, stats = self.deal(state)
         # the last chunk of a run may reach beyond its end; what lies there is not kept
         index = (int(state.cursor[0]) + np.arange(num_steps)) % positions.shape[1]
-        chosen = positions[:, index]
+        chosen = jax.device_put(positions[:, index])
         values = constrained(target, chosen)
         new = state._replace(cursor=state.cursor + np.int32(num_steps))
-        return new, Draws(values, {name: stat[:, index] for name, stat in stats.items()}, chosen)
+        return new, Draws(values, jax.tree.map(lambda stat: stat[:, index], stats), chosen)
 
 
 def check_whole(name: str, value: object, least: int) -> None:

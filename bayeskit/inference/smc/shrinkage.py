@@ -10,13 +10,13 @@ SIMULATIONS = 200
 
 
 class Account(NamedTuple):
-    """What the dead and the live points of one run amount to.
+    r"""What the dead and the live points of one run amount to.
 
     Attributes:
         log_evidence: its logarithm.
         error: the standard error of that.
         information: nats from prior to posterior.
-        effective: what weighted draws are worth, :math:`(\\sum w)^2 / \\sum w^2`.
+        effective: what weighted draws are worth, :math:`(\sum w)^2 / \sum w^2`.
     """
 
     log_evidence: float
@@ -32,7 +32,8 @@ def counts(num_live: int, num_delete: int, num_dead: int) -> np.ndarray:
 
 def log_shells(log_volume: float, live: np.ndarray) -> tuple[np.ndarray, float]:
     r"""Log of the volume :math:`X_{i-1} - X_i` of each shell, :math:`E \log(X_i / X_{i-1}) = -1 / n_i`, and of what is
-    left."""
+    left.
+    """
     steps = -1.0 / live
     before = log_volume + np.cumsum(steps) - steps
     return before + np.log(-np.expm1(steps)), float(log_volume + steps.sum())

@@ -19,55 +19,9 @@ from bayeskit.inference.smc import weights as w
 from bayeskit.inference.smc.evidence import pooled
 from bayeskit.inference.smc.moves import MOVES, Budget, Moved, Particles, Plan, move, spread
 from bayeskit.inference.smc.particles import ParticleMethod, check_share, check_whole, compiled
+from bayeskit.inference.smc.smc_state import TRACES, SMCState, check_prior_draws, noted, where_going
 from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
 from bayeskit.target import Target
-
-TRACES = (
-    "temperature",
-    "ess",
-    "log_evidence",
-    "acceptance_rate",
-    "step_size",
-    "num_moves",
-    "displacement",
-    "correlation",
-    "moved",
-    "ancestors",
-)
-
-
-class SMCState(NamedTuple):
-    """Of each run.
-
-    Attributes:
-        key: raw.
-        stage: stages done.
-        temperature: of the particles, 1 at the end.
-        particles: position, log prior and log likelihood of each.
-        acceptance: mean acceptance probability of each in its last moves.
-        eve: the ancestor of each among the draws of the prior.
-        rounded: variance that resampling has added to the sizes of families.
-        log_evidence: so far.
-        variance: relative variance of the estimate of the evidence.
-        undefined: share of all weights whose likelihood was NaN.
-        log_step: log of the tuned step size.
-        cursor: draws dealt out.
-        trace: `TRACES` of each stage, NaN where there was none.
-    """
-
-    key: np.ndarray
-    stage: np.ndarray
-    temperature: np.ndarray
-    particles: Particles
-    acceptance: np.ndarray
-    eve: np.ndarray
-    rounded: np.ndarray
-    log_evidence: np.ndarray
-    variance: np.ndarray
-    undefined: np.ndarray
-    log_step: np.ndarray
-    cursor: np.ndarray
-    trace: dict[str, np.ndarray]
 
 
 class Reweighted(NamedTuple):
@@ -86,15 +40,16 @@ class Reweighted(NamedTuple):
 class SMC(ParticleMethod):
     r"""Sequential Monte Carlo from the prior to the posterior, with the evidence :math:`p(y)`.
 
-    Particles are drawn from the prior :math:`p(z)` and pass through :math:`\pi_t(z) \propto p(z)\, p(y \mid z)^{\beta_t}`,
+    Particles are drawn from the prior :math:`p(z)` and pass through
+    :math:`\pi_t(z) \propto p(z)\, p(y \mid z)^{\beta_t}`,
     :math:`0 = \beta_0 < \dots < \beta_T = 1`. At each stage they are weighted, resampled and moved:
 
     * :math:`w_i = p(y \mid z_i)^{\beta_{t} - \beta_{t-1}}`, with :math:`\beta_t` the largest for which the weights are
       worth ``target_ess`` of the particles, :math:`(\sum_i w_i)^2 / \sum_i w_i^2 = \mathtt{target\_ess} \cdot N`;
     * systematic resampling;
-    * Markov moves that leave :math:`\pi_t` invariant, in the metric of the particles' covariance, with a step size tuned
-      to their acceptance rate, until their mean squared distance from where they started no longer grows and their likelihoods no longer remember
-      those at the start.
+    * Markov moves that leave :math:`\pi_t` invariant, in the metric of the particles' covariance, with a step size
+      tuned to their acceptance rate, until their mean squared distance from where they started no longer grows, their
+      likelihoods have forgotten those at the start, and most have moved.
 
     The evidence, with :math:`z` the unconstrained values of all continuous latent sites and discrete ones summed out,
 
@@ -105,8 +60,8 @@ class SMC(ParticleMethod):
     ``log_evidence``, ``log_evidence_error``, and ``log_evidence_chi2`` of the runs about their mean.
     Everything that is observed, and every ``numpyro.factor``, counts as likelihood.
 
-    A run finds several modes that the prior reaches, and their weights. The draws are the particles at :math:`\beta = 1`,
-    those with a common ancestor side by side, so that the effective sample size that :func:`bayeskit.check` finds knows
+    A run finds several modes that the prior reaches, and their weights. The draws are the particles at
+    :math:`\beta = 1`, those with a common ancestor side by side, so that the effective sample size that :func:`bayeskit.check` finds knows
     of them. ``init=`` of :func:`bayeskit.infer` has no effect: particles start from the prior.
 
     Args:
@@ -193,7 +148,7 @@ class SMC(ParticleMethod):
         runs, number = self.num_chains, self.num_particles
         keys = host_split(np.asarray(key), runs)
         each = np.stack([host_split(host_fold_in(one, 0), number) for one in keys])
-        particles = Particles(*map(np.asarray, prior_draws(target, each)))
+        particles = jax.tree.map(np.asarray, Particles(*prior_draws(target, jax.device_put(each))))
         start = 1.0 if self.kernel == "hmc" else 2.38 / math.sqrt(target.size)
         zero = np.zeros(runs)
         return SMCState(
@@ -214,7 +169,7 @@ class SMC(ParticleMethod):
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[SMCState, str], None, None]:
         if (state.stage == 0).all():
-            _check_prior_draws(state.particles)
+            check_prior_draws(state.particles)
         while (state.temperature < 1).any():
             state = self._stage(state, target)
             yield state, f"temperature {state.temperature.min():.3g}"
@@ -225,21 +180,21 @@ class SMC(ParticleMethod):
         going = state.temperature < 1
         if state.stage.max() >= self.max_stages:
             raise SamplingError(
-                f"SMC is at temperature {state.temperature.min():.3g} of 1 after max_stages = {self.max_stages} stages: "
-                "the posterior is very far from the prior. Allow more (max_stages), a smaller target_ess, or write "
+                f"SMC is at temperature {state.temperature.min():.3g} of 1 after max_stages = {self.max_stages} "
+                "stages: the posterior is very far from the prior. Allow more (max_stages), a smaller target_ess, or write "
                 "priors that are nearer to the data"
             )
         keys = np.stack([host_fold_in(key, stage + 1) for key, stage in zip(state.key, state.stage, strict=True)])
         found = [self._reweigh(state, run, keys[run]) for run in range(self.num_chains)]
         parents = np.stack([one.parents for one in found])
-        start = Particles(*(np.stack([leaf[run][parents[run]] for run in range(len(found))]) for leaf in state.particles))
+        start = jax.tree.map(
+            lambda leaf: np.stack([one[own] for one, own in zip(leaf, parents, strict=True)]), state.particles
+        )
         temperature = np.array([one.temperature for one in found])
         factors = np.stack([spread(positions) for positions in start.position]).astype(start.position.dtype)
         near = temperature.astype(start.log_prior.dtype)
-        moved: Moved = compiled(_move)(
-            self.plan, target, self.budget, keys, start, near, factors, state.log_step
-        )
-        moved = jax.tree.map(np.asarray, moved)
+        found_there = compiled(_move)(self.plan, target, self.budget, keys, start, near, factors, state.log_step)
+        moved: Any = jax.tree.map(np.asarray, found_there)
         eve = np.take_along_axis(state.eve, parents, 1)
         new = state._replace(
             stage=state.stage + 1,
@@ -265,8 +220,8 @@ class SMC(ParticleMethod):
             "moved": moved.moved,
             "ancestors": [len(np.unique(one)) for one in eve],
         }
-        trace = {name: _noted(state.trace[name], state.stage, numbers[name]) for name in TRACES}
-        return _where(going, new._replace(trace=trace), state)
+        trace = {name: noted(state.trace[name], state.stage, numbers[name]) for name in TRACES}
+        return where_going(going, new._replace(trace=trace), state)
 
     def _reweigh(self, state: SMCState, run: int, key: np.ndarray) -> Reweighted:
         """Temperature, parents and evidence of one run."""
@@ -301,6 +256,10 @@ class SMC(ParticleMethod):
         return {**numbers, "undefined_likelihood": undefined} if undefined else numbers
 
 
+def _of_parents(leaf: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    return np.stack([one[own] for one, own in zip(leaf, parents, strict=True)])
+
+
 def _move(
     plan: Plan,
     target: Target,
@@ -315,39 +274,3 @@ def _move(
         return move(plan, target, budget, *run)
 
     return jax.vmap(one)(jnp.asarray(keys), start, temperature, factor, log_step)
-
-
-def _noted(trace: np.ndarray, stage: np.ndarray, numbers: Any) -> np.ndarray:
-    trace = trace.copy()
-    trace[np.arange(len(trace)), stage] = numbers
-    return trace
-
-
-def _where(going: np.ndarray, new: SMCState, old: SMCState) -> SMCState:
-    """The new state of the runs that were still going."""
-
-    def pick(fresh: Any, before: Any) -> np.ndarray:
-        fresh, before = np.asarray(fresh), np.asarray(before)
-        mask = going.reshape(-1, *[1] * (before.ndim - 1))
-        return np.where(mask, fresh, before).astype(before.dtype)
-
-    return jax.tree.map(pick, new, old)
-
-
-def _check_prior_draws(particles: Particles) -> None:
-    """The prior draws can be used.
-
-    Raises:
-        SamplingError: none has a finite likelihood, or one lies at infinity.
-    """
-    if not np.isfinite(particles.position).all():
-        share = 1.0 - np.isfinite(particles.position).all(-1).mean()
-        raise SamplingError(
-            f"{share:.2%} of the draws of the prior lie on the boundary of their support, at infinity in unconstrained "
-            "coordinates; use float64, or a prior that keeps away from its boundary"
-        )
-    if not np.isfinite(particles.log_likelihood).any(1).all():
-        raise SamplingError(
-            f"no draw of the prior, of {particles.log_prior.shape[1]}, has a finite likelihood; look at the prior with "
-            "bayeskit.predict(model, data, key=...), and write one that the data are possible under"
-        )

@@ -1,4 +1,4 @@
-"""Weights of particles, on the host and in double precision: temperatures, resampling, and the variance of the evidence.
+"""Weights of particles, on the host in double precision: temperatures, resampling, and the variance of the evidence.
 
 Arrays are of one run, shape ``(particle,)``.
 """

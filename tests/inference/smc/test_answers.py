@@ -59,7 +59,8 @@ def test_stages_are_recorded(of_modes):
     traces = of_modes["warmup_sample_stats"]
     for chain in range(4):
         one = {n: trace.values[chain][np.isfinite(trace.values[chain])] for n, trace in traces.data_vars.items()}
-        assert (np.diff(one["temperature"]) > 0).all() and one["temperature"][-1] == 1
+        assert (np.diff(one["temperature"]) > 0).all()
+        assert one["temperature"][-1] == 1
         np.testing.assert_allclose(one["ess"][:-1], 0.7 * 400)
         assert one["ess"][-1] >= 0.7 * 400
         assert (np.diff(one["ancestors"]) <= 0).all()

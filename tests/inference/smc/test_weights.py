@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
@@ -36,10 +35,7 @@ def test_rounding_is_the_variance_of_the_sizes_of_families():
     eve = np.unique(eve, return_inverse=True)[1]
     given = rng.dirichlet(np.ones(40))
     sizes = np.stack(
-        [
-            np.bincount(eve[weights.systematic(given, u)], minlength=40) / 40
-            for u in (np.arange(4000) + 0.5) / 4000
-        ]
+        [np.bincount(eve[weights.systematic(given, u)], minlength=40) / 40 for u in (np.arange(4000) + 0.5) / 4000]
     )
     assert weights.rounding(eve, given) == pytest.approx(sizes.var(0).sum(), rel=2e-3)
 
@@ -127,10 +123,13 @@ def test_ties():
 
 def test_ladder_divides_the_barrier_equally():
     before = ladder.first_ladder(6)
-    assert before[0] == 0 and before[-1] == 1
+    assert before[0] == 0
+    assert before[-1] == 1
     rejection = np.array([0.1, 0.2, 0.4, 0.6, 0.2])
     after = ladder.equalised(before, rejection)
-    assert (np.diff(after) > 0).all() and after[0] == 0 and after[-1] == 1
+    assert (np.diff(after) > 0).all()
+    assert after[0] == 0
+    assert after[-1] == 1
     from scipy.interpolate import PchipInterpolator
 
     barrier = np.concatenate([[0], np.cumsum(rejection)])
