@@ -3,7 +3,7 @@
     python benchmarks/evidence.py --method smc --keys 30
 
 For each problem it prints the mean and the spread of (estimate - truth) / stated error over the keys: the spread is
-near one where the stated error is right. For the problems with two modes also the weight of the first mode, by the error
+near one where the stated error is right. With two modes also the weight of the first, by the error
 that `arviz_stats.mcse` finds; and of NUTS how often its verdict is bad.
 
 Problems: a conjugate regression of 10 coefficients on 40 rows, and two modes in 8 dimensions, 11 of their standard

@@ -78,8 +78,8 @@ class NestedSampling(ParticleMethod):
     and ``information``, the nats from prior to posterior. :func:`bayeskit.check` says where a run was cut by its limit.
 
     The draws are chosen among the dead points by their weights, and so may be repeated:
-    ``sample_stats/effective_draws`` says how many independent ones those of a run are worth at most, and the verdict goes by it.
-    ``init=`` of :func:`bayeskit.infer` has no effect: the points start from the prior.
+    ``sample_stats/effective_draws`` says how many independent ones those of a run are worth at most, and the verdict
+    goes by it. ``init=`` of :func:`bayeskit.infer` has no effect: the points start from the prior.
 
     Args:
         num_live: live points a run; the error falls with the square root.

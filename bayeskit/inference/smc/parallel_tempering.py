@@ -30,15 +30,16 @@ class ParallelTempering(Method):
 
     Level :math:`k` has the density :math:`p(z)\, p(y \mid z)^{\beta_k}`, :math:`0 = \beta_1 < \dots < \beta_K = 1`. A
     step moves each level by a trajectory of Hamiltonian Monte Carlo, the first by a fresh draw of the prior, and then
-    proposes to swap neighbours, levels :math:`(1, 2), (3, 4), \dots` and :math:`(2, 3), (4, 5), \dots` in turn, accepted
-    with probability :math:`\min(1, p(y \mid z_{k+1})^{\beta_k - \beta_{k+1}}\, p(y \mid z_k)^{\beta_{k+1} - \beta_k})`. So
-    draws of the prior travel straight to the posterior, and modes are visited in proportion to their weights. The
-    temperatures are adapted during warmup such that all swaps are rejected equally often.
+    proposes to swap neighbours, levels :math:`(1, 2), (3, 4), \dots` and :math:`(2, 3), (4, 5), \dots` in turn,
+    accepted with probability
+    :math:`\min(1, p(y \mid z_{k+1})^{\beta_k - \beta_{k+1}}\, p(y \mid z_k)^{\beta_{k+1} - \beta_k})`. So draws of the
+    prior travel straight to the posterior, and modes are visited in proportion to their weights. The temperatures are
+    adapted during warmup such that all swaps are rejected equally often.
 
     ``post.attrs`` holds ``round_trips`` and ``arrivals`` (of draws of the prior at the posterior) of all chains
-    together, ``barrier``, the sum of the rejection rates of one ladder, ``swap_rate``, the smallest acceptance rate of a
-    pair, and ``log_evidence`` with ``log_evidence_error``, by stepping stones. About twice the barrier is a good number of
-    temperatures.
+    together, ``barrier``, the sum of the rejection rates of one ladder, ``swap_rate``, the smallest acceptance rate of
+    a pair, and ``log_evidence`` with ``log_evidence_error``, by stepping stones. About twice the barrier is a good
+    number of temperatures.
 
     Args:
         num_chains: independent ladders.

@@ -61,8 +61,9 @@ class SMC(ParticleMethod):
     Everything that is observed, and every ``numpyro.factor``, counts as likelihood.
 
     A run finds several modes that the prior reaches, and their weights. The draws are the particles at
-    :math:`\beta = 1`, those with a common ancestor side by side, so that the effective sample size that :func:`bayeskit.check` finds knows
-    of them. ``init=`` of :func:`bayeskit.infer` has no effect: particles start from the prior.
+    :math:`\beta = 1`, those with a common ancestor side by side, so that the effective sample size that
+    :func:`bayeskit.check` finds knows of them. ``init=`` of :func:`bayeskit.infer` has no effect: particles start from
+    the prior.
 
     Args:
         num_particles: particles a run, and draws.
@@ -181,15 +182,13 @@ class SMC(ParticleMethod):
         if state.stage.max() >= self.max_stages:
             raise SamplingError(
                 f"SMC is at temperature {state.temperature.min():.3g} of 1 after max_stages = {self.max_stages} "
-                "stages: the posterior is very far from the prior. Allow more (max_stages), a smaller target_ess, or write "
-                "priors that are nearer to the data"
+                "stages: the posterior is very far from the prior. Allow more (max_stages), a smaller target_ess, or "
+                "write priors that are nearer to the data"
             )
         keys = np.stack([host_fold_in(key, stage + 1) for key, stage in zip(state.key, state.stage, strict=True)])
         found = [self._reweigh(state, run, keys[run]) for run in range(self.num_chains)]
         parents = np.stack([one.parents for one in found])
-        start = jax.tree.map(
-            lambda leaf: np.stack([one[own] for one, own in zip(leaf, parents, strict=True)]), state.particles
-        )
+        start = jax.tree.map(lambda leaf: _of_parents(leaf, parents), state.particles)
         temperature = np.array([one.temperature for one in found])
         factors = np.stack([spread(positions) for positions in start.position]).astype(start.position.dtype)
         near = temperature.astype(start.log_prior.dtype)
