@@ -214,38 +214,39 @@ def move(
         return jax.lax.map(lambda one: function(*one), arrays, batch_size=min(plan.at_once or number, number))
 
     def is_moving(carry: Any) -> Array:
-        leaps, _, _, count, before, now, remembered, remembers = carry
-        forgetting = (remembers > FORGOTTEN) & (remembers < (1.0 - SETTLED) * remembered)
-        going = (now > (1.0 + SETTLED) * before) | forgetting | (moved(leaps) < MOVED)
-        return ((count < budget.least) | going) & (count < budget.most)
+        _, _, _, count, _, _, _, done = carry
+        return ((count < budget.least) | ~done) & (count < budget.most)
 
     def one(carry: Any) -> Any:
-        leaps, total, log_step, count, _, before, _, remembered = carry
+        leaps, total, log_step, count, before, remembered, enough, _ = carry
         keys = jax.random.split(jax.random.fold_in(key, count), number)
         leaps, rates = many(
             lambda key, leap: kernel(key, target, leap, temperature, factor, jnp.exp(log_step)), keys, leaps
         )
         log_step = jnp.clip(log_step + rates.mean() - ACCEPT[plan.kernel], -8.0, math.log(TRAJECTORY))
-        away = jnp.mean(jnp.square((leaps.particle.position - start.position) / scale))
+        away = 0.5 * jnp.mean(jnp.square((leaps.particle.position - start.position) / scale))
         correlation = _correlation(leaps.particle.log_likelihood, start.log_likelihood)
-        return leaps, total + rates, log_step, count + 1, before, 0.5 * away, remembered, correlation
+        forgetting = (correlation > FORGOTTEN) & (correlation < (1.0 - SETTLED) * remembered)
+        going = (away > (1.0 + SETTLED) * before) | forgetting | (moved(leaps) < MOVED)
+        # one move more after that is decided: particles at the moment of the decision are a choice among particles
+        return leaps, total + rates, log_step, count + 1, away, correlation, ~going, enough
 
     if plan.kernel == "hmc":
         leaps = many(lambda position: evaluate(target, position, temperature), start.position)
     else:
         leaps = Leap(start, start.position)
-    zero = jnp.zeros((), start.log_prior.dtype)
+    zero, no = jnp.zeros((), start.log_prior.dtype), jnp.asarray(False)
     carry = (
         leaps,
         jnp.zeros_like(start.log_prior),
         log_step,
         jnp.zeros((), jnp.int32),
         zero,
-        zero,
         zero + 1.0,
-        zero + 1.0,
+        no,
+        no,
     )
-    leaps, total, log_step, count, _, away, _, correlation = jax.lax.while_loop(is_moving, one, carry)
+    leaps, total, log_step, count, away, correlation, _, _ = jax.lax.while_loop(is_moving, one, carry)
     return Moved(leaps.particle, total / count, log_step, count, away, correlation, moved(leaps))
 
 
