@@ -47,6 +47,8 @@ class Method(Settings, ABC):
     """
 
     room: ClassVar[str] = "method"
+    starts_from: ClassVar[str] = "likeliest"
+    """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
 
     num_chains: int
     num_warmup: int

@@ -61,10 +61,11 @@ def infer(
         data: values by argument name.
         method: how, e.g. ``bk.NUTS(num_chains=4)``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
-        init: where chains start. ``None`` or ``"auto"``: each chain at the likeliest of eight points that are uniform
-            on (-2, 2) in unconstrained space; ``"uniform"``: at the first of them; ``"prior"``: draws of the prior; a
-            mapping from site to value, in the model's coordinates, with or without a leading chain axis (other sites
-            as by ``"auto"``); a strategy of NumPyro's, such as
+        init: where chains start. ``None`` or ``"auto"``: as the method likes, for samplers ``"ascent"``: uphill from
+            the likeliest of eight points that are uniform on (-2, 2) in unconstrained space, to modes with mass, each
+            chain from another side; ``"likeliest"``: at that point; ``"uniform"``: at the first of the eight;
+            ``"prior"``: draws of the prior; a mapping from site to value, in the model's coordinates, with or without
+            a leading chain axis (other sites as by ``"likeliest"``); a strategy of NumPyro's, such as
             ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
             taken.
         store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
@@ -143,7 +144,7 @@ def infer(
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
         try:
             start_key, run_key = jax.device_put(list(host_split(raw)))
-            positions = _start(target, start_key, method.num_chains, init)
+            positions = _start(target, start_key, method, init)
             check_indices(positions)
             run.warm_up(bar, method.init(run_key, target, positions))
             if store is not None:
@@ -317,9 +318,11 @@ def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | 
     return frozenset(keep)
 
 
-def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
+def _start(target: Target, key: Array, method: Method, init: Init) -> Values:
+    num_chains = method.num_chains
     if init is None or isinstance(init, str):
-        return find_start(target, key, num_chains, strategy=init or "auto")
+        strategy = method.starts_from if init in (None, "auto") else init
+        return find_start(target, key, num_chains, strategy=strategy)
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
     if callable(init):

@@ -24,8 +24,8 @@ from bayeskit.target.density import (
     total,
 )
 from bayeskit.target.enumeration import check_enumeration
+from bayeskit.target.given import check_given, pull_back
 from bayeskit.target.sites import Structure, learn_structure
-from bayeskit.target.start import check_given, pull_back
 from bayeskit.xla.miscompilation import safe_jit
 from bayeskit.xla.once import traced_once
 

@@ -61,6 +61,7 @@ class NUTS(ChainMethod):
     """
 
     kind: ClassVar[str] = "nuts"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 4
     num_warmup: int = 1000
