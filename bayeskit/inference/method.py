@@ -73,8 +73,9 @@ class Method(Settings, ABC):
         except importlib.metadata.PackageNotFoundError:
             return ""
 
-    def attributes(self) -> dict[str, str | int]:
+    def attributes(self, target: Target) -> dict[str, str | int]:
         """What the attributes of a result say of the run besides its settings."""
+        del target
         return {}
 
     @property

@@ -29,6 +29,7 @@ from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start, find_start_by, index_check
+from bayeskit.xla.devices import own_part
 from bayeskit.xla.kept_programs import programs_kept
 
 if TYPE_CHECKING:
@@ -261,8 +262,8 @@ def fingerprint(target: Target) -> str:
     around = [(name, value) for name, value in target.program.around if not callable(value)]
     digest = hashlib.sha256(repr((target.structure, target.program.settings, around)).encode())
     for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
-        host, name = np.asarray(array), jax.tree_util.keystr(path)
-        digest.update(f"{name}{host.dtype}{host.shape}".encode())
+        host, name = own_part(array), jax.tree_util.keystr(path)
+        digest.update(f"{name}{host.dtype}{np.shape(array)}".encode())
         digest.update(host.tobytes())
     return digest.hexdigest()
 
