@@ -19,7 +19,7 @@ METHODS = {
 WEIGHT = 0.3
 
 
-@pytest.fixture(scope="module", params=["SMC", "nested sampling"])
+@pytest.fixture(scope="module", params=["SMC", pytest.param("nested sampling", marks=pytest.mark.full)])
 def of_regression(request):
     return bk.infer(problems.regression, DATA, METHODS[request.param], key=1, progress=False)
 
