@@ -17,6 +17,7 @@ from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
 from .inference import predict as predict
 from .inference import resume as resume
+from .inference import sbc as sbc
 from .inference.vi import estimators as estimators
 from .inference.vi import guides as guides
 from .inference.vi import integrators as integrators

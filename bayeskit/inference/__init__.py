@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader  # type: ignore[import-untyped]
 
+from bayeskit.inference.calibration.sbc import sbc as sbc
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.hmc import HMC as HMC
