@@ -1,10 +1,12 @@
 # One row a public name: it is loaded on first use, and type checkers read it here.
 from . import errors as errors
 from . import models as models
+from .diagnostics import calibration as calibration
 from .diagnostics import check as check
 from .diagnostics import compare as compare
 from .diagnostics import importance_resample as importance_resample
 from .diagnostics import loo as loo
+from .diagnostics import plot_calibration as plot_calibration
 from .diagnostics import report as report
 from .diagnostics import summary as summary
 from .inference import HMC as HMC

@@ -1,3 +1,5 @@
+from .calibration import calibration as calibration
+from .calibration_plot import plot_calibration as plot_calibration
 from .check import check as check
 from .page import report as report
 from .predictive import compare as compare

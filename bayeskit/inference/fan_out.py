@@ -10,7 +10,10 @@ import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import jax
@@ -26,13 +29,19 @@ Executor: TypeAlias = "int | str | Client | None"
 
 RETRIES = 3
 """How often a batch whose worker has died is given to another one."""
+_EVERYWHERE = ("__main__", "bayeskit")  # pickled by value anyway; and installed on every worker
+_ONE_AT_A_TIME = threading.Lock()
 BATCHES_A_WORKER = 8
 """A batch that is lost with its worker costs an eighth of what a worker has to do."""
 
 
 def map_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], executor: Executor = None
-) -> Iterator[tuple[int, Result]]:
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    executor: Executor = None,
+    *,
+    by_value: Sequence[object] = (),
+) -> Generator[tuple[int, Result], None, None]:
     """``(i, function(tasks[i]))`` for every task, as they are done.
 
     On a cluster the function is pickled once (by value, so that it may be written in a notebook), and a worker that has
@@ -44,7 +53,8 @@ def map_tasks(
         tasks: what it is called with.
         executor: ``None`` for this process, a number of worker processes on this machine (of one thread each;
             ``"local"`` for one on each processor), the address of a Dask scheduler such as ``"tcp://10.0.0.1:8786"``,
-            or a ``dask.distributed.Client``. Precision is that of this process, whatever the workers' is.
+            or a ``dask.distributed.Client``. Worker processes are set to the precision of this process.
+        by_value: functions whose files a worker need not have: all that is theirs travels with them.
 
     Raises:
         MethodError: `executor` is none of these, or Dask is not installed.
@@ -57,7 +67,7 @@ def map_tasks(
     check_executor(executor)
     if executor is None:
         return ((number, function(task)) for number, task in enumerate(tasks))
-    return _on_cluster(function, tasks, executor)
+    return _on_cluster(function, tasks, executor, by_value)
 
 
 def check_executor(executor: Executor) -> None:
@@ -84,12 +94,11 @@ def check_executor(executor: Executor) -> None:
 
 
 def _on_cluster(
-    function: Callable[[Task], Result], tasks: Sequence[Task], executor: Executor
-) -> Iterator[tuple[int, Result]]:
-    import cloudpickle
+    function: Callable[[Task], Result], tasks: Sequence[Task], executor: Executor, by_value: Sequence[object]
+) -> Generator[tuple[int, Result], None, None]:
     from distributed import as_completed
 
-    payload = cloudpickle.dumps(function)
+    payload = _pickled(function, by_value)
     double = bool(jax.config.jax_enable_x64)
     with _client(executor, len(tasks)) as client:
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
@@ -104,6 +113,21 @@ def _on_cluster(
                 yield from zip(futures[future], future.result(), strict=True)
         finally:
             client.cancel(list(futures), force=True)
+
+
+def _pickled(function: Callable[[Task], Result], by_value: Sequence[object]) -> bytes:
+    """The function; of the files of `by_value`, what it needs, since a worker need not find them."""
+    import cloudpickle
+
+    names = {getattr(thing, "__module__", None) or "" for thing in by_value} - cloudpickle.list_registry_pickle_by_value()
+    modules = [sys.modules[name] for name in names if name in sys.modules and name.partition(".")[0] not in _EVERYWHERE]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return bytes(cloudpickle.dumps(function))
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 @contextlib.contextmanager
@@ -127,17 +151,18 @@ def _client(executor: Executor, num_tasks: int) -> Iterator[Client]:
 
 
 def _run(payload: bytes, double: bool, tasks: list[Any]) -> list[Any]:
-    """On a worker: a batch of tasks."""
-    function = _function(hashlib.sha256(payload).hexdigest(), payload)
-    with jax.enable_x64(double):
+    """On a worker: a batch of tasks, of one batch at a time even where the worker has several threads."""
+    with _ONE_AT_A_TIME:
+        if bool(jax.config.jax_enable_x64) != double:
+            # for the whole process: chains run in threads of their own, which know nothing of a context
+            jax.config.update("jax_enable_x64", double)
+        function = _function(hashlib.sha256(payload).hexdigest(), payload)
         return [function(task) for task in tasks]
 
 
 @functools.lru_cache(maxsize=4)
 def _function(digest: str, payload: bytes) -> Callable[[Any], Any]:
     """The function of these bytes. One and the same object each time: what is compiled is found by the model's identity."""
-    import cloudpickle
-
     del digest
-    function: Callable[[Any], Any] = cloudpickle.loads(payload)
+    function: Callable[[Any], Any] = pickle.loads(payload)
     return function

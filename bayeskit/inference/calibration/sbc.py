@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import sys
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -112,9 +110,9 @@ def sbc(
     replication = Replication(model, given, method, raw, num_draws, quantities or {}, origin)
     replication.prepare()
     done: dict[int, Replicate] = {}
-    with ProgressBar(num_replicates, progress) as bar, _by_value(model):
+    with ProgressBar(num_replicates, progress) as bar:
         try:
-            replicates = map_tasks(replication, range(num_replicates), executor)
+            replicates = map_tasks(replication, range(num_replicates), executor, by_value=(model,))
             with contextlib.closing(replicates):
                 for number, replicate in replicates:
                     done[number] = replicate
@@ -151,25 +149,3 @@ def _origin(around: xr.DataTree, method: Method | DirectMethod) -> dict[str, np.
     kinds = {v.attrs.get("site_name", n): v.attrs.get("site_kind") for n, v in around["posterior"].data_vars.items()}
     values = site_values(around)
     return {n: v.reshape(-1, *v.shape[2:]) for n, v in values.items() if kinds.get(n) != "deterministic"}
-
-
-@contextlib.contextmanager
-def _by_value(model: Any) -> Iterator[None]:
-    """Functions of the model's file travel as they are: a worker need not find the file, nor have the same one."""
-    module = sys.modules.get(getattr(model, "__module__", "") or "")
-    if module is None or module.__name__.partition(".")[0] in ("__main__", "bayeskit"):
-        yield
-        return
-    try:
-        cloudpickle: Any = importlib.import_module("cloudpickle")
-    except ImportError:  # not needed in this process
-        yield
-        return
-    known = module.__name__ in cloudpickle.list_registry_pickle_by_value()
-    if not known:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        if not known:
-            cloudpickle.unregister_pickle_by_value(module)
