@@ -7,6 +7,7 @@ from .diagnostics import compare as compare
 from .diagnostics import importance_resample as importance_resample
 from .diagnostics import loo as loo
 from .diagnostics import plot_calibration as plot_calibration
+from .diagnostics import power_scale as power_scale
 from .diagnostics import report as report
 from .diagnostics import summary as summary
 from .inference import HMC as HMC
@@ -17,6 +18,7 @@ from .inference import VI as VI
 from .inference import ChEES as ChEES
 from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
+from .inference import log_prior as log_prior
 from .inference import predict as predict
 from .inference import resume as resume
 from .inference import sbc as sbc

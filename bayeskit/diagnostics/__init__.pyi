@@ -4,6 +4,7 @@ from .check import check as check
 from .page import report as report
 from .predictive import compare as compare
 from .predictive import loo as loo
+from .sensitivity import power_scale as power_scale
 from .resampling import importance_resample as importance_resample
 from .tables import summary as summary
 from .verdict import Finding as Finding

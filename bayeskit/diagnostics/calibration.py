@@ -85,7 +85,9 @@ def uniform_numbers(ranks: xr.DataTree) -> tuple[list[str], np.ndarray, int]:
         StorageError: there are none, or fewer than five.
     """
     if not isinstance(ranks, xr.DataTree) or "pit" not in ranks.children or not ranks["pit"].data_vars:
-        raise StorageError("there are no ranks: expected the DataTree that bayeskit.sbc returned, with a fit that worked")
+        raise StorageError(
+            "there are no ranks: expected the DataTree that bayeskit.sbc returned, with a fit that worked"
+        )
     names: list[str] = []
     columns = []
     for name, variable in ranks["pit"].data_vars.items():
@@ -247,7 +249,9 @@ def _label(name: str, variable: xr.DataArray, index: tuple[int, ...]) -> str:
     if not index:
         return name
     dims = variable.dims[1:]
-    parts = [str(variable.coords[d].values[i]) if d in variable.coords else str(i) for d, i in zip(dims, index, strict=True)]
+    parts = [
+        str(variable.coords[d].values[i]) if d in variable.coords else str(i) for d, i in zip(dims, index, strict=True)
+    ]
     return f"{name}[{', '.join(parts)}]"
 
 

@@ -121,8 +121,9 @@ def _p_value(level: float, total: int, points: tuple[float, ...]) -> float:
         if level > SMALL:
             outside += float(state.sum() - moved.sum())
         else:  # what leaves is summed by itself, so that small probabilities keep their digits
-            below, above = stats.binom.cdf(step[:, 0] - 1, left[:, 0], share), stats.binom.sf(
-                step[:, -1], left[:, 0], share
+            below, above = (
+                stats.binom.cdf(step[:, 0] - 1, left[:, 0], share),
+                stats.binom.sf(step[:, -1], left[:, 0], share),
             )
             outside += float(state @ (below + above))
         state, before, first = moved, point, low

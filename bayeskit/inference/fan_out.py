@@ -119,7 +119,9 @@ def _pickled(function: Callable[[Task], Result], by_value: Sequence[object]) -> 
     """The function; of the files of `by_value`, what it needs, since a worker need not find them."""
     import cloudpickle
 
-    names = {getattr(thing, "__module__", None) or "" for thing in by_value} - cloudpickle.list_registry_pickle_by_value()
+    names = {
+        getattr(thing, "__module__", None) or "" for thing in by_value
+    } - cloudpickle.list_registry_pickle_by_value()
     modules = [sys.modules[name] for name in names if name in sys.modules and name.partition(".")[0] not in _EVERYWHERE]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
@@ -143,9 +145,7 @@ def _client(executor: Executor, num_tasks: int) -> Iterator[Client]:
             yield stack.enter_context(Client(executor))
             return
         count = {"n_workers": min(executor, num_tasks)} if isinstance(executor, int) else {}
-        cluster = LocalCluster(
-            **count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-        )
+        cluster = LocalCluster(**count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))
 

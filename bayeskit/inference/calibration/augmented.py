@@ -12,8 +12,10 @@ from numpyro import handlers
 from numpyro.primitives import Messenger
 
 from bayeskit._typing import Model
+from bayeskit.errors import DataError, ModelError
 from bayeskit.inference.calibration.simulate import Simulator
 from bayeskit.program import bind
+from bayeskit.target import Target
 
 __all__ = ["Augmented"]
 
@@ -29,9 +31,20 @@ class Augmented:
 
     Attributes:
         program: the program of both; simulated data are the argument ``simulated``.
+
+    Raises:
+        DataError: an observation was not given.
+        ModelError: discrete latent sites, of which the two data sets would not share the value.
     """
 
     def __init__(self, model: Model, simulator: Simulator):
+        if not simulator.is_given:
+            names = ", ".join(simulator.arguments.values())
+            raise DataError(f"around: the observations that the posterior is given ({names}) must be in data")
+        if discrete := Target(simulator.program).structure.of_kind("discrete"):
+            raise ModelError(
+                f"around: site {discrete[0].name!r} is discrete and summed out, so two data sets cannot share it"
+            )
         given = simulator.program.data
         observed = {name: given[name] for name in simulator.arguments.values()}
         settings = {name: value for name, value in given.items() if not isinstance(value, jax.Array)}

@@ -15,12 +15,10 @@ from bayeskit.storage.provenance import provenance
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["as_tree"]
+__all__ = ["as_tree", "attributes"]
 
 
-def as_tree(
-    replication: Replication, done: Mapping[int, Replicate], num_replicates: int, *, interrupted: bool = False
-) -> xr.DataTree:
+def as_tree(attrs: Mapping[str, object], done: Mapping[int, Replicate], *, interrupted: bool = False) -> xr.DataTree:
     """The result of :func:`bayeskit.sbc`; of those that are done, where it was interrupted."""
     import xarray as xr
 
@@ -44,13 +42,12 @@ def as_tree(
     }
     record = {n: ("replicate", v) for n, v in columns.items()}
     datasets["/replicates"] = xr.Dataset(record, coords=coords)
-    attrs = {**_attributes(replication), "num_replicates": num_replicates}
-    if interrupted:
-        attrs["interrupted"] = 1
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **datasets})
+    stopped = {"interrupted": 1} if interrupted else {}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs={**attrs, **stopped}), **datasets})
 
 
-def _attributes(replication: Replication) -> dict[str, Any]:
+def attributes(replication: Replication, num_replicates: int) -> dict[str, object]:
+    """What is said of a calibration before it is run."""
     method = replication.method
     libraries = {method.library: method.library_version()} if isinstance(method, Method) else {}
     return {
@@ -59,6 +56,7 @@ def _attributes(replication: Replication) -> dict[str, Any]:
         "method_settings": json.dumps(method.settings()),
         "key": json.dumps(np.asarray(replication.raw).tolist()),
         "model": replication.simulator.program.origin,
+        "num_replicates": int(num_replicates),
         "num_draws": int(replication.num_draws),
         "simulated_from": "prior" if replication.around is None else "posterior",
     }

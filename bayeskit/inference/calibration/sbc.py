@@ -12,7 +12,7 @@ from bayeskit._keys import host_key
 from bayeskit._progress import ProgressBar
 from bayeskit._typing import Data, Key, Model
 from bayeskit.errors import DataError, Interrupted, MethodError, ModelError
-from bayeskit.inference.calibration.record import as_tree
+from bayeskit.inference.calibration.record import as_tree, attributes
 from bayeskit.inference.calibration.replicate import Quantity, Replicate, Replication
 from bayeskit.inference.fan_out import Executor, check_executor, map_tasks
 from bayeskit.inference.method import DirectMethod, Method
@@ -109,6 +109,9 @@ def sbc(
     origin = None if around is None else _origin(around, method)
     replication = Replication(model, given, method, raw, num_draws, quantities or {}, origin)
     replication.prepare()
+    if around is not None:
+        _check_same_data(around, replication)
+    attrs = attributes(replication, num_replicates)
     done: dict[int, Replicate] = {}
     with ProgressBar(num_replicates, progress) as bar:
         try:
@@ -118,11 +121,11 @@ def sbc(
                     done[number] = replicate
                     bar.update("replicates", len(done))
         except (KeyboardInterrupt, Interrupted):
-            tree = as_tree(replication, done, num_replicates, interrupted=True) if done else None
+            tree = as_tree(attrs, done, interrupted=True) if done else None
             raise Interrupted(
                 f"interrupted after {len(done)} of {num_replicates} replicates, whose ranks are in .post", tree
             ) from None
-    return as_tree(replication, done, num_replicates)
+    return as_tree(attrs, done)
 
 
 def _check(model: object, method: object, num_replicates: object, num_draws: object) -> None:
@@ -136,6 +139,18 @@ def _check(model: object, method: object, num_replicates: object, num_draws: obj
     for name, value in (("num_replicates", num_replicates), ("num_draws", num_draws)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise MethodError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def _check_same_data(around: xr.DataTree, replication: Replication) -> None:
+    from bayeskit.storage import site_values
+
+    program, arguments = replication.simulator.program, replication.simulator.arguments
+    for site, value in site_values(around, "observed_data", optional=True).items():
+        given = program.arrays[arguments[site]] if site in arguments else None
+        if given is not None and not (given.shape == value.shape and np.allclose(given, value, equal_nan=True)):
+            raise DataError(
+                f"around is a fit to other data: the observations {arguments[site]!r} are not those of data"
+            )
 
 
 def _origin(around: xr.DataTree, method: Method | DirectMethod) -> dict[str, np.ndarray]:

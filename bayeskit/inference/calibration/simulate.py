@@ -43,7 +43,8 @@ class Simulator:
         data: its arguments; observations may be ``None``.
 
     Attributes:
-        program: the model with all data bound, and observations of the right shape in place.
+        program: the model with all data bound; observations that were not given, simulated.
+        is_given: whether all observations were given.
         arguments: of each observed site, the argument that it observes.
 
     Raises:
@@ -58,11 +59,15 @@ class Simulator:
         first, _ = settle(first, lambda program: jax.eval_shape(_simulate, program, _SEED, {}))
         self.arguments = _arguments(first)
         drawn = _draw(first, _SEED, {})
-        complete = {a: jnp.asarray(drawn[s], _dtype(given.get(a))) for s, a in self.arguments.items()}
-        program = bind(model, {**given, **complete})
+        missing = {a: drawn[s] for s, a in self.arguments.items() if given.get(a) is None}
+        self.is_given = not missing
+        numbers = {a: jnp.asarray(given[a]) for a in self.arguments.values() if isinstance(given.get(a), int)}
+        program = bind(model, {**given, **numbers, **missing})
         self.program, _ = settle(program, lambda p: jax.eval_shape(_simulate, p, _SEED, {}))
         if fixed := [a for a in self.arguments.values() if a not in self.program.arrays]:
-            raise ModelError(f"the model reads its observation {fixed[0]!r} as a Python value, so it cannot be simulated")
+            raise ModelError(
+                f"the model reads its observation {fixed[0]!r} as a Python value, so it cannot be simulated"
+            )
         self._check_alone()
 
     def __call__(self, key: np.ndarray, given: Mapping[str, np.ndarray] | None = None) -> Simulated:
@@ -74,10 +79,6 @@ class Simulator:
             {n: v for n, v in values.items() if n not in self.arguments},
             {a: v.astype(dtypes[a]) for a, v in observed.items()},
         )
-
-    def bound(self, data: Mapping[str, np.ndarray]) -> Program:
-        """The program with these observations."""
-        return with_arrays(self.program, data)
 
     def _check_alone(self) -> None:
         """Refuse an observation that the model also reads elsewhere: simulated data would depend on the data given."""
@@ -145,7 +146,9 @@ def _arguments(program: Program) -> dict[str, str]:
             "name of one that is None"
         )
     if len(set(found.values())) < len(found):
-        raise ModelError(f"two sites observe one argument: {', '.join(found)}; pass each of them an argument of its own")
+        raise ModelError(
+            f"two sites observe one argument: {', '.join(found)}; pass each of them an argument of its own"
+        )
     return found
 
 
@@ -169,15 +172,3 @@ def _check_simulated(name: str, site: Mapping[str, Any]) -> None:
             f"site {name!r} is scaled, by handlers.scale or a plate that subsamples: data simulated from the model are "
             "not those that it is fitted to"
         )
-
-
-def _dtype(value: object) -> Any:
-    """The type of an observation that was given, so that simulated ones are of the same."""
-    if value is None or isinstance(value, bool):
-        return None
-    return bind(_accept, {"value": np.asarray(value)}).arrays["value"].dtype
-
-
-def _accept(value: object) -> None:
-    del value
-
