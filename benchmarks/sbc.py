@@ -108,9 +108,9 @@ FAULTS = {
         bk.VI(guide=bk.guides.MeanField(), objective=bk.objectives.ELBO(8), num_steps=1000, num_draws=500),
     ),
     "MCLMC, step size too large": (
-        schools,
-        SCHOOLS,
-        bk.MCLMC(num_chains=1, num_warmup=500, desired_energy_variance=5.0),
+        conjugate,
+        ROWS,
+        bk.MCLMC(num_chains=1, num_warmup=500, num_draws=500, desired_energy_variance=30.0),
     ),
 }
 
