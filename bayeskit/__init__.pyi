@@ -6,9 +6,11 @@ from .diagnostics import check as check
 from .diagnostics import compare as compare
 from .diagnostics import importance_resample as importance_resample
 from .diagnostics import loo as loo
+from .diagnostics import p_values as p_values
 from .diagnostics import plot_calibration as plot_calibration
 from .diagnostics import power_scale as power_scale
 from .diagnostics import report as report
+from .diagnostics import reweight as reweight
 from .diagnostics import summary as summary
 from .inference import HMC as HMC
 from .inference import MCLMC as MCLMC

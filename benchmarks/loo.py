@@ -46,7 +46,6 @@ class Masked(Messenger):
 
 def without(county, floor, log_uranium, counts, log_radon=None):
     """The model with the houses masked that do not count: shapes stay, and so one program serves all counties."""
-
     with Masked(counts):
         radon["model"](county, floor, log_uranium, log_radon)
 

@@ -4,7 +4,9 @@ from .check import check as check
 from .page import report as report
 from .predictive import compare as compare
 from .predictive import loo as loo
+from .reweighting import reweight as reweight
 from .sensitivity import power_scale as power_scale
+from .predictive_p_values import p_values as p_values
 from .resampling import importance_resample as importance_resample
 from .tables import summary as summary
 from .verdict import Finding as Finding

@@ -24,7 +24,7 @@ MOST = 12
 def plot_calibration(
     ranks: xr.DataTree, var_names: str | Sequence[str] | None = None, *, coverage: bool = False
 ) -> Figure:
-    r"""The cumulative distribution of ranks less that of uniform ones, with a band that holds all of it in 95% of cases.
+    r"""The cumulative distribution of ranks less that of uniform ones, and a band that holds all of it in 95% of cases.
 
     A curve above the band on the left and below on the right is one of draws that are too narrow; the reverse, of
     draws that are too wide; a curve above throughout, of draws that are too high.

@@ -115,7 +115,8 @@ def _term(without: xr.DataTree, name: str, groups: Groups, number: int) -> float
     values = without["log_likelihood"].to_dataset()[name].transpose("chain", "draw", ...).to_numpy()
     if values.shape[2:] != groups.shape:
         raise DataError(
-            f"refit({label!r}) has log likelihoods of shape {values.shape[2:]}, but all observations have {groups.shape}"
+            f"refit({label!r}) has log likelihoods of shape {values.shape[2:]}, but all observations have "
+            f"{groups.shape}"
         )
     sums = groups.sums(values)[..., number]
     return float(logsumexp(sums) - np.log(sums.size))

@@ -177,7 +177,7 @@ def _warn_large_k(fit: ELPDData, name: str, whose: str, groups: Sequence[object]
     worst = np.argsort(np.where(bad, -np.nan_to_num(shapes, nan=np.inf), np.inf), axis=None)[: int(bad.sum())]
     places = [np.unravel_index(int(i), shapes.shape) for i in worst[:_SHOWN]]
     if groups is not None:
-        shown = ", ".join(str(groups[place[0]]) for place in places)
+        shown = ", ".join(str(groups[int(place[0])]) for place in places)
     else:
         shown = ", ".join(f"{name}[{', '.join(str(int(i)) for i in place)}]" if place else name for place in places)
     what = "observations" if groups is None else "groups"

@@ -99,7 +99,7 @@ def _on_cluster(
     from distributed import as_completed
 
     payload = _pickled(function, by_value)
-    double = bool(jax.config.jax_enable_x64)
+    double = _is_double()
     with _client(executor, len(tasks)) as client:
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         size = max(1, math.ceil(len(tasks) / (workers * BATCHES_A_WORKER)))
@@ -117,7 +117,7 @@ def _on_cluster(
 
 def _pickled(function: Callable[[Task], Result], by_value: Sequence[object]) -> bytes:
     """The function; of the files of `by_value`, what it needs, since a worker need not find them."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     names = {
         getattr(thing, "__module__", None) or "" for thing in by_value
@@ -150,10 +150,15 @@ def _client(executor: Executor, num_tasks: int) -> Iterator[Client]:
         yield stack.enter_context(Client(cluster))
 
 
+def _is_double() -> bool:
+    config: Any = jax.config
+    return bool(config.jax_enable_x64)
+
+
 def _run(payload: bytes, double: bool, tasks: list[Any]) -> list[Any]:
     """On a worker: a batch of tasks, of one batch at a time even where the worker has several threads."""
     with _ONE_AT_A_TIME:
-        if bool(jax.config.jax_enable_x64) != double:
+        if _is_double() != double:
             # for the whole process: chains run in threads of their own, which know nothing of a context
             jax.config.update("jax_enable_x64", double)
         function = _function(hashlib.sha256(payload).hexdigest(), payload)
@@ -162,7 +167,7 @@ def _run(payload: bytes, double: bool, tasks: list[Any]) -> list[Any]:
 
 @functools.lru_cache(maxsize=4)
 def _function(digest: str, payload: bytes) -> Callable[[Any], Any]:
-    """The function of these bytes. One and the same object each time: what is compiled is found by the model's identity."""
+    """The function of these bytes. The same object each time: what is compiled is found by it."""
     del digest
     function: Callable[[Any], Any] = pickle.loads(payload)
     return function

@@ -217,7 +217,7 @@ def _refuse_forecast(scan: dict[str, Any]) -> None:
 def _learn(program: Program) -> dict[str, SiteFacts]:
     """The sites, without factors, when everything is drawn."""
     known: dict[str, SiteFacts] = {}
-    left_out = left_out(program)
+    to_come = left_out(program)
     watch: list[Watch] = []
 
     def run() -> None:
@@ -226,7 +226,7 @@ def _learn(program: Program) -> dict[str, SiteFacts]:
             if site["type"] == "deterministic":
                 known[name] = facts_of(site, "deterministic")
             elif site["type"] == "sample" and not site["infer"].get("is_auxiliary"):
-                if site["infer"].get("was_observed") or name in left_out:
+                if site["infer"].get("was_observed") or name in to_come:
                     known[name] = facts_of(site, "observed")
                 else:
                     known[name] = facts_of(site, "discrete" if site["fn"].support.is_discrete else "latent")

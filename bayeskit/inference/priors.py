@@ -28,8 +28,8 @@ LOOKED_AT = 8
 
 
 def log_prior(model: Model | Program | Target, data: Data | None, post: xr.DataTree) -> xr.DataTree:
-    r"""The log prior of each latent site at each draw, :math:`\log p(x_s \mid x_{<s})`, for :func:`bayeskit.power_scale`
-    and :func:`bayeskit.reweight`.
+    r"""The log prior of each latent site at each draw, :math:`\log p(x_s \mid x_{<s})`, for
+    :func:`bayeskit.power_scale` and :func:`bayeskit.reweight`.
 
     It is the density over the model's own coordinates: no Jacobian is in it. What a site is scaled by
     (``handlers.scale``) is.

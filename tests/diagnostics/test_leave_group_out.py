@@ -27,7 +27,7 @@ def fit(y, seen=None, draws=20_000, prior_sd=1.0):
 
 def exact(y, label, prior_sd=1.0):
     """The log predictive density of a group given the others."""
-    inside, others = y[GROUP == label], y[GROUP != label]
+    inside, others = y[label == GROUP], y[label != GROUP]
     precision = prior_sd**-2 + len(others)
     cov = np.eye(len(inside)) + 1.0 / precision
     return scipy.stats.multivariate_normal.logpdf(inside, np.full(len(inside), others.sum() / precision), cov)
@@ -44,9 +44,9 @@ def post():
 def test_groups_against_the_closed_form(post):
     found = bk.loo(post, group="group")
     assert found.n_data_points == 3
-    # weights of independent draws, with k below 0.5: the error of a log mean is their coefficient of variation / sqrt(S)
+    # independent draws, k below 0.5: the error of a log mean is the coefficient of variation / sqrt(S)
     for label, term in zip("abc", np.asarray(found.elpd_i), strict=True):
-        log_lik = post["log_likelihood/y"].to_numpy()[..., GROUP == label].sum(axis=-1)
+        log_lik = post["log_likelihood/y"].to_numpy()[..., label == GROUP].sum(axis=-1)
         ratio = np.exp(-(log_lik - log_lik.max()))
         error = ratio.std() / ratio.mean() / ratio.size**0.5
         assert abs(term - exact(Y, label)) < 4 * error
@@ -71,7 +71,7 @@ def test_bad_groups_are_told_and_refitted():
 
     def refit(label):
         asked.append(label)
-        return fit(y, GROUP != label)
+        return fit(y, label != GROUP)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -70,7 +70,8 @@ def test_ranks_are_the_same_on_a_cluster(client):
     here = bk.sbc(model, {}, METHOD, 6, num_draws=19, progress=False)
     there = bk.sbc(model, {}, METHOD, 6, num_draws=19, executor=client, progress=False)
     assert all(here[group].equals(there[group]) for group in ("ranks", "pit", "truth", "replicates"))
-    assert (here["replicates/num_draws"].values > 0).all() and np.isfinite(here["pit/mu"].values).all()
+    assert (here["replicates/num_draws"].values > 0).all()
+    assert np.isfinite(here["pit/mu"].values).all()
 
 
 @pytest.mark.slow
@@ -84,7 +85,9 @@ def test_a_worker_that_dies_costs_time_only(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return task * task
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        with distributed.Client(cluster) as client:
-            assert dict(map_tasks(dies_once, range(20), client)) == SQUARES
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert dict(map_tasks(dies_once, range(20), client)) == SQUARES
     assert first.exists()

@@ -31,7 +31,7 @@ def as_tree(attrs: Mapping[str, object], done: Mapping[int, Replicate], *, inter
         "pit": {n: _stacked(replicates, n, "pit") for n in names},
         "truth": {n: np.stack([_truth(one, n, fitted) for one in replicates]) for n in names},
     }
-    tied = {n: _stacked(replicates, n, "tied").all(axis=0) for n in names}
+    tied = {n: np.asarray(_stacked(replicates, n, "tied").all(axis=0)) for n in names}
     coords = {"replicate": np.asarray(numbers)}
     datasets = {f"/{group}": _dataset(values, tied, coords) for group, values in groups.items()}
     columns = {

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._keys import host_fold_in, host_split
-from bayeskit._typing import Array, ArrayLike, Data, Model, Values
+from bayeskit._typing import Array, ArrayLike, Model, Values
 from bayeskit.errors import BayeskitError, ModelError
 from bayeskit.inference.calibration.augmented import Augmented
 from bayeskit.inference.calibration.ranks import Ranks, equally_spaced, rank

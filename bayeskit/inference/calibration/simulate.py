@@ -36,7 +36,7 @@ class Simulated(NamedTuple):
 
 
 class Simulator:
-    """Draws latent values and observations of a model, :math:`x \\sim p(x)`, :math:`y \\sim p(y \\mid x)`.
+    r"""Draws latent values and observations of a model, :math:`x \sim p(x)`, :math:`y \sim p(y \mid x)`.
 
     Args:
         model: the NumPyro function.
@@ -72,7 +72,7 @@ class Simulator:
 
     def __call__(self, key: np.ndarray, given: Mapping[str, np.ndarray] | None = None) -> Simulated:
         """Everything that `given` does not hold, drawn; the key is raw."""
-        values = {n: np.asarray(v) for n, v in _draw(self.program, key, dict(given or {})).items()}
+        values = _draw(self.program, key, given or {})
         observed = {a: values[s] for s, a in self.arguments.items()}
         dtypes = {a: self.program.arrays[a].dtype for a in observed}
         return Simulated(
@@ -82,7 +82,7 @@ class Simulator:
 
     def _check_alone(self) -> None:
         """Refuse an observation that the model also reads elsewhere: simulated data would depend on the data given."""
-        one = {n: np.asarray(v) for n, v in _draw(self.program, _SEED, {}).items()}
+        one = _draw(self.program, _SEED, {})
         for site, argument in self.arguments.items():
             array = self.program.arrays[argument]
             other = jnp.asarray(np.roll(np.asarray(one[site]), 1) + 1, array.dtype)
@@ -105,7 +105,12 @@ def _simulate(program: Program, key: Array, given: Values) -> Values:
     return {name: jnp.asarray(site["value"]) for name, site in trace.items() if _is_value(site)}
 
 
-_draw = safe_jit(_simulate)
+_simulated = safe_jit(_simulate)
+
+
+def _draw(program: Program, key: np.ndarray, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    values = _simulated(program, jnp.asarray(key), {n: jnp.asarray(v) for n, v in given.items()})
+    return {n: np.asarray(v) for n, v in values.items()}
 
 
 def _is_value(site: Mapping[str, Any]) -> bool:
@@ -146,9 +151,7 @@ def _arguments(program: Program) -> dict[str, str]:
             "name of one that is None"
         )
     if len(set(found.values())) < len(found):
-        raise ModelError(
-            f"two sites observe one argument: {', '.join(found)}; pass each of them an argument of its own"
-        )
+        raise ModelError(f"two sites observe one argument: {', '.join(found)}; pass each an argument of its own")
     return found
 
 

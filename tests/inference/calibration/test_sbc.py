@@ -60,7 +60,9 @@ def right():
 
 def test_what_is_right_passes(right):
     verdict = bk.check(right, quiet=True)
-    assert verdict.ok and not verdict.findings and "300 replicates" in verdict.headline
+    assert verdict.ok
+    assert not verdict.findings
+    assert "300 replicates" in verdict.headline
     table = bk.calibration(right)
     assert set(table.index) == {"mu", "twice", "log_likelihood"}
     assert (np.abs(table[["shift", "spread"]]) < 4).all(axis=None)
@@ -83,13 +85,15 @@ def test_a_fault_is_found_and_named(method, shape):
     verdict = bk.check(ranks, quiet=True)
     assert not verdict.ok
     finding = verdict.findings[0]
-    assert finding.name == "miscalibrated" and f"mu ({shape})" in finding.sites
+    assert finding.name == "miscalibrated"
+    assert f"mu ({shape})" in finding.sites
     assert bk.calibration(ranks).loc["mu", "p_adjusted"] < 1e-4
 
 
 def test_draws_that_ignore_the_data_are_found_by_the_likelihood_alone():
     table = bk.calibration(run(Exact(ignores_data=True)))
-    assert table.loc["mu", "p_adjusted"] > 0.01 and table.loc["log_likelihood", "p_adjusted"] < 1e-4
+    assert table.loc["mu", "p_adjusted"] > 0.01
+    assert table.loc["log_likelihood", "p_adjusted"] < 1e-4
 
 
 def test_a_replicate_depends_on_its_number_alone(right):
@@ -101,8 +105,10 @@ def test_a_replicate_depends_on_its_number_alone(right):
 def test_a_fit_that_fails_is_counted_and_the_others_go_on():
     ranks = run(Exact(fails_above=1.0), 120)
     failed = ranks["replicates/failure"].values != ""
-    assert 0 < failed.sum() < 60 and "the double gives up" in ranks["replicates/failure"].values[failed][0]
-    assert (ranks["ranks/mu"].values[failed] == -1).all() and np.isnan(ranks["pit/mu"].values[failed]).all()
+    assert 0 < failed.sum() < 60
+    assert "the double gives up" in ranks["replicates/failure"].values[failed][0]
+    assert (ranks["ranks/mu"].values[failed] == -1).all()
+    assert np.isnan(ranks["pit/mu"].values[failed]).all()
     assert (ranks["ranks/mu"].values[~failed] >= 0).all()
     assert "failed_replicates" in [f.name for f in bk.check(ranks, quiet=True).findings]
 
@@ -110,7 +116,8 @@ def test_a_fit_that_fails_is_counted_and_the_others_go_on():
 def test_all_fits_may_fail():
     ranks = run(Exact(fails_above=-np.inf), 6)
     verdict = bk.check(ranks, quiet=True)
-    assert not verdict.ok and verdict.findings[0].name == "failed_replicates"
+    assert not verdict.ok
+    assert verdict.findings[0].name == "failed_replicates"
     with pytest.raises(bk.errors.StorageError, match="no ranks"):
         bk.calibration(ranks)
 
