@@ -45,14 +45,13 @@ def reweight(post: xr.DataTree, other: xr.DataTree, *, key: Array | int, num_dra
         DataError: the trees do not hold the same draws, or a density is NaN, or infinite under the old model.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import numpy as np
         >>> import bayeskit as bk
-        >>> def model(y, scale):
-        ...     mu = numpyro.sample("mu", dist.Normal(0.0, scale))
-        ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> wide, narrow = {"y": [1.0, 1.4], "scale": 2.0}, {"y": [1.0, 1.4], "scale": 1.0}
-        >>> fit = bk.infer(model, wide, bk.NUTS(num_chains=2), key=0, progress=False)
-        >>> new = bk.reweight(bk.log_prior(model, wide, fit), bk.log_prior(model, narrow, fit), key=1)
+        >>> from bayeskit.storage import make_tree
+        >>> mu = np.random.default_rng(0).normal(2.4 / 2.25, 2.25**-0.5, size=(4, 1000))  # of y = 1 and 1.4
+        >>> def under(scale):  # what bk.log_prior(model, data, fit) adds
+        ...     return make_tree({"posterior": {"mu": mu}, "log_prior": {"mu": -0.5 * (mu / scale) ** 2}})
+        >>> new = bk.reweight(under(2.0), under(1.0), key=1)
         >>> bool(abs(new["posterior/mu"].mean() - 0.8) < 0.1)  # 2.4 / 3
         True
 
@@ -88,15 +87,11 @@ def _log_density(tree: xr.DataTree, group: str) -> np.ndarray:
 
 def _check_same_draws(post: xr.DataTree, other: xr.DataTree) -> None:
     if not isinstance(other, xr.DataTree) or "posterior" not in other.children:
-        raise DataError(
-            "other must be the same fit under the other model: bk.log_prior(model, data, post)"
-        )
+        raise DataError("other must be the same fit: bk.log_prior(other_model, data, post)")
     mine, theirs = post["posterior"].to_dataset(), other["posterior"].to_dataset()
     for name in mine.data_vars:
         if name not in theirs or not np.array_equal(mine[name].to_numpy(), theirs[name].to_numpy()):
-            raise DataError(
-                f"the two trees do not hold the same draws of {name!r}: give bk.log_prior one and the same fit"
-            )
+            raise DataError(f"the two trees do not hold the same draws of {name!r}: give bk.log_prior one fit")
 
 
 def _independence(draws: np.ndarray) -> float:

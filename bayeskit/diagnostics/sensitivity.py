@@ -57,14 +57,13 @@ def power_scale(
         DataError: a log prior or likelihood is NaN or infinite.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import numpy as np
         >>> import bayeskit as bk
-        >>> def model(y):
-        ...     mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
-        ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> data, method = {"y": [7.9, 8.3]}, bk.NUTS(num_chains=2, num_draws=500)
-        >>> post = bk.infer(model, data, method, key=0, log_likelihood=True, progress=False)
-        >>> bk.power_scale(bk.log_prior(model, data, post))["diagnosis"].to_dict()
+        >>> from bayeskit.storage import make_tree
+        >>> mu = np.random.default_rng(0).normal(4.0, 0.5**0.5, size=(4, 500))  # one observation, 8, and a prior at 0
+        >>> densities = {"log_prior": {"mu": -0.5 * mu**2}, "log_likelihood": {"y": -0.5 * (8.0 - mu) ** 2}}
+        >>> post = make_tree({"posterior": {"mu": mu}, **densities})  # or of bk.log_prior and bk.log_likelihood
+        >>> bk.power_scale(post)["diagnosis"].to_dict()
         {'mu': 'prior-data conflict'}
 
     Reference: Kallioinen, Paananen, Bürkner and Vehtari (2024), Statistics and Computing 34(57), equations 4 to 11.

@@ -50,16 +50,16 @@ def log_prior(model: Model | Program | Target, data: Data | None, post: xr.DataT
         DataError: as for :func:`bayeskit.bind`; or ``post`` is not a fit, or holds draws that the model cannot have.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import numpy as np, numpyro, numpyro.distributions as dist
         >>> import bayeskit as bk
+        >>> from bayeskit.storage import make_tree
         >>> def model(y):
         ...     tau = numpyro.sample("tau", dist.HalfNormal(1.0))
         ...     with numpyro.plate("row", 3):
         ...         mu = numpyro.sample("mu", dist.Normal(0.0, tau))
         ...         numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> data = {"y": [0.3, -0.2, 0.9]}
-        >>> post = bk.infer(model, data, bk.NUTS(num_chains=2, num_draws=50), key=0, progress=False)
-        >>> prior = bk.log_prior(model, data, post)["log_prior"]
+        >>> post = make_tree({"posterior": {"tau": np.ones((2, 50)), "mu": np.zeros((2, 50, 3))}})  # or of bk.infer
+        >>> prior = bk.log_prior(model, {"y": [0.3, -0.2, 0.9]}, post)["log_prior"]
         >>> prior["mu"].shape, prior["mu"].attrs["depends_on"]
         ((2, 50, 3), 'tau')
     """

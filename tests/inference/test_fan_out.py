@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
+from typing import ClassVar
 
 import numpy as np
 import numpyro
@@ -14,6 +16,8 @@ import pytest
 import bayeskit as bk
 from bayeskit.errors import MethodError
 from bayeskit.inference.fan_out import map_tasks
+from bayeskit.inference.method import DirectMethod
+from bayeskit.storage import make_tree
 
 SQUARES = {i: i * i for i in range(20)}
 
@@ -63,12 +67,24 @@ def model(y=None):
     numpyro.sample("y", dist.Normal(mu, 1.0).expand([3]).to_event(1), obs=y)
 
 
-METHOD = bk.NUTS(num_chains=1, num_warmup=50, num_draws=50, chain_method="vectorized")
+@dataclasses.dataclass(frozen=True)
+class Exact(DirectMethod):
+    """Independent draws of the posterior."""
+
+    kind: ClassVar[str] = "exact_on_a_cluster"
+
+    def answer(self, model, data, *, key):
+        noise = np.random.default_rng(np.asarray(key)).normal(size=(1, 50))
+        return make_tree({"posterior": {"mu": np.asarray(data["y"]).sum() / 4 + noise / 2}})
 
 
 def test_ranks_are_the_same_on_a_cluster(client):
-    here = bk.sbc(model, {}, METHOD, 6, num_draws=19, progress=False)
-    there = bk.sbc(model, {}, METHOD, 6, num_draws=19, executor=client, progress=False)
+    same_ranks(Exact(), client)
+
+
+def same_ranks(method, client):
+    here = bk.sbc(model, {}, method, 6, num_draws=19, progress=False)
+    there = bk.sbc(model, {}, method, 6, num_draws=19, executor=client, progress=False)
     assert all(here[group].equals(there[group]) for group in ("ranks", "pit", "truth", "replicates"))
     assert (here["replicates/num_draws"].values > 0).all()
     assert np.isfinite(here["pit/mu"].values).all()
@@ -90,4 +106,5 @@ def test_a_worker_that_dies_costs_time_only(tmp_path):
         distributed.Client(cluster) as client,
     ):
         assert dict(map_tasks(dies_once, range(20), client)) == SQUARES
+        same_ranks(bk.NUTS(num_chains=1, num_warmup=50, num_draws=50), client)
     assert first.exists()

@@ -147,8 +147,8 @@ def _arguments(program: Program) -> dict[str, str]:
     jax.eval_shape(run)
     if not found:
         raise ModelError(
-            f"model {program.name!r} observes nothing that could be simulated: no site observes an argument, or has the "
-            "name of one that is None"
+            f"model {program.name!r} observes nothing that could be simulated: no site observes an argument, or "
+            "has the name of one that is None"
         )
     if len(set(found.values())) < len(found):
         raise ModelError(f"two sites observe one argument: {', '.join(found)}; pass each an argument of its own")

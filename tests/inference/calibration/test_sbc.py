@@ -81,7 +81,7 @@ def test_what_is_right_passes(right):
     ],
 )
 def test_a_fault_is_found_and_named(method, shape):
-    ranks = run(method)
+    ranks = run(method, 150)
     verdict = bk.check(ranks, quiet=True)
     assert not verdict.ok
     finding = verdict.findings[0]
@@ -91,7 +91,7 @@ def test_a_fault_is_found_and_named(method, shape):
 
 
 def test_draws_that_ignore_the_data_are_found_by_the_likelihood_alone():
-    table = bk.calibration(run(Exact(ignores_data=True)))
+    table = bk.calibration(run(Exact(ignores_data=True), 150))
     assert table.loc["mu", "p_adjusted"] > 0.01
     assert table.loc["log_likelihood", "p_adjusted"] < 1e-4
 
@@ -186,8 +186,9 @@ def test_discrete_sites_are_ranked_and_nothing_is_compiled_again():
 
 def test_around_a_posterior_both_data_sets_are_fitted():
     data = {"y": np.full(ROWS, 3.0)}
-    post = bk.infer(model, data, SAMPLER, key=0, progress=False)
-    ranks = bk.sbc(model, data, SAMPLER, 4, num_draws=19, around=post, progress=False)
+    groups = {"posterior": {"mu": np.random.default_rng(0).normal(2.5, 0.4, (1, 50))}, "observed_data": data}
+    post = make_tree(groups, site_kinds={"mu": "latent"})
+    ranks = bk.sbc(model, data, bk.VI(num_steps=40, num_draws=40), 4, num_draws=19, around=post, progress=False)
     assert ranks.attrs["simulated_from"] == "posterior"
     drawn = post["posterior/mu"].values.ravel()
     assert all(np.isclose(drawn, truth, atol=1e-12).any() for truth in ranks["truth/mu"].values)
