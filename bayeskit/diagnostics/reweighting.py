@@ -67,8 +67,8 @@ def reweight(post: xr.DataTree, other: xr.DataTree, *, key: Array | int, num_dra
     found = pareto_k(log_weights)
     if not found.k <= MAX_K:
         raise MethodError(
-            f"the Pareto k of the weights is {found.k:.2f}, above {MAX_K}: the other posterior is too far from this one "
-            "to be had from its draws; fit the other model"
+            f"the Pareto k of the weights is {found.k:.2f}, above {MAX_K}: the other posterior is too far from this "
+            "one to be had from its draws; fit the other model"
         )
     worth = found.ess * _independence(np.concatenate([site.draws for site in sites], axis=2))
     wanted = max(1, int(worth)) if num_draws is None else num_draws

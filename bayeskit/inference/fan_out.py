@@ -109,8 +109,10 @@ def _on_cluster(
             for batch in batches
         }
         try:
-            for future in as_completed(futures):
-                yield from zip(futures[future], future.result(), strict=True)
+            for future in as_completed(list(futures)):
+                results = future.result()
+                # what has been fetched is let go, so that a worker that dies takes nothing with it that is here
+                yield from zip(futures.pop(future), results, strict=True)
         finally:
             client.cancel(list(futures), force=True)
 
