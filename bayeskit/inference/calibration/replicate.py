@@ -224,17 +224,17 @@ def _log_likelihood(target: Target, latent: Values) -> Array:
 def _pooled(post: xr.DataTree, truth: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
     """Draws of what is known of the truth, chains in a row, and how many chains there are.
 
-    A network that predicts has no posterior of latent sites; its predictions are ranked.
+    Raises:
+        ModelError: there are none: the method integrates latent sites out.
     """
     from bayeskit.storage import site_values
 
-    for group in ("posterior", "posterior_predictive"):
-        values = site_values(post, group, optional=True)
-        found = {n: v for n, v in values.items() if n in truth and v.shape[2:] == truth[n].shape}
-        if found:
-            chains = draws_of(found).shape[0]
-            return {n: v.reshape(-1, *v.shape[2:]) for n, v in found.items()}, chains
-    raise ModelError(f"the method brings draws of no site of the model, which has {', '.join(truth)}")
+    values = site_values(post, optional=True)
+    found = {n: v for n, v in values.items() if n in truth and v.shape[2:] == truth[n].shape}
+    if not found:
+        raise ModelError(f"the method brings draws of no site of the model, which has {', '.join(truth)}")
+    chains = draws_of(found).shape[0]
+    return {n: v.reshape(-1, *v.shape[2:]) for n, v in found.items()}, chains
 
 
 def _smallest_ess(draws: Mapping[str, np.ndarray], chains: int) -> float:

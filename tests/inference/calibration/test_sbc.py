@@ -129,6 +129,18 @@ def test_a_quantity_of_ones_own():
         run(Exact(), 6, quantities={"mu": lambda values, data: 0.0})
 
 
+class Elsewhere(Exact):
+    kind: ClassVar[str] = "elsewhere_double"
+
+    def answer(self, model, data, *, key):
+        return make_tree({"posterior": {"nu": np.zeros((1, 50))}})
+
+
+def test_a_method_without_draws_of_the_model_is_refused():
+    with pytest.raises(bk.errors.ModelError, match="draws of no site of the model, which has mu, twice"):
+        run(Elsewhere(), 6)
+
+
 class Stop(Exact):
     kind: ClassVar[str] = "stop_double"
     calls: ClassVar[list] = []
