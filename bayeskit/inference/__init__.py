@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader  # type: ignore[import-untyped]
 
+from bayeskit.inference.calibration.sbc import sbc as sbc
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.hmc import HMC as HMC
@@ -16,6 +17,7 @@ from bayeskit.inference.mcmc.nuts import NUTS as NUTS
 from bayeskit.inference.method import Draws as Draws
 from bayeskit.inference.method import Method as Method
 from bayeskit.inference.predictive import predict as predict
+from bayeskit.inference.priors import log_prior as log_prior
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume
 from bayeskit.inference.smc.nested_sampling import NestedSampling as NestedSampling
