@@ -161,7 +161,7 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
 
 def _check_output(plan: Plan, resume: bool) -> None:
     from bayeskit.storage.files import check_replaceable
-    from bayeskit.storage.run_store import partial_folder
+    from bayeskit.storage.run_folder import partial_folder
 
     check_replaceable(plan.out)
     partial = partial_folder(plan.out)
@@ -193,7 +193,7 @@ def _headline(plan: Plan, method: Method, precision: str) -> str:
 
 
 def _how_to_go_on(plan: Plan, interruption: Interrupted) -> str:
-    from bayeskit.storage.run_store import partial_folder
+    from bayeskit.storage.run_folder import partial_folder
 
     partial = partial_folder(plan.out)
     if not partial.exists():

@@ -11,7 +11,7 @@ import xarray as xr
 from bayeskit._keepable import KEPT
 from bayeskit.errors import StorageError
 from bayeskit.storage.files import check_replaceable, read_tree, write_tree
-from bayeskit.storage.run_store import partial_folder
+from bayeskit.storage.run_folder import partial_folder
 from bayeskit.storage.unfinished import is_unfinished, read_unfinished
 
 __all__ = ["load", "save"]
