@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import lazy_loader  # type: ignore[import-untyped]
 
+from bayeskit.inference.continuing import extend as extend
+from bayeskit.inference.continuing import resume as resume
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.hmc import HMC as HMC
@@ -17,7 +19,6 @@ from bayeskit.inference.method import Draws as Draws
 from bayeskit.inference.method import Method as Method
 from bayeskit.inference.predictive import predict as predict
 from bayeskit.inference.run import infer as infer
-from bayeskit.inference.run import resume as resume
 
 if TYPE_CHECKING:
     from bayeskit.inference.vi.fit.method import VI as VI

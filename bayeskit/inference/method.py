@@ -47,6 +47,8 @@ class Method(Settings, ABC):
     """
 
     room: ClassVar[str] = "method"
+    extends: ClassVar[bool] = True
+    """Whether a run can go on after its last draw, as that of a longer one; not where the draws are made together."""
 
     num_chains: int
     num_warmup: int

@@ -36,7 +36,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, sync: bool = True
     Args:
         path: the final name; an existing file keeps its old content until the new one is complete.
         write: writes the whole content under the name that it is given.
-        sync: wait until it is on the disk itself. Without that, a loss of power can lose it, but a killed process cannot.
+        sync: wait until it is on the disk itself; without that, a loss of power can lose it, but no killed process.
 
     Raises:
         StorageError: the folder does not exist, ``path`` is a folder, a device or a pipe, or the system refused the

@@ -1,8 +1,8 @@
 """Draws in files that are written once: chunks along ``draw`` of a zarr array, each with its checksum.
 
 A chunk holds all chains. Its file is what zarr (format 2) says: the numbers in C order, shuffled and compressed by
-Blosc with LZ4, with a CRC-32 in front. It has its final name and content from the moment that it exists, so that a result
-takes over the files of its run by hard links, and a longer run those of a shorter one.
+Blosc with LZ4, with a CRC-32 in front. It has its final content from the moment that it exists, so that a result takes
+over the files of its run by hard links, and a longer run those of a shorter one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import xarray as xr
 from xarray.backends import BackendArray
@@ -59,7 +60,7 @@ def _write_bytes(file: Path, content: object) -> None:
         handle.write(memoryview(content))  # type: ignore[arg-type]
 
 
-class StoredDraws(BackendArray):  # type: ignore[misc]
+class StoredDraws(BackendArray):
     """An array of shape ``(chain, draw, *event)`` that is read chunk by chunk when it is indexed.
 
     Args:
@@ -90,9 +91,9 @@ class StoredDraws(BackendArray):  # type: ignore[misc]
         there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
         return [file for file in map(self.file, range(self.num_files)) if file.name not in there]
 
-    def lazily(self) -> indexing.LazilyIndexedArray:
-        """As xarray takes it."""
-        return indexing.LazilyIndexedArray(self)
+    def lazily(self) -> np.ndarray:
+        """As xarray and `make_tree` take it: it has shape and dtype, and is read when it is indexed."""
+        return cast(np.ndarray, indexing.LazilyIndexedArray(self))
 
     def metadata(self) -> dict[str, object]:
         """The content of ``.zarray``."""
@@ -164,7 +165,8 @@ def stored(variable: xr.Variable) -> StoredDraws | None:
     if not isinstance(data, indexing.LazilyIndexedArray) or not isinstance(data.array, StoredDraws):
         return None
     whole = all(
-        isinstance(k, slice) and k.indices(n) == (0, n, 1) for k, n in zip(data.key.tuple, data.array.shape, strict=True)
+        isinstance(k, slice) and k.indices(n) == (0, n, 1)
+        for k, n in zip(data.key.tuple, data.array.shape, strict=True)
     )
     return data.array if whole else None
 
@@ -195,7 +197,7 @@ def read_chunk(file: Path, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         content: object = _CHECKSUM.decode(file.read_bytes())
         for codec in _compressor(size):
             content = codec.decode(content)
-        return np.frombuffer(content, dtype).reshape(shape)  # type: ignore[call-overload,no-any-return]
+        return np.frombuffer(content, dtype).reshape(shape)  # type: ignore[call-overload]
     except FileNotFoundError as error:
         raise StorageError(
             f"{file} is missing; if its folder was replaced or moved since it was opened, load it again"

@@ -212,9 +212,8 @@ def _read(path: Path, engine: str) -> xr.DataTree:
     try:
         lazy = _lazy_variables(path) if engine == "zarr" else {}
         with _quiet(), xr.open_datatree(path, engine=engine, decode_times=False) as opened:
-            return xr.DataTree.from_dict(
-                {node.path: _loaded(node.to_dataset(inherit=False), lazy.get(node.name or "", {})) for node in opened.subtree}
-            )
+            content = {node.path: node.to_dataset(inherit=False) for node in opened.subtree}
+            return xr.DataTree.from_dict({p: _loaded(one, lazy.get(p.strip("/"), {})) for p, one in content.items()})
     except StorageError:
         raise
     except Exception as error:

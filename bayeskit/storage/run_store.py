@@ -289,9 +289,7 @@ class RunStore:
                 raise StorageError(f"{file} is missing")
 
 
-def _read_draws(
-    file: Path, arrays: Mapping[str, np.ndarray]
-) -> tuple[int, int, dict[tuple[str, str], np.ndarray]]:
+def _read_draws(file: Path, arrays: Mapping[str, np.ndarray]) -> tuple[int, int, dict[tuple[str, str], np.ndarray]]:
     tail = {}
     for name, array in arrays.items():
         if name.startswith("draw:"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_unfinished", "read_unfinished"]
 
+
 def is_unfinished(path: Path) -> bool:
     """Whether that is the folder of a run that has not ended."""
     return path.name.endswith(SUFFIX) and (path / STATE / RECORD).is_file()
