@@ -32,7 +32,7 @@ PARTS = [
     ("bayeskit.inference.run", "_target", "program and target"),
     ("bayeskit.inference.run", "index_check", "index check"),
     ("bayeskit.inference.run", "record", "record"),
-    ("bayeskit.inference.run", "fingerprint", "fingerprint"),
+    ("bayeskit.inference.run", "description", "description"),
     ("bayeskit.inference.run", "_start", "starting points"),
     ("bayeskit.inference.chains.independent", "ChainMethod.init", "first states"),
     ("bayeskit.inference.driver", "Run.go", "chains"),

@@ -116,9 +116,11 @@ class StoredDraws(BackendArray):
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(self.num_files):
             link(self.file(number), folder / self.file(number).name)
-        if self.tail is not None and self.tail.size:
-            last = self._first_of_tail // self.length
-            write_chunk(chunk_file(folder, last, len(self.shape) - 2), self.tail, self.length)
+        if self.tail is None or not self.tail.size:
+            return
+        for first in range(0, self.tail.shape[1], self.length):  # more than one where a write has been refused
+            file = chunk_file(folder, (self._first_of_tail + first) // self.length, len(self.shape) - 2)
+            write_chunk(file, self.tail[:, first : first + self.length], self.length)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
         support = indexing.IndexingSupport.BASIC
