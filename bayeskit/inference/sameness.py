@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from bayeskit.errors import DataError
+from bayeskit.program.arguments import Rest
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Target
 
@@ -55,7 +56,8 @@ def _hashed(value: object) -> dict[str, str]:
     text = repr(value)
     if callable(value) and hasattr(value, "__qualname__"):
         text = f"{getattr(value, '__module__', '')}.{value.__qualname__}"  # its repr has an address
-    short = text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+    shown = repr(value.tree) if isinstance(value, Rest) else text
+    short = shown if len(shown) <= _SHORT else f"{shown[:_SHORT]}..."
     return {"value": short, "hash": hashlib.sha256(text.encode()).hexdigest()}
 
 
