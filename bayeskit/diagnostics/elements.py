@@ -218,7 +218,7 @@ def _site(name: str, variable: xr.DataArray, names: Mapping[str, str], last: lis
     return Site(
         name=name,
         held=_held(ordered, last),
-        labels=_labels(name, ordered),
+        labels=element_labels(name, ordered),
         latent=variable.attrs.get("site_kind", "latent") != "deterministic",
         continuous=continuous,
         eps=float(np.finfo(variable.dtype).eps) if continuous else 0.0,
@@ -247,7 +247,8 @@ def _held(variable: xr.DataArray, last: list[object]) -> np.ndarray | Columns:
     return Columns(shape, read, last)
 
 
-def _labels(name: str, variable: xr.DataArray) -> list[str]:
+def element_labels(name: str, variable: xr.DataArray) -> list[str]:
+    """Names of the elements of a variable with the dimensions ``(chain, draw, ...)``."""
     event = variable.shape[2:]
     if not event:
         return [name]

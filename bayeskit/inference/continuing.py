@@ -155,7 +155,8 @@ def extend(
         "method_settings": json.dumps(longer.settings()),
         **longer.attributes(),
     }
-    disk = RunStore.reopen(path, {**kept, "method": longer.as_record(), "attrs": attrs})
+    begun = {"begun_with": kept.get("begun_with", before)}
+    disk = RunStore.reopen(path, {**kept, **begun, "method": longer.as_record(), "attrs": attrs})
     return _go_on(target, None, disk, longer, progress)
 
 
