@@ -2,10 +2,10 @@
 
 Each try is a process of its own, whose store is watched, and which is killed (SIGKILL) at a moment that is drawn
 beforehand: where its store has so many draws, and some milliseconds later, so that writes are hit too. After each kill
-the store must open, with all the draws that it says it has; at the end the result must be bit for bit that of a run that
-was left alone.
+the store must open, with all the draws that it says it has; at the end the result must be bit for bit that of a run
+that was left alone.
 
-python benchmarks/killed.py [--kills 20] [--seed 0] [--draws 100000]
+python benchmarks/killed.py [--kills 20] [--seed 0] [--draws 200000]
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--draws", type=int, default=100_000)
+    parser.add_argument("--draws", type=int, default=200_000)
     parser.add_argument("--go", type=Path, default=None)
     given = parser.parse_args()
     if given.go is not None:
