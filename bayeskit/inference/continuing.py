@@ -153,7 +153,7 @@ def extend(
         **kept["attrs"],
         "num_draws": longer.num_draws,
         "method_settings": json.dumps(longer.settings()),
-        **longer.attributes(),
+        **longer.attributes(target),
     }
     begun = {"begun_with": kept.get("begun_with", before)}
     disk = RunStore.reopen(path, {**kept, **begun, "method": longer.as_record(), "attrs": attrs})

@@ -49,6 +49,8 @@ class Method(Settings, ABC):
     room: ClassVar[str] = "method"
     extends: ClassVar[bool] = True
     """Whether a run can go on after its last draw, as that of a longer one; not where the draws are made together."""
+    starts_from: ClassVar[str] = "likeliest"
+    """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
 
     num_chains: int
     num_warmup: int
@@ -73,8 +75,9 @@ class Method(Settings, ABC):
         except importlib.metadata.PackageNotFoundError:
             return ""
 
-    def attributes(self) -> dict[str, str | int]:
+    def attributes(self, target: Target) -> dict[str, str | int]:
         """What the attributes of a result say of the run besides its settings."""
+        del target
         return {}
 
     @property

@@ -61,10 +61,11 @@ def infer(
         data: values by argument name.
         method: how, e.g. ``bk.NUTS(num_chains=4)``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
-        init: where chains start. ``None`` or ``"auto"``: each chain at the likeliest of eight points that are uniform
-            on (-2, 2) in unconstrained space; ``"uniform"``: at the first of them; ``"prior"``: draws of the prior; a
-            mapping from site to value, in the model's coordinates, with or without a leading chain axis (other sites
-            as by ``"auto"``); a strategy of NumPyro's, such as
+        init: where chains start. ``None`` or ``"auto"``: as the method likes, for samplers ``"ascent"``: uphill from
+            the likeliest of eight points that are uniform on (-2, 2) in unconstrained space, to modes with mass, each
+            chain from another side; ``"likeliest"``: at that point; ``"uniform"``: at the first of the eight;
+            ``"prior"``: draws of the prior; a mapping from site to value, in the model's coordinates, with or without
+            a leading chain axis (other sites as by ``"likeliest"``); a strategy of NumPyro's, such as
             ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
             taken.
         store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
@@ -143,7 +144,7 @@ def infer(
 
     def act(bar: ProgressBar) -> None:
         start_key, run_key = jax.device_put(list(host_split(raw)))
-        positions = start(target, start_key, method.num_chains, init)
+        positions = start(target, start_key, method, init)
         check_indices(positions)
         if store is not None:
             run.disk = RunStore.create(store, make_record, {n: np.asarray(p) for n, p in positions.items()})

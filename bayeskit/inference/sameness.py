@@ -16,6 +16,7 @@ from bayeskit.errors import DataError
 from bayeskit.program.arguments import Rest
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Target
+from bayeskit.xla.devices import own_part
 
 __all__ = ["check_same", "description"]
 
@@ -46,10 +47,10 @@ def description(target: Target) -> dict[str, Any]:
 
 def _arguments(target: Target) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
-        host = np.asarray(array)
+        host = own_part(array)
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         content = hashlib.sha256(np.ascontiguousarray(host).tobytes()).hexdigest()
-        yield name, {"dtype": str(host.dtype), "shape": list(host.shape), "content": content}
+        yield name, {"dtype": str(host.dtype), "shape": list(np.shape(array)), "content": content}
 
 
 def _hashed(value: object) -> dict[str, str]:

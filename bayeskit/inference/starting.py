@@ -9,6 +9,7 @@ import numpy as np
 
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError
+from bayeskit.inference.method import Method
 from bayeskit.target import Target, find_start, find_start_by
 
 if TYPE_CHECKING:
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
-def start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
+def start(target: Target, key: Array, method: Method, init: Init) -> Values:
     """Unconstrained values with a leading chain axis; ``init`` is that of `bayeskit.infer`.
 
     Raises:
         InitError: no point with a finite density, or an ``init`` of another kind.
     """
+    num_chains = method.num_chains
     if init is None or isinstance(init, str):
-        return find_start(target, key, num_chains, strategy=init or "auto")
+        strategy = method.starts_from if init in (None, "auto") else init
+        return find_start(target, key, num_chains, strategy=strategy)
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
     if callable(init):
