@@ -64,6 +64,7 @@ def _save(post: xr.DataTree, path: Path, sites: list[str] | None) -> None:
 
 def _write_table(post: xr.DataTree, path: Path, sites: list[str], stats: bool) -> None:
     from bayeskit.storage.atomic import replace_file
+    from bayeskit.storage.formats.arrow import write_parquet
 
     posterior = post["posterior"].to_dataset()
     columns = {name: posterior[name] for name in sites}
@@ -71,7 +72,7 @@ def _write_table(post: xr.DataTree, path: Path, sites: list[str], stats: bool) -
         of_sampler = post["sample_stats"].to_dataset()
         columns |= {f"sample_stats.{name}": variable for name, variable in of_sampler.data_vars.items()}
     frames = _frames(columns)
-    write = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
+    write = _write_csv if path.suffix.lower() == ".csv" else write_parquet
     replace_file(path, lambda temporary: write(frames, temporary))
 
 
@@ -98,16 +99,3 @@ def _write_csv(frames: Iterator[pd.DataFrame], file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as handle:
         for number, frame in enumerate(frames):
             frame.to_csv(handle, index=False, header=number == 0)
-
-
-def _write_parquet(frames: Iterator[pd.DataFrame], file: Path) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise StorageError("a Parquet file needs pyarrow: pip install 'bayeskit[arrow]'") from error
-    first = pa.Table.from_pandas(next(frames), preserve_index=False)
-    with pq.ParquetWriter(file, first.schema) as writer:
-        writer.write_table(first)
-        for frame in frames:
-            writer.write_table(pa.Table.from_pandas(frame, first.schema, preserve_index=False))

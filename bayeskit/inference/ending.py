@@ -54,7 +54,10 @@ def carry_out(
             act(bar)
         return _finished(run, labelled, begin, compiling[0])
     except KeyboardInterrupt as stop:
-        run.save()
+        try:
+            run.save()
+        except StorageError as error:
+            warnings.warn(f"no last checkpoint could be written: {error}", stacklevel=2)
         raise _interrupted(run, labelled, stop) from None
     except Exception as error:
         if not isinstance(error, StorageError):

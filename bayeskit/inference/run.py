@@ -68,8 +68,9 @@ def infer(
             a leading chain axis (other sites as by ``"likeliest"``); a strategy of NumPyro's, such as
             ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
             taken.
-        store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
-            :func:`resume`.
+        store: a path (``.zarr``) to stream the draws to, which are then not held in memory: the result is read from
+            there when it is used. A run that is stopped can be resumed with :func:`resume`, and one that has ended
+            goes on with :func:`extend`. With ``.nc`` the result is written and read in one piece.
         keep: names of the sites to keep; all by default.
         thin: keep every ``thin``-th draw.
         dims: names of the dimensions of a site, where plates do not name them.
@@ -91,7 +92,8 @@ def infer(
         InitError: no starting point with a finite density.
         MethodError: an unknown or impossible setting.
         SamplingError: all chains have left the region of finite density.
-        Interrupted: stopped by hand; ``.post`` holds the draws so far.
+        StorageError: the store cannot be written, or an unfinished run is there; ``.post`` holds the draws so far.
+        Interrupted: stopped by hand, by Ctrl-C or SIGTERM; ``.post`` holds the draws so far.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist

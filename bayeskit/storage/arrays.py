@@ -56,3 +56,19 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise StorageError(f"{path} is missing") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
         raise StorageError(f"{path} is damaged: {error or type(error).__name__}") from error
+
+
+def check_fit(arrays: Mapping[tuple[str, str], np.ndarray], before: Mapping[tuple[str, str], np.ndarray]) -> None:
+    """Draws, by group and name, go on from those before.
+
+    Raises:
+        StorageError: other names, shapes or dtypes.
+    """
+    if arrays.keys() != before.keys():
+        raise StorageError(f"draws of other names than those before: {sorted(arrays.keys() ^ before.keys())}")
+    for (group, name), array in arrays.items():
+        first = before[group, name]
+        if (array.shape[0], *array.shape[2:]) != (first.shape[0], *first.shape[2:]) or array.dtype != first.dtype:
+            raise StorageError(
+                f"{group}/{name} has shape {array.shape} and dtype {array.dtype}, unlike the draws before"
+            )

@@ -16,8 +16,9 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
-from bayeskit.storage.chunks import StoredDraws, is_stored, stored
+from bayeskit.storage.chunks import StoredDraws
 from bayeskit.storage.run_folder import STATE
+from bayeskit.storage.streamed import lazy_variables, streamed, write_metadata
 
 NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
 MANIFEST = ".bayeskit-manifest.json"
@@ -51,7 +52,7 @@ def write_tree(tree: xr.DataTree, path: str | os.PathLike[str], state: Path | No
 
 def _state_of(tree: xr.DataTree, path: Path) -> Path | None:
     """The state of a run at `path`, if these are still its draws, and so its state."""
-    found = _streamed(tree).values()
+    found = streamed(tree).values()
     here = Path(os.path.realpath(path))
     if not found or not (here / STATE).is_dir():
         return None
@@ -116,41 +117,24 @@ def _quiet() -> Iterator[None]:
 def _write_zarr(post: xr.DataTree, temporary: Path, path: Path, state: Path | None) -> None:
     import zarr
 
-    streamed = _streamed(post)
-    rest = _without(post, streamed)
+    lazy = streamed(post)
+    rest = _without(post, lazy)
     try:
         with _quiet():
             # format 2: its consolidated metadata are part of the specification, so no reader warns about them
             rest.to_zarr(temporary, mode="w", consolidated=False, zarr_format=2)
-            for (group, name), draws in streamed.items():
-                _write_metadata(temporary / group / name, post[group][name].variable, draws)
+            for (group, name), draws in lazy.items():
+                write_metadata(temporary / group / name, post[group][name].variable, draws)
             zarr.consolidate_metadata(temporary, zarr_format=2)
     except Exception as error:
         raise StorageError(f"cannot write {path} as zarr: {error}") from error
     files = sorted(file for file in temporary.rglob("*") if file.is_file())
     record = {file.relative_to(temporary).as_posix(): _checksum(file) for file in files}
-    for (group, name), draws in streamed.items():
+    for (group, name), draws in lazy.items():
         draws.put_files(temporary / group / name)  # each chunk has a checksum of its own
     (temporary / MANIFEST).write_text(json.dumps({"format": 1, "files": record}))
     if state is not None:
         shutil.copytree(state, temporary / STATE, ignore=shutil.ignore_patterns(".*"))
-
-
-def _streamed(tree: xr.DataTree) -> dict[tuple[str, str], StoredDraws]:
-    """The variables that are arrays in chunks, by group and name."""
-    found = {}
-    for group, node in tree.children.items():
-        for name, variable in node.data_vars.items():
-            draws = stored(variable.variable)
-            if draws is not None:
-                found[group, str(name)] = draws
-    return found
-
-
-def _write_metadata(folder: Path, variable: xr.Variable, draws: StoredDraws) -> None:
-    folder.mkdir(parents=True)
-    (folder / ".zarray").write_text(json.dumps(draws.metadata()))
-    (folder / ".zattrs").write_text(json.dumps({**variable.attrs, "_ARRAY_DIMENSIONS": list(variable.dims)}))
 
 
 def stored_arrays(path: Path) -> dict[tuple[str, str], StoredDraws]:
@@ -162,24 +146,8 @@ def stored_arrays(path: Path) -> dict[tuple[str, str], StoredDraws]:
     tree = read_tree(path)
     return {
         (group, str(tree[group][name].attrs.get("site_name", name))): draws
-        for (group, name), draws in _streamed(tree).items()
+        for (group, name), draws in streamed(tree).items()
     }
-
-
-def _lazy_variables(path: Path) -> dict[str, dict[str, StoredDraws]]:
-    """By group and name, what `_streamed` has found when the result was written."""
-    file, found = path / ".zmetadata", dict[str, dict[str, StoredDraws]]()
-    if not (path / MANIFEST).is_file() or not file.is_file():
-        return found  # written by ArviZ or xarray
-    for key, content in json.loads(file.read_text())["metadata"].items():
-        if key.count("/") == 2 and key.endswith("/.zarray") and is_stored(content):
-            group, name, _ = key.split("/")
-            shape, dtype = tuple(content["shape"]), np.dtype(content["dtype"])
-            draws = StoredDraws(path.absolute() / group / name, shape, dtype, content["chunks"][1])
-            for missing in draws.missing():
-                raise StorageError(f"{path} is incomplete: {group}/{name}/{missing.name} is missing")
-            found.setdefault(group, {})[name] = draws
-    return found
 
 
 def _write_netcdf(post: xr.DataTree, temporary: Path, path: Path) -> None:
@@ -210,7 +178,7 @@ def _chunks(variable: xr.DataArray, limit: int = 2**24) -> tuple[int, ...]:
 
 def _read(path: Path, engine: str) -> xr.DataTree:
     try:
-        lazy = _lazy_variables(path) if engine == "zarr" else {}
+        lazy = lazy_variables(path, MANIFEST) if engine == "zarr" else {}
         with _quiet(), xr.open_datatree(path, engine=engine, decode_times=False) as opened:
             content = {node.path: node.to_dataset(inherit=False) for node in opened.subtree}
             return xr.DataTree.from_dict({p: _loaded(one, lazy.get(p.strip("/"), {})) for p, one in content.items()})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayeskit.errors import StorageError
-from bayeskit.storage.arrays import check_kept, read_arrays, write_arrays
+from bayeskit.storage.arrays import check_fit, check_kept, read_arrays, write_arrays
 from bayeskit.storage.atomic import remove_folder, sync_file
 from bayeskit.storage.chunks import StoredDraws, chunk_file, draws_per_chunk, link, write_chunk
 from bayeskit.storage.run_folder import (
@@ -187,7 +187,7 @@ class RunStore:
         for (_, name), array in arrays.items():
             check_kept(name, array)
         if self._tail:
-            _check_fit(arrays, self._tail)
+            check_fit(arrays, self._tail)
             arrays = {key: np.concatenate([self._tail[key], array], axis=1) for key, array in arrays.items()}
         else:
             self._length = draws_per_chunk(sum(a[:, :1].nbytes for a in arrays.values()))
@@ -223,9 +223,8 @@ class RunStore:
             StorageError: an array of a type that cannot be kept, or a refused write.
         """
         begin = time.monotonic()
-        for file in self._written:
-            sync_file(file)
-        self._written = []
+        while self._written:
+            sync_file(self._written.pop())
         arrays = {f"leaf:{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         arrays |= {f"draw:{group}/{name}": array for (group, name), array in self._tail.items()}
         numbers = {"steps_done": steps_done, "whole": self._whole, "length": self._length, "is_warm": is_warm}
@@ -299,14 +298,3 @@ def _read_draws(file: Path, arrays: Mapping[str, np.ndarray]) -> tuple[int, int,
         return int(arrays["whole"]), int(arrays["length"]), tail
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{file} is damaged: it does not say how many draws belong to it") from error
-
-
-def _check_fit(arrays: Mapping[tuple[str, str], np.ndarray], before: Mapping[tuple[str, str], np.ndarray]) -> None:
-    if arrays.keys() != before.keys():
-        raise StorageError(f"draws of other names than those before: {sorted(arrays.keys() ^ before.keys())}")
-    for (group, name), array in arrays.items():
-        first = before[group, name]
-        if (array.shape[0], *array.shape[2:]) != (first.shape[0], *first.shape[2:]) or array.dtype != first.dtype:
-            raise StorageError(
-                f"{group}/{name} has shape {array.shape} and dtype {array.dtype}, unlike the draws before"
-            )
