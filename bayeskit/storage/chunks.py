@@ -22,6 +22,8 @@ from xarray.core import indexing
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file
 
+STATE = ".bayeskit"
+"""The folder of a run under way, and of its result, that holds its record, its starts and its last checkpoint."""
 CHUNK_BYTES = 2**23
 """What a chunk of all arrays together may take in memory: the draws that a run waits with are at most as many."""
 MOST_DRAWS = 4096

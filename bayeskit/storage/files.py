@@ -16,8 +16,7 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
-from bayeskit.storage.chunks import StoredDraws
-from bayeskit.storage.run_folder import STATE
+from bayeskit.storage.chunks import STATE, StoredDraws
 from bayeskit.storage.streamed import lazy_variables, streamed, write_metadata
 
 NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")

@@ -12,11 +12,10 @@ from urllib.parse import quote
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file
+from bayeskit.storage.chunks import STATE
 
 _FORMAT = 2
 SUFFIX = ".partial"
-STATE = ".bayeskit"
-"""The folder in it, and in the result, that holds the next three files."""
 RECORD, START, CHECKPOINT = "record.json", "start.npz", "checkpoint.npz"
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from bayeskit.errors import StorageError
 from bayeskit.storage.arrays import check_fit, check_kept, read_arrays, write_arrays
 from bayeskit.storage.atomic import remove_folder, sync_file
-from bayeskit.storage.chunks import StoredDraws, chunk_file, draws_per_chunk, link, write_chunk
+from bayeskit.storage.chunks import STATE, StoredDraws, chunk_file, draws_per_chunk, link, write_chunk
 from bayeskit.storage.run_folder import (
     CHECKPOINT,
     START,
-    STATE,
     array_folder,
     check_free,
     check_state,

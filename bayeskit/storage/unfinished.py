@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeskit.errors import StorageError
-from bayeskit.storage.run_folder import RECORD, STATE, SUFFIX
+from bayeskit.storage.chunks import STATE
+from bayeskit.storage.run_folder import RECORD, SUFFIX
 from bayeskit.storage.run_store import RunStore
 
 if TYPE_CHECKING:

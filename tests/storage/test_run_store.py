@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 from bayeskit.storage import RunStore, chunks, load, make_tree, save
-from bayeskit.storage.run_folder import STATE
+from bayeskit.storage.chunks import STATE
 
 LENGTH = 3  # draws in a chunk
 
