@@ -21,6 +21,7 @@ from .inference import VI as VI
 from .inference import ChEES as ChEES
 from .inference import NestedSampling as NestedSampling
 from .inference import ParallelTempering as ParallelTempering
+from .inference import extend as extend
 from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
 from .inference import log_prior as log_prior

@@ -14,7 +14,7 @@ from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
 from bayeskit.diagnostics.convergence import convergence
-from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
+from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
 from bayeskit.diagnostics.evidence import from_prior
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
@@ -241,7 +241,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
 def _of_draws(post: xr.DataTree) -> Verdict:
     drawn = posterior_sites(post)
     sites = judged(drawn)
-    moving = sites if sites[0].draws.shape[1] > 1 else []
+    moving = sites if sites[0].shape[1] > 1 else []
     evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post)), []
     for one in CHECKS:
         found = one(evidence)
@@ -251,7 +251,7 @@ def _of_draws(post: xr.DataTree) -> Verdict:
     stats, findings = evidence.stats, evidence.findings
     if evidence.is_of_guide:
         findings = fits_disagree(findings, stats)
-    num_chains, num_draws = sites[0].draws.shape[:2]
+    num_chains, num_draws = sites[0].shape[:2]
     unchecked = _unchecked(evidence)
     return _verdict(findings, capped(measures, stats), unchecked, num_chains=num_chains, num_draws=num_draws)
 
@@ -286,7 +286,7 @@ def _non_finite_groups(post: xr.DataTree) -> list[Finding]:
         for group in _OTHER_DRAWS
         if group in post.children
         for name, variable in post[group].data_vars.items()
-        if variable.dtype.kind == "f" and np.isnan(variable.values).any()
+        if variable.dtype.kind == "f" and any(np.isnan(piece).any() for piece in pieces(variable))
     ]
     if not bad:
         return []
@@ -335,7 +335,7 @@ def _unchecked(evidence: Evidence) -> list[str]:
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
     if "log_weight" in evidence.stats and evidence.stats["log_weight"].shape[1] < FEWEST:
         notes.append(f"Pareto k (fewer than {FEWEST} draws)")
-    constant = [s.name for s in evidence.moving if s.draws.size and s.constant.all() and s.finite.all()]
+    constant = [s.name for s in evidence.moving if all(s.shape) and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")
     notes += [f"{name} (auxiliary; {seen} is judged in its place)" for name, seen in hidden(evidence.drawn).items()]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import lazy_loader  # type: ignore[import-untyped]
 
 from bayeskit.inference.calibration.sbc import sbc as sbc
+from bayeskit.inference.continuing import extend as extend
+from bayeskit.inference.continuing import resume as resume
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.hmc import HMC as HMC
@@ -19,7 +21,6 @@ from bayeskit.inference.method import Method as Method
 from bayeskit.inference.predictive import predict as predict
 from bayeskit.inference.priors import log_prior as log_prior
 from bayeskit.inference.run import infer as infer
-from bayeskit.inference.run import resume as resume
 from bayeskit.inference.smc.nested_sampling import NestedSampling as NestedSampling
 from bayeskit.inference.smc.parallel_tempering import ParallelTempering as ParallelTempering
 from bayeskit.inference.smc.smc import SMC as SMC

@@ -47,6 +47,8 @@ class Method(Settings, ABC):
     """
 
     room: ClassVar[str] = "method"
+    extends: ClassVar[bool] = True
+    """Whether a run can go on after its last draw, as that of a longer one; not where the draws are made together."""
     starts_from: ClassVar[str] = "likeliest"
     """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
 

@@ -7,6 +7,7 @@ size leaves a bias, for which 5 % of the standard deviation (mean and sd) is all
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from importlib.util import find_spec
@@ -250,6 +251,21 @@ def test_resumed_run_is_the_uninterrupted_one(name, chunk, fits, tmp_path, monke
     assert resumed["log_likelihood/y"].dims == ("chain", "draw", "row")
     np.testing.assert_allclose(resumed["log_likelihood/y"], expected, rtol=1e-8)
     assert bk.load(tmp_path / "run.zarr").identical(resumed)
+
+
+@pytest.mark.full
+@by_method
+def test_extended_run_is_the_longer_one(name, fits, tmp_path):
+    method = CASES[name]
+    path, more = tmp_path / "run.zarr", method.num_draws // 3
+    run(dataclasses.replace(method, num_draws=method.num_draws - more), store=path)
+    if not method.extends:
+        with pytest.raises(bk.errors.MethodError, match="are made together"):
+            bk.extend(regression, DATA, path, num_draws=more, progress=False)
+        return
+    post = bk.extend(regression, DATA, path, num_draws=more, progress=False)
+    for group in ("posterior", "sample_stats"):
+        assert post[group].to_dataset().identical(fits(name)[group].to_dataset())
 
 
 def test_chain_methods_agree(fits):
