@@ -12,6 +12,7 @@ import xarray as xr
 from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
+from bayeskit.diagnostics.approximation import approximation
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
@@ -66,6 +67,10 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
     `held_out_rises`     warning  a held-out loss that has risen since its lowest
     `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
+    `failed_paths`       warning  paths of Pathfinder that were left out
+    `undefined_density`  error    a log density that is NaN at over 1% of an approximation's draws; warning: at any
+    `other_modes`        error    modes that a Laplace approximation leaves out, with over 5% of the posterior
+    `flat_direction`     error    a Hessian that is singular to the precision of its numbers
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
@@ -205,6 +210,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: sampler.tree_depth(e.stats),
     lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
+    lambda e: approximation({str(name): value for name, value in e.post.attrs.items()}),
     lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: _float32(e.post, e.findings, e.lp),
 )

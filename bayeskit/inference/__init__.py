@@ -15,6 +15,7 @@ from bayeskit.inference.mcmc.meads import MEADS as MEADS
 from bayeskit.inference.mcmc.nuts import NUTS as NUTS
 from bayeskit.inference.method import Draws as Draws
 from bayeskit.inference.method import Method as Method
+from bayeskit.inference.pathfinder import Pathfinder as Pathfinder
 from bayeskit.inference.predictive import predict as predict
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume

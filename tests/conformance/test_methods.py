@@ -59,6 +59,8 @@ CASES = {
     "MCLMC": bk.MCLMC(num_chains=2, num_warmup=1000, num_draws=400, chain_method="vectorized"),
     "ChEES": bk.ChEES(num_chains=16, num_warmup=200, num_draws=100),
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
+    "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
+    "Pathfinder as it is": bk.Pathfinder(num_paths=4, num_draws=400, resample=False, num_chains=2),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
     "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
@@ -78,14 +80,17 @@ BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
 ENERGY = {"energy": float, "acceptance_rate": float}
 TREES = {"tree_depth": int, "reached_max_treedepth": bool}
+WEIGHTS = {"lp": float, "log_q": float, "log_weight": float}
 STATS = {
     bk.NUTS: {**COMMON, **ENERGY, **TREES},
     bk.HMC: {**COMMON, **ENERGY},
     bk.MCLMC: {**COMMON, "energy_change": float},
     bk.ChEES: {**COMMON, **ENERGY},
     bk.MEADS: {**COMMON, **ENERGY},
-    bk.VI: {"lp": float, "log_q": float, "log_weight": float},
+    bk.VI: WEIGHTS,
+    bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }
+AS_IT_IS = {"Pathfinder as it is": WEIGHTS}
 DATA = make_data(0)
 
 
@@ -143,8 +148,9 @@ def test_groups_names_and_types(name, fits):
     np.testing.assert_array_equal(post["constant_data/x"], DATA["x"])
     stats = post["sample_stats"]
     ruled = {"converged"} if isinstance(method, bk.VI) and method.tolerance else set()
-    assert set(stats.data_vars) == set(STATS[type(method)]) | ruled
-    for stat, kind in STATS[type(method)].items():
+    kinds = AS_IT_IS.get(name, STATS[type(method)])
+    assert set(stats.data_vars) == set(kinds) | ruled
+    for stat, kind in kinds.items():
         assert stats[stat].dims == ("chain", "draw")
         assert stats[stat].shape == lead
         assert np.issubdtype(stats[stat].dtype, {bool: np.bool_, int: np.integer, float: np.floating}[kind]), stat
