@@ -1,6 +1,6 @@
 """Inference methods and the verbs that run them.
 
-`VI` is loaded on first use: what it needs takes a quarter of a second to import, and chains do without it.
+`VI` and `Laplace` are loaded on first use: what they need takes a quarter of a second to import, and chains do without it.
 """
 
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume
 
 if TYPE_CHECKING:
+    from bayeskit.inference.laplace import Laplace as Laplace
     from bayeskit.inference.vi.fit.method import VI as VI
 
-__getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs={"vi.fit.method": ["VI"]})
+__getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs={"laplace": ["Laplace"], "vi.fit.method": ["VI"]})

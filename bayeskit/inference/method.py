@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Method")
 
-LATE = ("bayeskit.inference.vi.fit.method",)
+LATE = ("bayeskit.inference.laplace", "bayeskit.inference.vi.fit.method")
 """Modules with methods that `bayeskit.inference` loads when they are used."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bayeskit._keys import host_fold_in, host_split
 from bayeskit._settings import check_choice, is_number, is_whole, require
 from bayeskit._typing import Array, Values
-from bayeskit.errors import InitError, SamplingError
+from bayeskit.errors import SamplingError
 from bayeskit.inference.chains.independent import (
     CHAIN_METHODS,
     CONSTRAINED_AT_ONCE,
@@ -22,10 +22,11 @@ from bayeskit.inference.chains.independent import (
     map_chains,
 )
 from bayeskit.inference.method import check_counts
+from bayeskit.inference.starts import more_starts
 from bayeskit.inference.weighted import Pool, Weighted, choose, nothing_chosen
 from bayeskit.numerics.low_rank_normal import LowRankNormal, low_rank_normal
 from bayeskit.numerics.quasi_newton import Walk, climb, factors, start
-from bayeskit.target import Target, find_start
+from bayeskit.target import Target
 
 __all__ = ["Pathfinder"]
 
@@ -133,7 +134,7 @@ class Pathfinder(ChainMethod):
         first = np.asarray(jax.vmap(target.ravel)(positions))
         zero = np.zeros(self.num_chains, np.int32)
         chosen = nothing_chosen(self.num_chains, self.num_draws, target.size, first.dtype)
-        starts = _starts(target, host_fold_in(raw, 0), first, self.num_paths)
+        starts = more_starts(target, host_fold_in(raw, 0), first, self.num_paths)
         return PathfinderState(host_split(raw, self.num_chains), zero, starts, chosen, zero, zero, zero)
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[Any, str], None, None]:
@@ -203,21 +204,6 @@ class _Path(NamedTuple):
     arrived: Array
     gradients: Array
     densities: Array
-
-
-def _starts(target: Target, key: np.ndarray, first: np.ndarray, num_paths: int) -> np.ndarray:
-    """Where paths start, shape `(chain, path, size)`: the first where chains do, the others at random; all where chains do
-    if there is no other place with a finite density.
-    """
-    chains, size = first.shape
-    starts = np.broadcast_to(first[:, None], (chains, num_paths, size)).copy()
-    if num_paths > 1:
-        try:
-            found = find_start(target, jnp.asarray(key), chains * (num_paths - 1), strategy="uniform")
-        except InitError:
-            return starts
-        starts[:, 1:] = np.asarray(jax.vmap(target.ravel)(found)).reshape(chains, num_paths - 1, size)
-    return starts
 
 
 def _follow(method: Pathfinder, target: Target, key: Array, position: Array) -> _Path:
