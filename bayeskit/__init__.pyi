@@ -13,6 +13,7 @@ from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
 from .inference import VI as VI
 from .inference import ChEES as ChEES
+from .inference import EllipticalSlice as EllipticalSlice
 from .inference import Laplace as Laplace
 from .inference import Pathfinder as Pathfinder
 from .inference import infer as infer

@@ -9,6 +9,7 @@ import lazy_loader  # type: ignore[import-untyped]
 
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
+from bayeskit.inference.mcmc.elliptical_slice import EllipticalSlice as EllipticalSlice
 from bayeskit.inference.mcmc.hmc import HMC as HMC
 from bayeskit.inference.mcmc.mclmc import MCLMC as MCLMC
 from bayeskit.inference.mcmc.meads import MEADS as MEADS

@@ -61,6 +61,7 @@ CASES = {
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
     "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
     "Pathfinder as it is": bk.Pathfinder(num_paths=4, num_draws=400, resample=False, num_chains=2),
+    "elliptical slice": bk.EllipticalSlice(**CHAINS, steps_per_draw=20),
     "Laplace": bk.Laplace(num_draws=400, num_chains=2),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
@@ -90,6 +91,7 @@ STATS = {
     bk.MEADS: {**COMMON, **ENERGY},
     bk.VI: WEIGHTS,
     bk.Laplace: WEIGHTS,
+    bk.EllipticalSlice: {"diverging": bool, "lp": float, "n_steps": int},
     bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }
 AS_IT_IS = {"Pathfinder as it is": WEIGHTS}
