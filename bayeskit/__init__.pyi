@@ -11,8 +11,11 @@ from .inference import HMC as HMC
 from .inference import MCLMC as MCLMC
 from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
+from .inference import SGHMC as SGHMC
+from .inference import SGLD as SGLD
 from .inference import VI as VI
 from .inference import ChEES as ChEES
+from .inference import auto as auto
 from .inference import EllipticalSlice as EllipticalSlice
 from .inference import Laplace as Laplace
 from .inference import Pathfinder as Pathfinder

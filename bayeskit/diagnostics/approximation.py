@@ -1,19 +1,45 @@
-"""What methods without chains say of themselves in the attributes of a result: Pathfinder, Laplace."""
+"""What approximate methods say of themselves: Pathfinder and Laplace in attributes, stochastic gradients at every draw."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bayeskit.diagnostics.verdict import Finding, number
+import numpy as np
+
+from bayeskit.diagnostics.verdict import Finding, Measure, number
 
 MAX_UNDEFINED = 0.01
 LEAST_SHARE = 0.95
+EXCESS_WARNING, EXCESS_ERROR = 0.1, 0.3
+"""Shares by which a variance is too large: 5% and 15% of a standard deviation."""
 
 
 def approximation(attrs: Mapping[str, object]) -> list[Finding]:
     """Paths that failed, draws without a density, modes that are not in the approximation, and flat directions."""
     numbers = {name: value for name, value in attrs.items() if isinstance(value, int | float)}
     return [*_failed(numbers), *_undefined(numbers), *_other_modes(numbers), *_flat(numbers)]
+
+
+def step_size_bias(stats: Mapping[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
+    """The excess of variance that the step size of a method without an accept step leaves, by its own estimate."""
+    if "excess_variance" not in stats:
+        return [], []
+    excess = float(stats["excess_variance"].mean(axis=1).max())
+    measure = Measure("estimated excess variance", excess, EXCESS_WARNING)
+    if excess <= EXCESS_WARNING:
+        return [], [measure]
+    return [
+        Finding(
+            "step_size_bias",
+            "warning" if excess <= EXCESS_ERROR else "error",
+            (),
+            excess,
+            EXCESS_WARNING if excess <= EXCESS_ERROR else EXCESS_ERROR,
+            f"By step size and noise of the gradient, variances are too large by about {excess:.0%}; there is no accept step "
+            "to take that out.",
+            "a smaller step_size with more steps_per_draw, control_variates=True, or larger batches (subsample_size).",
+        )
+    ], [measure]
 
 
 def _failed(attrs: Mapping[str, float]) -> list[Finding]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader  # type: ignore[import-untyped]
 
+from bayeskit.inference.auto import auto as auto
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.elliptical_slice import EllipticalSlice as EllipticalSlice
@@ -14,6 +15,8 @@ from bayeskit.inference.mcmc.hmc import HMC as HMC
 from bayeskit.inference.mcmc.mclmc import MCLMC as MCLMC
 from bayeskit.inference.mcmc.meads import MEADS as MEADS
 from bayeskit.inference.mcmc.nuts import NUTS as NUTS
+from bayeskit.inference.mcmc.stochastic_gradient import SGHMC as SGHMC
+from bayeskit.inference.mcmc.stochastic_gradient import SGLD as SGLD
 from bayeskit.inference.method import Draws as Draws
 from bayeskit.inference.method import Method as Method
 from bayeskit.inference.pathfinder import Pathfinder as Pathfinder

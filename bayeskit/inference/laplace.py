@@ -133,7 +133,8 @@ class Laplace(ChainMethod):
         chosen = nothing_chosen(self.num_chains, self.num_draws, target.size, first.dtype)
         starts = more_starts(target, host_fold_in(raw, 0), first, self.num_starts)
         keys = host_split(raw, self.num_chains)
-        return LaplaceState(keys, whole, starts, chosen, real, real, whole, whole, real)
+        leaves: list[Any] = [keys, whole, starts, chosen, real, real, whole, whole, real]  # on the host
+        return LaplaceState(*leaves)
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[Any, str], None, None]:
         state = self.warmup(state, target)

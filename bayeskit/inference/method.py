@@ -127,6 +127,11 @@ class Method(Settings, ABC):
         """The program as the method wants it: one that fits ``numpyro.param`` statements makes data of them."""
         return program
 
+    def chosen(self, target: Target) -> tuple[Method, str]:
+        """The method that runs, and why it was chosen: itself, without a word, but for `auto`."""
+        del target
+        return self, ""
+
     def check_target(self, target: Target) -> None:
         """Refuse what the method cannot handle, naming the site.
 

@@ -135,7 +135,8 @@ class Pathfinder(ChainMethod):
         zero = np.zeros(self.num_chains, np.int32)
         chosen = nothing_chosen(self.num_chains, self.num_draws, target.size, first.dtype)
         starts = more_starts(target, host_fold_in(raw, 0), first, self.num_paths)
-        return PathfinderState(host_split(raw, self.num_chains), zero, starts, chosen, zero, zero, zero)
+        leaves: list[Any] = [host_split(raw, self.num_chains), zero, starts, chosen, zero, zero, zero]  # on the host
+        return PathfinderState(*leaves)
 
     def stages(self, state: Any, target: Target) -> Generator[tuple[Any, str], None, None]:
         state = self.warmup(state, target)

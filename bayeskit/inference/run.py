@@ -111,6 +111,7 @@ def infer(
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     target = _target(model, data, method)
+    method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
     kept = _check_keep(target, keep)
@@ -124,6 +125,8 @@ def infer(
     also = _make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = record(method, target, raw, thin)
+    if reason:
+        attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {
         "method": method.as_record(),
         "keep": None if keep is None else list(keep),
@@ -141,6 +144,7 @@ def infer(
     disk: RunStore | None = None
     begin = time.perf_counter()
     with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
+        bar.say(reason and str(attrs["method_reason"]))
         try:
             start_key, run_key = jax.device_put(list(host_split(raw)))
             positions = _start(target, start_key, method.num_chains, init)

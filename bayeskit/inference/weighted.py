@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -66,7 +66,8 @@ def nothing_chosen(num_chains: int, num_draws: int, size: int, dtype: np.dtype) 
     """All chains before there are draws."""
     one, many = np.zeros(num_chains, dtype), np.zeros((num_chains, num_draws), dtype)
     none = np.zeros((num_chains, num_draws, size), dtype)
-    return Weighted(none, many, many, one, one, one, np.zeros(num_chains, np.int32))
+    leaves: list[Any] = [none, many, many, one, one, one, np.zeros(num_chains, np.int32)]  # on the host
+    return Weighted(*leaves)
 
 
 def choose(pool: Pool, num_draws: int, key: Array, *, resample: bool) -> Weighted:
@@ -84,6 +85,7 @@ def choose(pool: Pool, num_draws: int, key: Array, *, resample: bool) -> Weighte
     index = systematic(fit.weights, num_draws, key) if resample else np.arange(num_draws)
     evidence = logsumexp(log_weights[usable]) - np.log(log_weights.size) if usable.any() else -np.inf
     real = pool.points.dtype
-    numbers = [np.asarray(number, real) for number in (fit.k, fit.ess, evidence)]
-    chosen = [np.asarray(array[index], real) for array in pool]
-    return Weighted(*chosen, *numbers, np.asarray(undefined.sum(), np.int32))
+    leaves: list[Any] = [np.asarray(array[index], real) for array in pool]
+    leaves += [np.asarray(number, real) for number in (fit.k, fit.ess, evidence)]
+    leaves += [np.asarray(undefined.sum(), np.int32)]
+    return Weighted(*leaves)

@@ -1,8 +1,8 @@
 """What every method must do, on a linear regression whose posterior is a Gaussian in closed form.
 
 With y ~ N(X b, 0.5²) and b ~ N(0, 2²), the posterior of b is N(m, S), S = (XᵀX / 0.5² + I / 2²)⁻¹ and m = S Xᵀy / 0.5².
-Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC has no accept-reject step: its step
-size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed beside the Monte Carlo error.
+Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC, SGLD and SGHMC have no accept-reject step:
+their step size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed beside the Monte Carlo error.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ CASES = {
     "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
     "Pathfinder as it is": bk.Pathfinder(num_paths=4, num_draws=400, resample=False, num_chains=2),
     "elliptical slice": bk.EllipticalSlice(**CHAINS, steps_per_draw=20),
+    "SGLD": bk.SGLD(**{**CHAINS, "num_warmup": 1000}, step_size=0.05, steps_per_draw=60, chain_method="vectorized"),
+    "SGHMC": bk.SGHMC(**{**CHAINS, "num_warmup": 1000}, chain_method="vectorized"),
     "Laplace": bk.Laplace(num_draws=400, num_chains=2),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
@@ -78,7 +80,7 @@ if find_spec("flowjax"):
 GUIDES = ("VI block", "VI mixture", "VI flow")
 MAPPED = ("NUTS blackjax vectorized", "NUTS blackjax sharded", "NUTS numpyro vectorized", "VI vectorized")
 by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=(*GUIDES, *MAPPED)))
-BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
+BIAS = {"MCLMC": 0.05, "SGLD": 0.05, "SGHMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
 ENERGY = {"energy": float, "acceptance_rate": float}
 TREES = {"tree_depth": int, "reached_max_treedepth": bool}
@@ -91,6 +93,8 @@ STATS = {
     bk.MEADS: {**COMMON, **ENERGY},
     bk.VI: WEIGHTS,
     bk.Laplace: WEIGHTS,
+    bk.SGLD: {**COMMON, "excess_variance": float},
+    bk.SGHMC: {**COMMON, "excess_variance": float},
     bk.EllipticalSlice: {"diverging": bool, "lp": float, "n_steps": int},
     bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }

@@ -224,7 +224,8 @@ def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], ta
 
 def _precision() -> Callable[[], contextlib.AbstractContextManager[Any]]:
     """The precision of this thread, for others: a thread does not inherit ``with jax.enable_x64(...)``."""
-    return partial(jax.enable_x64, bool(jax.config.jax_enable_x64))
+    config: Any = jax.config
+    return partial(jax.enable_x64, bool(config.jax_enable_x64))
 
 
 _SEEN: set[object] = set()
