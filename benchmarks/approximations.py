@@ -2,12 +2,13 @@
 
 First a table with a line for each posterior and method: the worst distance of a mean from its reference, in posterior
 standard deviations; the smallest and largest ratio of a standard deviation to its reference; the Pareto k; what
-`bayeskit.check` says; and whether the moments are right: every mean within 0.3 standard deviations, every ratio from 0.8
-to 1.25. After it, how often the verdict is bad, and the results that are wrong and pass as good.
+`bayeskit.check` says; and whether the moments are right: every mean within 0.3 standard deviations, every ratio from
+0.8 to 1.25. After it, how often the verdict is bad, and the results that are wrong and pass as good.
 
-Then a table of what NUTS needs when it starts from Pathfinder: gradients of the warmup of four chains from the default start,
-and from Pathfinder's draws with Pathfinder's own gradients added (its evaluations of the density alone stand beside them), with
-the same warmup, and with a third of it; and the verdict of a thousand draws a chain after the latter.
+Then a table of what NUTS needs when it starts from Pathfinder: gradients of the warmup of four chains from the default
+start, and from Pathfinder's draws with Pathfinder's own gradients added (its evaluations of the density alone stand
+beside them), with the same warmup, and with a third of it; and the verdict of a thousand draws a chain after the
+latter.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Score:
 
     @property
     def right(self) -> bool:
-        return self.shift < MAX_SHIFT and 1 / MAX_RATIO <= self.least and self.most <= MAX_RATIO
+        return self.shift < MAX_SHIFT and self.least >= 1 / MAX_RATIO and self.most <= MAX_RATIO
 
 
 def score(reference: Reference, method: bk.inference.Method, key: int) -> Score:
@@ -94,9 +95,10 @@ def approximations(references: list[Reference], key: int) -> None:
         wrong = [posterior for posterior, one in mine.items() if one.ok and not one.right]
         cautious = [posterior for posterior, one in mine.items() if one.right and not one.ok]
         print(
-            f"* {name}: right on {sum(one.right for one in mine.values())} of {len(references)}, "
-            f"{len(references) - len(mine)} refused with an error, verdict bad on {sum(not one.ok for one in mine.values())}; "
-            f"wrong and passed as good: {', '.join(wrong) or 'none'}; right and called bad: {', '.join(cautious) or 'none'}"
+            f"* {name}: right on {sum(one.right for one in mine.values())} of {len(references)}; "
+            f"{len(references) - len(mine)} raise; verdict bad on {sum(not one.ok for one in mine.values())}; "
+            f"wrong and passed as good: {', '.join(wrong) or 'none'}; "
+            f"right and called bad: {', '.join(cautious) or 'none'}"
         )
 
 
@@ -112,7 +114,8 @@ def warmup_gradients(reference: Reference, num_warmup: int, key: int, init: obje
 
 def warmups(references: list[Reference], key: int) -> None:
     print(
-        "\n| posterior | warmup alone | Pathfinder | densities | and warmup from it | and a third of it | verdict then |"
+        "\n| posterior | warmup alone | Pathfinder | densities | and warmup from it | and a third of it | verdict "
+        "then |"
     )
     print("|---|---:|---:|---:|---:|---:|---|")
     same = third = 0

@@ -1,4 +1,4 @@
-"""What approximate methods say of themselves: Pathfinder and Laplace in attributes, stochastic gradients at every draw."""
+"""What approximate methods say of themselves: Pathfinder and Laplace in attributes, SGLD and SGHMC at every draw."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def step_size_bias(stats: Mapping[str, np.ndarray]) -> tuple[list[Finding], list
             (),
             excess,
             EXCESS_WARNING if excess <= EXCESS_ERROR else EXCESS_ERROR,
-            f"By step size and noise of the gradient, variances are too large by about {excess:.0%}; there is no accept step "
-            "to take that out.",
+            f"By step size and noise of the gradient, variances are too large by about {excess:.0%}; there is no "
+            "accept step to take that out.",
             "a smaller step_size with more steps_per_draw, control_variates=True, or larger batches (subsample_size).",
         )
     ], [measure]
@@ -53,8 +53,8 @@ def _failed(attrs: Mapping[str, float]) -> list[Finding]:
             (),
             float(failed),
             0.0,
-            f"{failed} paths have found no place where the log density is finite, or no peak of it; the draws are from the "
-            "others.",
+            f"{failed} paths have found no place where the log density is finite, or no peak of it; the draws are "
+            "from the others.",
             "starting values (init=), priors on the scale of the parameters, or float64.",
         )
     ]
@@ -107,8 +107,8 @@ def _flat(attrs: Mapping[str, float]) -> list[Finding]:
             (),
             condition,
             most,
-            f"The condition number of the Hessian at the mode, in units of its diagonal, is {number(condition)}: in some "
-            "direction the density is all but flat, and the standard deviations along it are of rounding.",
+            f"The condition number of the Hessian at the mode, in units of its diagonal, is {number(condition)}: in "
+            "some direction the density is all but flat, and the standard deviations along it are of rounding.",
             "a prior for what the data do not determine, another parameterisation, or float64.",
         )
     ]

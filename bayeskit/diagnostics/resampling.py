@@ -101,8 +101,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 k,
                 MAX_K,
                 "The draws were resampled from a guide that is far from the posterior, and are not of the posterior.",
-                "NUTS started from these draws: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post); or a richer "
-                "guide of bayeskit.VI.",
+                "NUTS started from these draws: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post); or "
+                "a richer guide of bayeskit.VI.",
             )
         )
     if not ess >= MIN_ESS:
@@ -114,8 +114,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 ess,
                 MIN_ESS,
                 f"The resampled draws are worth {ess:.0f} independent ones: few of those of the guide have weight.",
-                "more draws to resample from (num_draws of bayeskit.VI, draws_per_path of bayeskit.Pathfinder), or NUTS "
-                "started from these: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post).",
+                "more draws to resample from (num_draws of bayeskit.VI, draws_per_path of bayeskit.Pathfinder), or "
+                "NUTS started from these: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post).",
             )
         )
     return findings, measures

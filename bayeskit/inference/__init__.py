@@ -1,6 +1,7 @@
 """Inference methods and the verbs that run them.
 
-`VI` and `Laplace` are loaded on first use: what they need takes a quarter of a second to import, and chains do without it.
+`VI` and `Laplace` are loaded on first use: what they need takes a quarter of a second to import, and chains do without
+it.
 """
 
 from typing import TYPE_CHECKING

@@ -81,17 +81,17 @@ class Auto(Method):
 def auto(*, num_chains: int | None = None, num_draws: int = 1000) -> Auto:
     """A method chosen from the model, its data and the device.
 
-    ================================================ ====================================================================
-    a ``numpyro.param`` statement                    :class:`bayeskit.VI`, which fits it
-    a plate that subsamples its rows                 :class:`bayeskit.VI` by batches; a full covariance up to 200
-                                                     coordinates, one of low rank above
-    an accelerator, and ``num_chains`` not below 16  :class:`bayeskit.ChEES`, many short chains in step
-    all else                                         :class:`bayeskit.NUTS`
-    ================================================ ====================================================================
+    =========================================== ====================================================================
+    a ``numpyro.param`` statement               :class:`bayeskit.VI`, which fits it
+    a plate that subsamples its rows            :class:`bayeskit.VI` by batches; a full covariance up to 200
+                                                coordinates, one of low rank above
+    an accelerator, and at least 16 chains      :class:`bayeskit.ChEES`, many short chains in step
+    all else                                    :class:`bayeskit.NUTS`
+    =========================================== ====================================================================
 
-    The result's attributes ``method`` and ``method_settings`` are those of the chosen method, and ``method_reason`` says why;
-    so does a note beside the progress bar. An approximation is chosen only where there is no other way: whether it will do
-    is what :func:`bayeskit.check` says.
+    The result's attributes ``method`` and ``method_settings`` are those of the chosen method, and ``method_reason``
+    says why; so does a note beside the progress bar. An approximation is chosen only where there is no other way:
+    whether it will do is what :func:`bayeskit.check` says.
 
     Args:
         num_chains: by default that of the method; 128 for ChEES.

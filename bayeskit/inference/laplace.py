@@ -39,8 +39,8 @@ ADVICE = "start elsewhere (init=), reparameterise, or use bayeskit.Pathfinder() 
 
 
 class LaplaceState(NamedTuple):
-    """All with a leading chain axis. `key`: raw; `step`: draws so far; `starts`: of the searches; `chosen`: the draws to
-    come; `log_evidence`, `share`, `modes`, `failed`, `condition`: what the searches have found.
+    """All with a leading chain axis. `key`: raw; `step`: draws so far; `starts`: of the searches; `chosen`: the draws
+    to come; `log_evidence`, `share`, `modes`, `failed`, `condition`: what the searches have found.
     """
 
     key: Array
@@ -58,8 +58,8 @@ class LaplaceState(NamedTuple):
 class Laplace(ChainMethod):
     r"""The Laplace approximation: draws of :math:`N(\hat z, H^{-1})` around the mode.
 
-    :math:`\hat z` is a mode of the log density over the unconstrained values (Jacobians included) and :math:`H` minus its
-    Hessian there. From ``num_starts`` points L-BFGS and then Newton's method look for modes. Each has the evidence
+    :math:`\hat z` is a mode of the log density over the unconstrained values (Jacobians included) and :math:`H` minus
+    its Hessian there. From ``num_starts`` points L-BFGS and then Newton's method look for modes. Each has the evidence
 
     .. math:: \log \hat p(y) = \log\pi(\hat z) + \tfrac d2 \log 2\pi - \tfrac12 \log |H|,
 
@@ -67,13 +67,14 @@ class Laplace(ChainMethod):
     together have more than 5% of the sum over all different modes, the verdict is bad (``other_modes``): the draws know
     nothing of them. How far the posterior is from normal around its mode is told by the Pareto :math:`\hat k` of the
     weights, as for :class:`bayeskit.VI`; :func:`bayeskit.importance_resample` corrects what is left where
-    :math:`\hat k \le 0.7`. A Hessian that is singular to the precision of its numbers makes it bad too (``flat_direction``).
+    :math:`\hat k \le 0.7`. A Hessian that is singular to the precision of its numbers makes it bad too
+    (``flat_direction``).
 
     To optimise a normal distribution from there on, see :class:`bayeskit.guides.Laplace`.
 
     Args:
-        num_starts: searches. The first starts where ``init`` of :func:`bayeskit.infer` says, the others at points that are
-            uniform on (-2, 2).
+        num_starts: searches. The first starts where ``init`` of :func:`bayeskit.infer` says, the others at points that
+            are uniform on (-2, 2).
         num_draws: draws of each chain.
         max_iterations: of L-BFGS.
         num_chains: independent repetitions.
@@ -121,9 +122,9 @@ class Laplace(ChainMethod):
         super().check_target(target)
         if target.size > MAX_SIZE:
             raise ModelError(
-                f"model {target.program.name!r} has {target.size} unconstrained coordinates, and bayeskit.Laplace() takes up "
-                f"to {MAX_SIZE}: the Hessian would have {target.size**2:,} numbers; use bayeskit.Pathfinder(), "
-                "bayeskit.VI(guide=bayeskit.guides.LowRank()) or bayeskit.NUTS()"
+                f"model {target.program.name!r} has {target.size} unconstrained coordinates, and bayeskit.Laplace() "
+                f"takes up to {MAX_SIZE}: the Hessian would have {target.size**2:,} numbers; use "
+                "bayeskit.Pathfinder(), bayeskit.VI(guide=bayeskit.guides.LowRank()) or bayeskit.NUTS()"
             )
 
     def init(self, key: Array, target: Target, positions: Values) -> LaplaceState:
@@ -186,7 +187,7 @@ class Laplace(ChainMethod):
         return state._replace(step=state.step + 1), position, stats
 
     def found(self, state: Any) -> dict[str, float]:
-        """The Laplace evidence, the share and number of modes, searches that failed, and the condition of the Hessian."""
+        """The evidence, share and number of modes, searches that failed, and the condition of the Hessian."""
         size = np.shape(state.chosen.points)[-1]
         real = np.asarray(state.condition).dtype
         return {

@@ -51,16 +51,16 @@ class Pathfinder(ChainMethod):
 
     From each of :math:`P` points, uniform on (-2, 2) in unconstrained space, L-BFGS goes up the log density, and at
     every point of its path its estimate :math:`H` of the inverse Hessian gives a normal distribution
-    :math:`N(z + H \nabla \log\pi(z), H)`. The one with the largest evidence lower bound, from ``num_elbo_draws`` draws, is
-    the approximation :math:`q_i` of the path. Draws of all paths are weighted against their mixture,
+    :math:`N(z + H \nabla \log\pi(z), H)`. The one with the largest evidence lower bound, from ``num_elbo_draws`` draws,
+    is the approximation :math:`q_i` of the path. Draws of all paths are weighted against their mixture,
 
     .. math:: w = \pi(z) \Big/ \frac1P \sum_i q_i(z),
 
-    so that a path that ends in a place without mass costs draws and nothing else (the paper weights each draw by its own
-    path; the mixture has the smaller variance, Elvira, Martino, Luengo and Bugallo 2019, "Generalized multiple importance
-    sampling"). The weights are Pareto smoothed, and ``num_draws`` draws are taken in proportion to them: they follow the
-    posterior where :math:`\hat k \le 0.7`, and :func:`bayeskit.check` says so. Where it is above, the draws are still
-    where chains can start: ``bk.infer(model, data, bk.NUTS(), key=..., init=fast)``.
+    so that a path that ends in a place without mass costs draws and nothing else (the paper weights each draw by its
+    own path; the mixture has the smaller variance, Elvira, Martino, Luengo and Bugallo 2019, "Generalized multiple
+    importance sampling"). The weights are Pareto smoothed, and ``num_draws`` draws are taken in proportion to them:
+    they follow the posterior where :math:`\hat k \le 0.7`, and :func:`bayeskit.check` says so. Where it is above, the
+    draws are still where chains can start: ``bk.infer(model, data, bk.NUTS(), key=..., init=fast)``.
 
     A path fails where the density is zero at all draws of all its normal distributions. It is left out; the result says
     how many have failed, and the verdict warns.
@@ -240,8 +240,8 @@ def _follow(method: Pathfinder, target: Target, key: Array, position: Array) -> 
 
 
 def _bound(log_weights: Array) -> Array:
-    r"""The evidence lower bound of a normal distribution that is cut off where the density is zero (or NaN): with a share
-    :math:`s` of it left, the density there is :math:`q / s`.
+    r"""The evidence lower bound of a normal distribution that is cut off where the density is zero (or NaN): with a
+    share :math:`s` of it left, the density there is :math:`q / s`.
     """
     inside = log_weights > -jnp.inf
     number = jnp.sum(inside).astype(log_weights.dtype)
@@ -269,6 +269,6 @@ def _mixture(method: Pathfinder, target: Target, normals: Any, points: Array, ar
 def _why_none(method: Pathfinder, found: _Path) -> str:
     chain = int(np.argmin(np.asarray(found.arrived).any(axis=1)))
     return (
-        f"none of the {method.num_paths} paths of chain {chain} has found a normal distribution with a draw at which the log "
-        "density is finite. Start elsewhere (init=), use float64, or bayeskit.NUTS()"
+        f"none of the {method.num_paths} paths of chain {chain} has found a normal distribution with a draw at which "
+        "the log density is finite. Start elsewhere (init=), use float64, or bayeskit.NUTS()"
     )

@@ -13,8 +13,8 @@ __all__ = ["more_starts"]
 
 
 def more_starts(target: Target, key: np.ndarray, first: np.ndarray, number: int) -> np.ndarray:
-    """Several starts for each chain, shape ``(chain, number, size)``: the first where the chain starts, the others uniform on
-    (-2, 2); all where the chain starts if there is no other place with a finite density.
+    """Several starts for each chain, shape ``(chain, number, size)``: the first where the chain starts, the others
+    uniform on (-2, 2); all where the chain starts if there is no other place with a finite density.
 
     Args:
         target: the target.

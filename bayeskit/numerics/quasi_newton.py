@@ -1,7 +1,7 @@
 r"""L-BFGS up a log density, with an estimate of the inverse Hessian at every point of its path.
 
-After the accepted steps $s_i$ and changes $z_i$ of the gradient of $-\log p$ (newest last, the columns of $S$ and $Z$) the
-estimate is $H = \mathrm{diag}(a) + B \Gamma B^\top$ with $B = (\mathrm{diag}(a) Z, S)$,
+After the accepted steps $s_i$ and changes $z_i$ of the gradient of $-\log p$ (newest last, the columns of $S$ and $Z$)
+the estimate is $H = \mathrm{diag}(a) + B \Gamma B^\top$ with $B = (\mathrm{diag}(a) Z, S)$,
 
 $$\Gamma = \begin{pmatrix} 0 & -R^{-1} \\ -R^{-\top} & R^{-\top} (E + Z^\top \mathrm{diag}(a) Z) R^{-1} \end{pmatrix},$$
 

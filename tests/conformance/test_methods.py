@@ -1,8 +1,9 @@
 """What every method must do, on a linear regression whose posterior is a Gaussian in closed form.
 
 With y ~ N(X b, 0.5²) and b ~ N(0, 2²), the posterior of b is N(m, S), S = (XᵀX / 0.5² + I / 2²)⁻¹ and m = S Xᵀy / 0.5².
-Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC, SGLD and SGHMC have no accept-reject step:
-their step size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed beside the Monte Carlo error.
+Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC, SGLD and SGHMC have no
+accept-reject step: their step size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed
+beside the Monte Carlo error.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def skewed(shape):
 
 
 def test_evidence_is_stirlings_formula_and_the_verdict_sees_the_skew():
-    r"""In $z = \log x$ the mode is $\log a$ and $H = a$, so the evidence of each is $\sqrt{2 \pi / a} (a / e)^a / \Gamma(a)$."""
+    r"""In $z = \log x$, the mode is $\log a$ and $H = a$: each evidence is $\sqrt{2\pi/a} (a/e)^a / \Gamma(a)$."""
     shape = 50.0
     post = infer(skewed, bk.Laplace(), {"shape": np.array(shape)})
     log_gamma = stats.gamma(shape).logpdf(1.0) + 1.0  # minus log Γ

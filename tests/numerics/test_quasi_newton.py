@@ -36,7 +36,8 @@ def test_it_arrives_and_its_estimate_obeys_the_secant_equation():
     assert np.linalg.eigvalsh(inverse).min() > 0
     end = walked(quadratic, np.full(SIZE, 2.0), 100, 1e-12)
     np.testing.assert_allclose(end.point.position, MEAN, atol=1e-5)
-    assert not end.goes_on and end.gradients < 60
+    assert not end.goes_on
+    assert end.gradients < 60
 
 
 def test_a_density_that_is_not_finite_is_a_step_too_far():

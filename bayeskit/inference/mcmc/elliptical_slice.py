@@ -24,8 +24,8 @@ MOST_SHRINKS = 100
 
 
 class EllipticalSliceState(NamedTuple):
-    """Raw key, steps taken, the prior, the position in units of it (a standard normal vector under the prior), and the log
-    density there.
+    """Raw key, steps taken, the prior, the position in units of it (a standard normal vector under the prior), and the
+    log density there.
     """
 
     key: Array
@@ -40,12 +40,14 @@ class EllipticalSlice(ChainMethod):
     r"""Elliptical slice sampling (Murray, Adams and MacKay 2010), for models whose latent prior is jointly normal.
 
     With the prior :math:`N(m, C)` and :math:`\nu \sim N(0, C)`, the points
-    :math:`z(\theta) = m + (z - m) \cos\theta + \nu \sin\theta` are an ellipse through the present one, :math:`z(0)`. A new
-    one is taken from where the likelihood exceeds :math:`u L(z)`, :math:`u` uniform, by shrinking a bracket of angles
-    around zero. Every step moves, there is nothing to tune, and no gradient is computed: for Gaussian processes with fixed
-    hyperparameters and other models with strongly correlated priors and likelihoods that are not too informative.
+    :math:`z(\theta) = m + (z - m) \cos\theta + \nu \sin\theta` are an ellipse through the present one, :math:`z(0)`. A
+    new one is taken from where the likelihood exceeds :math:`u L(z)`, :math:`u` uniform, by shrinking a bracket of
+    angles around zero. Every step moves, there is nothing to tune, and no gradient is computed: for Gaussian processes
+    with fixed hyperparameters and other models with strongly correlated priors and likelihoods that are not too
+    informative.
 
-    The prior is jointly normal where its log density is quadratic in the unconstrained values, which is checked before the
+    The prior is jointly normal where its log density is quadratic in the unconstrained values, which is checked before
+    the
     run: scales and covariances depend on no other latent site, means at most linearly.
 
     Args:
@@ -90,8 +92,8 @@ class EllipticalSlice(ChainMethod):
         super().check_target(target)
         if target.size > MAX_SIZE:
             raise ModelError(
-                f"bayeskit.EllipticalSlice() factorises the covariance of the prior, of up to {MAX_SIZE} coordinates; model "
-                f"{target.program.name!r} has {target.size}; use bayeskit.NUTS()"
+                f"bayeskit.EllipticalSlice() factorises the covariance of the prior, of up to {MAX_SIZE} coordinates; "
+                f"model {target.program.name!r} has {target.size}; use bayeskit.NUTS()"
             )
         check_gaussian_prior(target, "bayeskit.EllipticalSlice()")
 

@@ -1,8 +1,8 @@
 r"""Whether the prior of a target is a normal distribution of its unconstrained values, and which.
 
 It is where its log density is quadratic, and then each site adds a quadratic term. A function is quadratic where its
-gradient $g$ is affine, $g(a + b) - g(a) - g(b) + g(0) = 0$, which is looked at for random $a$ and $b$ of all sizes: a scale
-that depends on another site, a transformation (`HalfNormal`), or a kink in a mean shows there.
+gradient $g$ is affine, $g(a + b) - g(a) - g(b) + g(0) = 0$, which is looked at for random $a$ and $b$ of all sizes: a
+scale that depends on another site, a transformation (`HalfNormal`), or a kink in a mean shows there.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def check_gaussian_prior(target: Target, method: str) -> None:
         if not difference <= np.finfo(size.dtype).eps ** 0.5 * size:
             site = target.structure[name]
             raise ModelError(
-                f"{method} needs a jointly normal prior, and the log density of site {name!r} ~ {site.distribution} is not "
-                "quadratic in the unconstrained values: it is not normal, or its scale (or a mean that is not linear) depends "
-                "on another site; use bayeskit.NUTS(), or give that site a fixed value"
+                f"{method} needs a jointly normal prior, and the log density of site {name!r} ~ {site.distribution} "
+                "is not quadratic in the unconstrained values: it is not normal, or its scale (or a mean that is not "
+                "linear) depends on another site; use bayeskit.NUTS(), or give that site a fixed value"
             )
     if not (diagonal > 0).all():
         raise ModelError(

@@ -25,8 +25,8 @@ PROBES = 64
 
 
 class GradientState(NamedTuple):
-    """Raw key, steps taken, position, velocity; the mode, the gradient there by all rows, and the scale of each coordinate
-    (a standard deviation by the curvature at the mode).
+    """Raw key, steps taken, position, velocity; the mode, the gradient there by all rows, and the scale of each
+    coordinate (a standard deviation by the curvature at the mode).
     """
 
     key: Array
@@ -40,7 +40,7 @@ class GradientState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StochasticGradient(ChainMethod):
-    """What `SGLD` and `SGHMC` share: the search for the mode, the gradient of random rows, and what is said of its noise."""
+    """What `SGLD` and `SGHMC` share: the search for the mode, gradients of random rows, what is said of their noise."""
 
     num_chains: int = 4
     num_warmup: int = 2000
@@ -67,7 +67,7 @@ class StochasticGradient(ChainMethod):
 
     @abstractmethod
     def excess(self, noise: Array, size: Array) -> Array:
-        """By what share the variance of a standard normal posterior is too large, with that variance of its gradient."""
+        """By what share the variance of a standard normal posterior is too large, for that variance of the gradient."""
 
     @property
     def warmup_steps(self) -> int:
@@ -89,7 +89,7 @@ class StochasticGradient(ChainMethod):
         return GradientState(raw, jnp.zeros((), jnp.int32), position, zero, position, zero, zero + 1.0)
 
     def warm_chain(self, state: GradientState, target: Target) -> GradientState:
-        """Half of the steps go to the mode, by Adam; its curvature gives the scales; the other half moves away again."""
+        """Half of the steps go to the mode, by Adam; its curvature gives the scales; the other half moves away."""
         ascent_key, probe_key, start_key, walk_key = jax.random.split(_key(state, 2**31 - 1), 4)
         mode = _ascend(target, ascent_key, state.position, max(1, self.num_warmup // 2))
         gradient = jax.grad(lambda flat: _over_all(target, flat))
@@ -130,7 +130,7 @@ class StochasticGradient(ChainMethod):
         return state._replace(position=state.mode + state.scale * white, velocity=velocity)
 
     def _gradient(self, state: GradientState, target: Target, key: Array) -> Array:
-        """Of the log density by random rows; with control variates, of its difference to the mode, where all rows count."""
+        """By random rows; with control variates, by all rows at the mode and by random ones for the way from there."""
         batch = with_random_rows(target, key)
         at = jax.grad(lambda flat: batch.log_density(batch.unravel(flat)))
         if not (self.control_variates and target.structure.subsampled):
@@ -142,18 +142,19 @@ class StochasticGradient(ChainMethod):
 class SGLD(StochasticGradient):
     r"""Stochastic gradient Langevin dynamics (Welling and Teh 2011), for models whose plates subsample their rows.
 
-    With :math:`\hat g` the gradient of the log density by a random batch of rows (``numpyro.plate(..., subsample_size=)``; by
-    all rows where no plate subsamples), and :math:`D` a diagonal matrix of squared scales,
+    With :math:`\hat g` the gradient of the log density by a random batch of rows (``numpyro.plate(...,
+    subsample_size=)``; by all rows where no plate subsamples), and :math:`D` a diagonal matrix of squared scales,
 
     .. math:: z' = z + \tfrac\epsilon2 D \hat g(z) + \sqrt{\epsilon D}\, \xi, \qquad \xi \sim N(0, I).
 
-    Nothing is accepted or refused, so the draws have a bias, which falls with the step size: the variance of a normal posterior
-    is too large by about :math:`\tfrac\epsilon4 (1 + V)`, :math:`V` the variance of :math:`D^{1/2} \hat g`. The statistic
-    ``excess_variance`` estimates it at every draw, and :func:`bayeskit.check` judges it. With ``control_variates`` the gradient
-    is that by all rows at the mode plus the difference that the batch makes (Baker, Fearnhead, Fox and Nemeth 2019), so that
-    :math:`V` is small where the posterior is narrow.
+    Nothing is accepted or refused, so the draws have a bias, which falls with the step size: the variance of a normal
+    posterior is too large by about :math:`\tfrac\epsilon4 (1 + V)`, :math:`V` the variance of :math:`D^{1/2} \hat g`.
+    The statistic ``excess_variance`` estimates it at every draw, and :func:`bayeskit.check` judges it. With
+    ``control_variates`` the gradient is that by all rows at the mode plus the difference that the batch makes (Baker,
+    Fearnhead, Fox and Nemeth 2019), so that :math:`V` is small where the posterior is narrow.
 
-    Half of the warmup looks for the mode, by Adam; the scales are those of the curvature there; the other half walks away.
+    Half of the warmup looks for the mode, by Adam; the scales are those of the curvature there; the other half walks
+    away.
 
     Args:
         num_chains: number of chains.
@@ -161,8 +162,8 @@ class SGLD(StochasticGradient):
         num_draws: draws a chain. Each also evaluates all rows once, for ``lp``.
         steps_per_draw: steps between draws.
         step_size: :math:`\epsilon`, in units of the scales.
-        decay: the step size falls as :math:`(1 + 9 t)^{-\mathrm{decay}}` with the share :math:`t` of the draws; draws count
-            alike (Teh, Thiery and Vollmer 2016, "Consistency and fluctuations", suggest 1/3).
+        decay: the step size falls as :math:`(1 + 9 t)^{-\mathrm{decay}}` with the share :math:`t` of the draws; draws
+            count alike (Teh, Thiery and Vollmer 2016, "Consistency and fluctuations", suggest 1/3).
         control_variates: as above.
         chain_method: as for :class:`bayeskit.NUTS`.
 

@@ -14,9 +14,9 @@ from numpyro.distributions import Distribution
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
+from bayeskit.inference.no_mode import complaint, inverse_root
 from bayeskit.inference.vi.guides.full_rank import FullRank, natural_step
 from bayeskit.inference.vi.guides.guide import NormalGuide, Parameters
-from bayeskit.inference.no_mode import complaint, inverse_root
 from bayeskit.numerics.mode import Mode, find_mode
 from bayeskit.target import Target
 
