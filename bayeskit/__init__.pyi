@@ -44,6 +44,7 @@ from .program import minibatch as minibatch
 from .program import prior_factor as prior_factor
 from .program import replicate as replicate
 from .program import scan as scan
+from .program import sharded as sharded
 from .program import with_estimators as with_estimators
 from .storage import load as load
 from .storage import read_data as read_data

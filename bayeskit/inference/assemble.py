@@ -18,6 +18,7 @@ from bayeskit.program import Program
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Structure, Target
 from bayeskit.target.density import run_trace
+from bayeskit.xla.devices import gathered
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def observed_values(target: Target) -> dict[str, np.ndarray]:
     """Values of the observed sites."""
     if not target.structure.of_kind("observed"):
         return {}
-    return {name: np.asarray(value) for name, value in _observed(target).items()}
+    return gathered(_observed(target))
 
 
 def constants(program: Program, observed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The data that are not themselves an observation: covariates, indices, sizes."""
-    values = {n: np.asarray(v) for n, v in program.inputs.items() if _is_constant(n, v)}
+    values = {n: gathered(v) for n, v in program.inputs.items() if _is_constant(n, v)}
     return {n: v for n, v in values.items() if not (n in observed and _equal(v, observed[n]))}
 
 
@@ -118,7 +119,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,
         "thin": thin,
-        **method.attributes(),
+        **method.attributes(target),
     }
 
 

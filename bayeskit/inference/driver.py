@@ -129,7 +129,8 @@ class Run:
     def warm_up(self, bar: ProgressBar, state: object) -> None:
         """The stages of the method's warmup, from its first state; an interrupt is obeyed between them."""
         with _Interruption(bar) as interruption:
-            for self.state, note in self.method.stages(state, self.target):
+            for reached, note in self.method.stages(state, self.target):
+                self.state = reached
                 if note:
                     bar.say(note)
                 interruption.obey()

@@ -14,7 +14,7 @@ from bayeskit.inference.assemble import batch_dims, labels
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
 from bayeskit.target import Target, index_check
-from bayeskit.target.start import pull_back
+from bayeskit.target.given import pull_back
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:

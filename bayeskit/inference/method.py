@@ -47,6 +47,8 @@ class Method(Settings, ABC):
     """
 
     room: ClassVar[str] = "method"
+    starts_from: ClassVar[str] = "likeliest"
+    """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
 
     num_chains: int
     num_warmup: int
@@ -71,8 +73,9 @@ class Method(Settings, ABC):
         except importlib.metadata.PackageNotFoundError:
             return ""
 
-    def attributes(self) -> dict[str, str | int]:
+    def attributes(self, target: Target) -> dict[str, str | int]:
         """What the attributes of a result say of the run besides its settings."""
+        del target
         return {}
 
     @property

@@ -29,6 +29,7 @@ from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
 from bayeskit.target import Target, find_start, find_start_by, index_check
+from bayeskit.xla.devices import own_part
 from bayeskit.xla.kept_programs import programs_kept
 
 if TYPE_CHECKING:
@@ -61,10 +62,11 @@ def infer(
         data: values by argument name.
         method: how, e.g. ``bk.NUTS(num_chains=4)``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
-        init: where chains start. ``None`` or ``"auto"``: each chain at the likeliest of eight points that are uniform
-            on (-2, 2) in unconstrained space; ``"uniform"``: at the first of them; ``"prior"``: draws of the prior; a
-            mapping from site to value, in the model's coordinates, with or without a leading chain axis (other sites
-            as by ``"auto"``); a strategy of NumPyro's, such as
+        init: where chains start. ``None`` or ``"auto"``: as the method likes, for samplers ``"ascent"``: uphill from
+            the likeliest of eight points that are uniform on (-2, 2) in unconstrained space, to modes with mass, each
+            chain from another side; ``"likeliest"``: at that point; ``"uniform"``: at the first of the eight;
+            ``"prior"``: draws of the prior; a mapping from site to value, in the model's coordinates, with or without
+            a leading chain axis (other sites as by ``"likeliest"``); a strategy of NumPyro's, such as
             ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
             taken.
         store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
@@ -147,7 +149,7 @@ def infer(
         bar.say(reason and str(attrs["method_reason"]))
         try:
             start_key, run_key = jax.device_put(list(host_split(raw)))
-            positions = _start(target, start_key, method.num_chains, init)
+            positions = _start(target, start_key, method, init)
             check_indices(positions)
             run.warm_up(bar, method.init(run_key, target, positions))
             if store is not None:
@@ -264,8 +266,8 @@ def fingerprint(target: Target) -> str:
     around = [(name, value) for name, value in target.program.around if not callable(value)]
     digest = hashlib.sha256(repr((target.structure, target.program.settings, around)).encode())
     for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
-        host, name = np.asarray(array), jax.tree_util.keystr(path)
-        digest.update(f"{name}{host.dtype}{host.shape}".encode())
+        host, name = own_part(array), jax.tree_util.keystr(path)
+        digest.update(f"{name}{host.dtype}{np.shape(array)}".encode())
         digest.update(host.tobytes())
     return digest.hexdigest()
 
@@ -321,9 +323,11 @@ def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | 
     return frozenset(keep)
 
 
-def _start(target: Target, key: Array, num_chains: int, init: Init) -> Values:
+def _start(target: Target, key: Array, method: Method, init: Init) -> Values:
+    num_chains = method.num_chains
     if init is None or isinstance(init, str):
-        return find_start(target, key, num_chains, strategy=init or "auto")
+        strategy = method.starts_from if init in (None, "auto") else init
+        return find_start(target, key, num_chains, strategy=strategy)
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
     if callable(init):

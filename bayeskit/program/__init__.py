@@ -8,6 +8,7 @@ from bayeskit.program.execution import Estimator
 from bayeskit.program.factors import is_prior_factor, prior_factor
 from bayeskit.program.minibatch import minibatch
 from bayeskit.program.runnable import Runnable, detach
+from bayeskit.program.sharding import sharded
 from bayeskit.program.weights import LogWeight
 from bayeskit.program.with_estimators import with_estimators
 
@@ -28,5 +29,6 @@ __all__ = [
     "prior_factor",
     "replicate",
     "scan",
+    "sharded",
     "with_estimators",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 
 from bayeskit._typing import Array
 from bayeskit.errors import DataError
+from bayeskit.xla.devices import is_spread
 
 __all__ = ["Rest", "Static", "as_constant", "columns", "inputs", "join", "place_of", "split"]
 
@@ -177,7 +178,7 @@ def split(name: str, value: object) -> tuple[Any, Static]:
         tree = _tree(repr(name), value)
         arrays, rest = eqx.partition(tree, lambda leaf: isinstance(leaf, jax.Array))
         return (arrays, Rest(rest)) if jax.tree.leaves(arrays) else (None, Rest(tree))
-    return _as_array(repr(name), value), None
+    return as_array(repr(name), value), None
 
 
 def join(arrays: Any, static: Static) -> Any:
@@ -297,7 +298,7 @@ def _column(path: str, column: object) -> object:
     array = np.asarray(column)
     if array.dtype.kind in "OUS" and all(isinstance(item, str) for item in array.flat):
         return array
-    return _as_array(path, column)
+    return as_array(path, column)
 
 
 def _as_leaf(path: str, value: object) -> object:
@@ -310,7 +311,7 @@ def _as_leaf(path: str, value: object) -> object:
         is_key = value.dtype == np.uint32 and value.shape[-1:] == (2,)
         if is_key or value.size == 0:
             return jnp.asarray(value)
-    return _as_array(path, value)
+    return as_array(path, value)
 
 
 def _as_parameter(leaf: object) -> object:
@@ -319,13 +320,27 @@ def _as_parameter(leaf: object) -> object:
     return jnp.asarray(leaf) if isinstance(leaf, float | np.ndarray) else leaf
 
 
-def _as_array(path: str, value: object) -> Array:
+def as_array(path: str, value: object) -> Array:
+    """An array of numbers in the current precision; what lies on several devices stays there.
+
+    Raises:
+        DataError: naming `path`.
+    """
+    if isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and is_spread(value)):
+        return jnp.asarray(value, int if value.dtype in NARROW else None)
+    return _on_device(as_host_array(path, value))
+
+
+def as_host_array(path: str, value: object) -> np.ndarray:
+    """A NumPy array of numbers in JAX's current precision, which nothing else refers to.
+
+    Raises:
+        DataError: naming `path`.
+    """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(
             f"data {path} holds masked values, which an array would turn into numbers; pass the observed rows"
         )
-    if isinstance(value, jax.core.Tracer):
-        return jnp.asarray(value, int if value.dtype in NARROW else None)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -351,11 +366,11 @@ def _not_numbers(path: str, array: np.ndarray) -> str:
     return f"data {path} holds strings; encode them as integers, e.g. with numpy.unique(..., return_inverse=True)"
 
 
-def _fit_precision(path: str, array: np.ndarray) -> Array:
+def _fit_precision(path: str, array: np.ndarray) -> np.ndarray:
     """Convert to JAX's current precision, and raise where a number would wrap around or become infinite."""
     dtype = jax.dtypes.canonicalize_dtype(np.int64 if array.dtype.kind in "iu" else array.dtype)
     if dtype == array.dtype:
-        return _on_device(array.copy())  # which may become the memory of the JAX array
+        return array.copy()  # which may become the memory of the JAX array
     if array.dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if int(array.max()) > limits.max or int(array.min()) < limits.min:
@@ -367,7 +382,7 @@ def _fit_precision(path: str, array: np.ndarray) -> Array:
         raise DataError(
             f"data {path} holds numbers that overflow {dtype}; rescale them, or enable 64-bit numbers in JAX"
         )
-    return _on_device(narrow)
+    return narrow
 
 
 def _on_device(array: np.ndarray) -> Array:

@@ -13,6 +13,7 @@ from bayeskit._typing import Array
 from bayeskit.errors import DataError
 from bayeskit.program.arguments import place_of
 from bayeskit.program.sites import site_term
+from bayeskit.xla.devices import gathered, is_spread
 
 if TYPE_CHECKING:
     from bayeskit.program.bind import Program
@@ -30,7 +31,9 @@ def check_nan(program: Program) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(program.arrays):
         if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
-        missing = np.isnan(np.asarray(leaf))
+        if is_spread(leaf) and not bool(jnp.isnan(leaf).any()):
+            continue  # rows on several devices, more than one may be able to hold
+        missing = np.isnan(gathered(leaf))
         if not missing.any():
             continue
         if _is_padding(program):

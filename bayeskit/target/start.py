@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,20 +13,19 @@ from numpyro.distributions import biject_to
 from numpyro.distributions.distribution import validation_enabled
 
 from bayeskit._keys import host_fold_in, host_key, host_split
-from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array, Values
-from bayeskit.errors import InitError, ModelError
+from bayeskit.errors import InitError
 from bayeskit.program import Program
-from bayeskit.program.sites import innermost, site_term
-from bayeskit.target.density import run_trace
-from bayeskit.target.sites import JACOBIAN, Structure, Watch, place
+from bayeskit.target.basins import LARGEST, heavy_basins
+from bayeskit.target.given import check_given, pull_back
+from bayeskit.target.no_start import explain
+from bayeskit.target.sites import Watch
+from bayeskit.target.target import Target
 from bayeskit.xla.cpu_kernel import brief_options
 from bayeskit.xla.miscompilation import safe_jit
 
-if TYPE_CHECKING:
-    from bayeskit.target.target import Target
-
-STRATEGIES = ("auto", "uniform", "prior")
+STRATEGIES = ("auto", "ascent", "likeliest", "uniform", "prior")
+"""The first is what the method starts from by itself."""
 
 CANDIDATES = 8
 """Of so many uniform points a chain starts at the likeliest: where a density falls off by powers of thousands, as that
@@ -35,50 +34,20 @@ of a process that is not invertible, a chain that starts on the wrong side stays
 TRIES_OF_A_STRATEGY = 10
 
 
-def check_given(structure: Structure, given: Mapping[str, object], num_chains: int | None = None) -> Values:
-    """Values of latent sites in the model's coordinates as arrays; with ``num_chains``, all with a leading chain axis.
+class Points(NamedTuple):
+    """One point of each chain.
 
-    Raises:
-        ModelError: an unknown site, NaN, or a wrong shape.
+    Attributes:
+        values: unconstrained, by site.
+        positions: the same as vectors, shape ``(chain, size)``.
+        density: the log density; minus infinity where it, its gradient or a given value is not allowed.
+        gradient: shape ``(chain, size)``.
     """
-    latent = {site.name: site for site in structure.of_kind("latent")}
-    out: Values = {}
-    for name, value in given.items():
-        if name not in latent:
-            hint = did_you_mean(name, latent, "the latent sites are")
-            raise ModelError(f"{name!r} is not a continuous latent site{hint}")
-        try:
-            array, shape = jnp.asarray(value, float), latent[name].shape
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"the value given for site {name!r} is not an array of numbers: {error}") from None
-        if not bool(jnp.isfinite(array).all()):
-            what = "NaN" if bool(jnp.isnan(array).any()) else "infinite numbers"
-            raise ModelError(f"the value given for site {name!r} holds {what}")
-        chain = () if num_chains is None else (num_chains,)
-        if array.shape not in (shape, chain + shape):
-            raise ModelError(f"site {name!r} has shape {shape}, but the value given has shape {array.shape}")
-        out[name] = jnp.broadcast_to(array, chain + shape)
-    return out
 
-
-def pull_back(
-    program: Program | Callable[..., object], values: Values, given: Values
-) -> tuple[Values, dict[str, Array]]:
-    """Unconstrained values of all latent sites: those of ``given`` inverted, in the model's order, the others as in
-    ``values``.
-
-    Also whether each given value lies in its support, which may depend on the sites before it.
-    """
-    rest = {name: value for name, value in values.items() if name not in given}
-    model = handlers.substitute(handlers.substitute(program, data=given), substitute_fn=lambda site: place(rest, site))
-    with validation_enabled(False), handlers.seed(rng_seed=jax.random.PRNGKey(0)):
-        sites = handlers.trace(model).get_trace()
-    out, inside = dict(rest), {}
-    for name, value in given.items():
-        support = sites[name]["fn"].support
-        out[name] = biject_to(support).inv(value)
-        inside[name] = jnp.all(support(value))
-    return out, inside
+    values: dict[str, np.ndarray]
+    positions: np.ndarray
+    density: np.ndarray
+    gradient: np.ndarray
 
 
 def _draw_uniform(target: Target, key: Array) -> Values:
@@ -115,21 +84,69 @@ def _check_drawable(program: Program) -> None:
         ) from None
 
 
-def _candidate(target: Target, key: Array, given: Values, strategy: str) -> tuple[Values, Array]:
-    """A candidate, and its log density where that and its gradient are finite (and the given values inside their
-    supports); minus infinity elsewhere.
-    """
-    values = (_draw_prior if strategy == "prior" else _draw_uniform)(target, key)
+def _point(target: Target, key: Array, at: Array, is_new: Array, given: Values, strategy: str) -> tuple[Any, ...]:
+    """A new candidate, or the point ``at`` (not for draws of the prior): one program for both."""
+    if strategy == "prior":
+        values = _draw_prior(target, key)
+    else:
+        values = jax.lax.cond(is_new, lambda: _draw_uniform(target, key), lambda: target.unravel(at))
     ok = jnp.array(True)
     if given:
         values, inside = pull_back(target.program, values, given)
         ok = jnp.all(jnp.stack(list(inside.values())))
     density, gradient = jax.value_and_grad(target.log_density)(values)
-    finite = jnp.stack([jnp.isfinite(density), *(jnp.isfinite(g).all() for g in jax.tree.leaves(gradient))])
-    return values, jnp.where(ok & finite.all(), density, -jnp.inf)
+    slope = target.ravel(gradient)
+    ok = ok & jnp.isfinite(density) & jnp.isfinite(slope).all()
+    return values, target.ravel(values), jnp.where(ok, density, -jnp.inf), slope
 
 
-_candidates = safe_jit(jax.vmap(_candidate, in_axes=(None, 0, 0, None)), static_argnums=3, options=brief_options)
+_points = safe_jit(jax.vmap(_point, in_axes=(None, 0, 0, None, 0, None)), static_argnums=5, options=brief_options)
+
+
+class Search:
+    """Candidates of all chains, from one program of one shape. A chain keeps its first candidate that was finite, or
+    the likeliest of a few.
+    """
+
+    def __init__(self, target: Target, key: Array, num_chains: int, strategy: str, given: Values, tries: int):
+        self.target, self.given, self.tries = target, given, tries
+        self.num_chains, self.attempts = num_chains, 0
+        self._raw = host_key(key)
+        self._wanted = min(CANDIDATES, tries) if strategy in ("ascent", "likeliest") else 1
+        self._draw = "prior" if strategy == "prior" else "uniform"
+        self._keys = host_split(self._raw, num_chains)
+        self.dtype = np.dtype(jnp.result_type(float))
+        self._nowhere = np.zeros((num_chains, target.size), self.dtype)
+
+    def next(self) -> Points:
+        """New candidates; their density is minus infinity where no try was finite."""
+        kept = self._try()
+        best = kept.density
+        for attempt in range(1, self.tries):
+            if attempt >= self._wanted and np.isfinite(best).all():
+                break
+            new = self._try()
+            take = new.density > best if attempt < self._wanted else (new.density > best) & np.isneginf(best)
+            kept, best = choose(take, new, kept), np.where(take, new.density, best)
+        return kept
+
+    def at(self, positions: np.ndarray) -> Points:
+        """These points, as many as there are chains."""
+        return self._call(self._keys, np.asarray(positions, self.dtype), False)
+
+    def _try(self) -> Points:
+        keys = host_split(host_fold_in(self._raw, self.attempts), self.num_chains)
+        self.attempts += 1
+        return self._call(keys, self._nowhere, True)
+
+    def _call(self, keys: np.ndarray, at: np.ndarray, is_new: bool) -> Points:
+        k, x, new = (jax.device_put(array) for array in (keys, at, np.asarray(is_new)))
+        return Points(*jax.tree.map(np.asarray, _points(self.target, k, x, new, self.given, self._draw)))
+
+
+def choose(take: np.ndarray, these: Points, those: Points) -> Points:
+    """Chain by chain these points where ``take`` holds, those elsewhere."""
+    return jax.tree.map(lambda a, b: np.where(take.reshape(-1, *[1] * (a.ndim - 1)), a, b), these, those)
 
 
 def find_start(
@@ -137,7 +154,7 @@ def find_start(
     key: Array,
     num_chains: int,
     *,
-    strategy: str = "auto",
+    strategy: str = "likeliest",
     given: Mapping[str, object] | None = None,
     max_tries: int = 100,
 ) -> Values:
@@ -147,9 +164,11 @@ def find_start(
         target: the target.
         key: a JAX key.
         num_chains: number of chains.
-        strategy: ``"uniform"`` on (-2, 2) in unconstrained space; ``"prior"``; or ``"auto"``, of `CANDIDATES` uniform
-            ones the one with the largest density.
-        given: values of some or all latent sites in the model's coordinates, with or without a leading chain axis.
+        strategy: ``"uniform"`` on (-2, 2) in unconstrained space; ``"prior"``; ``"likeliest"``, of `CANDIDATES`
+            uniform points the one with the largest density; or ``"ascent"``, from there uphill, away from modes
+            without mass (:func:`bayeskit.target.basins.heavy_basins`).
+        given: values of some or all latent sites in the model's coordinates, with or without a leading chain axis;
+            there is no ascent then.
         max_tries: candidates a chain before giving up.
 
     Raises:
@@ -157,7 +176,7 @@ def find_start(
             its value.
         ModelError: ``given`` names an unknown site, or has a wrong shape or NaN.
     """
-    if strategy not in STRATEGIES:
+    if strategy not in STRATEGIES[1:]:
         raise InitError(
             f"unknown init strategy {strategy!r}; use one of {', '.join(map(repr, STRATEGIES))}, or values by site name"
         )
@@ -168,28 +187,15 @@ def find_start(
         _check_drawable(target.program)
     # with every site given there is only one candidate
     tries = 1 if set(fixed) == set(target.latent_names) else max_tries
-    found: Values | None = None
-    # All chains try again until every chain has a start, so that one program of one shape serves all attempts. A chain
-    # keeps the first of its candidates that was finite, or the best: its start does not depend on how others fare.
-    wanted = min(CANDIDATES, tries) if strategy == "auto" else 1
-    best, raw = np.full(num_chains, -np.inf), host_key(key)
-    for attempt in range(tries):
-        keys = jax.device_put(host_split(host_fold_in(raw, attempt), num_chains))
-        values, density = _candidates(target, keys, fixed, strategy)
-        reached = np.asarray(density)
-        take = reached > best if attempt < wanted else (reached > best) & np.isneginf(best)
-        if found is None:
-            found = values
-        else:
-            found = {n: jnp.where(take.reshape(-1, *[1] * (v.ndim - 1)), values[n], v) for n, v in found.items()}
-        best = np.where(take, reached, best)
-        if attempt + 1 >= wanted and np.isfinite(best).all():
-            return found
-    good = np.isfinite(best)
-    bad = int(np.argmin(good))
-    assert found is not None
-    given_bad = {n: v[bad] for n, v in fixed.items()}
-    raise InitError(_explain(target, {n: v[bad] for n, v in values.items()}, given_bad, bad, tries))
+    search = Search(target, key, num_chains, strategy, fixed, tries)
+    found = search.next()
+    if not np.isfinite(found.density).all():
+        bad = int(np.argmin(np.isfinite(found.density)))
+        given_bad = {n: v[bad] for n, v in fixed.items()}
+        raise InitError(explain(target, {n: v[bad] for n, v in found.values.items()}, given_bad, bad, tries))
+    if strategy == "ascent" and not fixed and num_chains * target.size <= LARGEST:
+        found = heavy_basins(search, found)
+    return jax.device_put(found.values)
 
 
 def find_start_by(strategy: Callable[..., Any], target: Target, key: Array, num_chains: int) -> Values:
@@ -224,59 +230,3 @@ def _values_by(strategy: Callable[..., Any], target: Target, key: Array) -> Valu
         reason = str(error) or "no reason given"
         raise InitError(f"the strategy {name} given as init failed: {type(error).__name__}: {reason}") from error
     return {name: jnp.asarray(sites[name]["value"]) for name in target.latent_names}
-
-
-def _explain(target: Target, values: Values, given: Values, chain: int, tries: int) -> str:
-    """Name the site to blame at the last candidate."""
-    start = f"chain {chain}: no starting point with a finite log density and gradient in {tries} tries; "
-    if given:
-        _, inside = pull_back(target.program, values, given)
-        outside = [name for name, ok in inside.items() if not bool(ok)]
-        if outside:
-            return start + f"the init value {_show(given[outside[0]])} of site {outside[0]!r} is outside its support"
-    with validation_enabled(False):
-        sites = run_trace(target.program, values, seeded=True)
-    for name, site in sites.items():
-        if site["type"] != "sample":
-            continue
-        wrong = _wrong_parameter(site)
-        density = jnp.sum(site_term(site, guarded=name in target.moving).value)
-        if wrong or not bool(jnp.isfinite(density)):
-            plain = name.rpartition(JACOBIAN)[2]
-            kind = target.structure[plain].distribution
-            return start + (
-                f"at the last one, site {plain!r} ~ {kind} has log density {float(density):g} at value "
-                f"{_show(site['value'])}"
-                + (f", and its parameter {wrong}" if wrong else "")
-                + ". Check its parameters and data, or pass init= with values by site name"
-            )
-    gradient = jax.grad(target.log_density)(values)
-    for name, part in gradient.items():
-        if not bool(jnp.isfinite(part).all()):
-            return (
-                start
-                + f"the log density is finite there, but its gradient with respect to site {name!r} is {_show(part)}"
-            )
-    return start + "the sum of its terms is not finite; rescale the data"
-
-
-def _wrong_parameter(site: dict) -> str | None:
-    """The first parameter of the distribution outside its constraint, such as a negative scale."""
-    distribution = innermost(site["fn"])
-    for name, constraint in type(distribution).arg_constraints.items():
-        value = distribution.__dict__.get(name)
-        if value is None or constraint.is_discrete or type(constraint).__name__.startswith("_Dependent"):
-            continue
-        try:
-            inside = np.asarray(constraint(value))
-        except (TypeError, NotImplementedError):
-            continue
-        if not inside.all():
-            where = tuple(np.argwhere(~inside)[0]) if inside.ndim == np.ndim(value) else ()
-            return f"{name} = {np.asarray(value)[where]} must satisfy {constraint}"
-    return None
-
-
-def _show(value: object) -> str:
-    text = np.array2string(np.asarray(value), precision=4, threshold=6, edgeitems=2).replace("\n", "")
-    return text if len(text) < 120 else text[:117] + "..."

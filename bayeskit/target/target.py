@@ -24,8 +24,9 @@ from bayeskit.target.density import (
     total,
 )
 from bayeskit.target.enumeration import check_enumeration
+from bayeskit.target.given import check_given, pull_back
 from bayeskit.target.sites import Structure, learn_structure
-from bayeskit.target.start import check_given, pull_back
+from bayeskit.xla.devices import gathered
 from bayeskit.xla.miscompilation import safe_jit
 from bayeskit.xla.once import traced_once
 
@@ -85,13 +86,13 @@ class Target(eqx.Module):
     def _check_supports(self) -> None:
         if not any(site.guarded for site in self.structure.of_kind("observed")):
             return
-        for name, (value, inside) in _supports(self).items():
+        for name, (value, inside) in gathered(_supports(self)).items():
             if name in self.moving or bool(np.all(inside)):
                 continue
-            first = tuple(int(i) for i in np.argwhere(~np.asarray(inside))[0])
+            first = tuple(int(i) for i in np.argwhere(~inside)[0])
             at = f" at {list(first)}" if first else ""
             raise ModelError(
-                f"observed site {name!r}: the value {np.asarray(value)[first]}{at} lies outside the support of "
+                f"observed site {name!r}: the value {value[first]}{at} lies outside the support of "
                 f"{self.structure[name].distribution}"
             )
 

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._typing import Array, Values
+from bayeskit.inference.chains.independent import has_spread_rows
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
+from bayeskit.xla.devices import gathered, replicated, spread
 from bayeskit.xla.miscompilation import safe_jit
 
 
@@ -46,13 +48,29 @@ class Ensemble(Method):
         """One step of one chain: its state, its sample statistics."""
 
     def init(self, key: Array, target: Target, positions: Values) -> EnsembleState:
-        return _jit(_init)(self, target, jnp.asarray(key), positions)
+        return _whole(_jit(_init)(self, target, jnp.asarray(key), _spread(self, target, positions)))
 
     def warmup(self, state: Any, target: Target) -> EnsembleState:
-        return _jit(_warm)(self, target, state) if self.num_warmup else state
+        return _whole(_jit(_warm)(self, target, _spread(self, target, state))) if self.num_warmup else state
 
     def advance(self, state: Any, target: Target, num_steps: int) -> tuple[EnsembleState, Draws]:
-        return _jit(_partial(num_steps))(self, target, state)
+        return _whole(_jit(_partial(num_steps))(self, target, _spread(self, target, state)))
+
+
+def _spread(method: Ensemble, target: Target, tree: Any) -> Any:
+    """Chains over all devices, where these divide them and are not taken by rows of data; XLA adds the collectives."""
+    devices = jax.device_count()
+    if devices == 1 or method.num_chains % devices or has_spread_rows(target):
+        return tree
+
+    def place(leaf: Any) -> Any:
+        return (spread if np.shape(leaf)[:1] == (method.num_chains,) else replicated)(leaf, "chain")
+
+    return jax.tree.map(place, tree)
+
+
+def _whole(tree: Any) -> Any:
+    return gathered(tree) if jax.process_count() > 1 else tree
 
 
 @cache

@@ -8,11 +8,15 @@
 ``vectorized``   ``vmap``: all chains advance in lockstep                                       on an accelerator
 ``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication         on several of them
 ===============  =============================================================================  ================
+
+Under ``jax.distributed`` the devices are those of all processes, and every process gets all chains. Where the rows of
+data are spread over devices (`bayeskit.sharded`), chains advance in lockstep.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import warnings
 from abc import abstractmethod
@@ -23,7 +27,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from bayeskit._keys import host_split
 from bayeskit._typing import Array, Values
@@ -32,6 +36,7 @@ from bayeskit.inference.chains.threads import run_ahead
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
 from bayeskit.xla.cpu_kernel import brief_options, chain_options, is_available
+from bayeskit.xla.devices import gathered, is_spread, mesh_of_all, replicated, spread
 from bayeskit.xla.jaxprs import FACTORISATIONS, equations
 from bayeskit.xla.miscompilation import safe_jit, safe_options
 
@@ -55,12 +60,17 @@ class ChainMethod(Method):
     def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
         """One step of one chain: state, flat position, sample statistics."""
 
-    def attributes(self) -> dict[str, str | int]:
-        return {"chain_method": resolve(self.chain_method, self.num_chains)}
+    def attributes(self, target: Target) -> dict[str, str | int]:
+        return {"chain_method": resolve(_fitted(self, target).chain_method, self.num_chains)}
 
     def check_target(self, target: Target) -> None:
         super().check_target(target)
         resolve(self.chain_method, self.num_chains)
+        if has_spread_rows(target) and self.chain_method not in ("auto", "vectorized"):
+            raise MethodError(
+                f"chain_method={self.chain_method!r}: the rows of the data are spread over devices, which must all be "
+                "at the same evaluation; use chain_method='vectorized'"
+            )
 
     def drawn_from(self, state: Any, target: Target) -> Target:
         """The target whose draws a chain makes: another one where the method fits parameters of the model."""
@@ -91,7 +101,7 @@ class ChainMethod(Method):
     def stream(
         self, state: Any, target: Target, num_steps: int, num_chunks: int
     ) -> Generator[tuple[Any, Draws], None, None]:
-        if resolve(self.chain_method, self.num_chains) != "threads":
+        if resolve(_fitted(self, target).chain_method, self.num_chains) != "threads":
             yield from super().stream(state, target, num_steps, num_chunks)
             return
         program = _single(partial_of(_advance_chain, num_steps))
@@ -146,30 +156,44 @@ def resolve(chain_method: str, num_chains: int) -> str:
     Raises:
         MethodError: ``"sharded"`` where the devices do not divide the chains.
     """
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     if chain_method == "sharded" and num_chains % devices:
         raise MethodError(
             f"chain_method='sharded' needs num_chains to be a multiple of the {devices} devices, got {num_chains}"
         )
     if chain_method != "auto":
         return chain_method
-    if jax.default_backend() == "cpu":
-        return "threads"
-    return "sharded" if devices > 1 and num_chains % devices == 0 else "vectorized"
+    if devices > 1 and num_chains % devices == 0 and (jax.process_count() > 1 or jax.default_backend() != "cpu"):
+        return "sharded"
+    return "threads" if jax.default_backend() == "cpu" else "vectorized"
+
+
+def has_spread_rows(target: Target) -> bool:
+    """Whether data of a target lie on several devices."""
+    return any(map(is_spread, jax.tree.leaves(target)))
+
+
+def _fitted(method: ChainMethod, target: Target) -> ChainMethod:
+    """The method with its chains in lockstep, where the rows of the data ask for it."""
+    if has_spread_rows(target):
+        return dataclasses.replace(method, chain_method="vectorized")  # type: ignore[type-var]
+    return method
 
 
 def runs_single_kernels(chain_method: str) -> bool:
     """Whether the program of one chain is compiled alone for a CPU, with the options of `single_kernel`."""
-    return is_available() and resolve(chain_method, jax.local_device_count()) == "threads"
+    return is_available() and resolve(chain_method, jax.device_count()) == "threads"
 
 
 def map_chains(method: ChainMethod, function: Any, stacked: tuple[Any, ...], target: Target) -> Any:
     """``function(method, target, *arguments of one chain)`` for every chain; results have a leading chain axis."""
+    method = _fitted(method, target)
     how = resolve(method.chain_method, method.num_chains)
     if how == "threads":
         return _in_threads(method, function, stacked, target)
-    program = _vectorized(function) if how == "vectorized" else _sharded(function, jax.local_device_count())
-    return program(method, target, *stacked)
+    program = _vectorized(function) if how == "vectorized" else _sharded(function, jax.device_count())
+    found = program(method, target, *stacked)
+    return gathered(found) if jax.process_count() > 1 else found
 
 
 @cache
@@ -188,7 +212,8 @@ def _vectorized(function: Any) -> Any:
 
 @cache
 def _sharded(function: Any, num_devices: int) -> Any:
-    mesh = Mesh(np.array(jax.local_devices()[:num_devices]), ("chain",))
+    del num_devices  # only so that another number of them is another program
+    mesh = mesh_of_all("chain")
     spec = PartitionSpec("chain")
 
     def run(method: ChainMethod, target: Target, *stacked: Any) -> Any:
@@ -201,7 +226,7 @@ def _sharded(function: Any, num_devices: int) -> Any:
     compiled = safe_jit(run, static_argnums=0)
 
     def place(method: ChainMethod, target: Target, *stacked: Any) -> Any:
-        return compiled(method, target, *jax.device_put(stacked, NamedSharding(mesh, spec)))
+        return compiled(method, replicated(target, "chain"), *spread(stacked, "chain"))
 
     return place
 

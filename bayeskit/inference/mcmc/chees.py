@@ -39,6 +39,7 @@ class ChEES(Ensemble):
     """
 
     kind: ClassVar[str] = "chees"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 64
     num_warmup: int = 1000

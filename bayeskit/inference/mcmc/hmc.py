@@ -35,6 +35,7 @@ class HMC(ChainMethod):
     """
 
     kind: ClassVar[str] = "hmc"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 4
     num_warmup: int = 1000

@@ -49,6 +49,7 @@ class MCLMC(ChainMethod):
     """
 
     kind: ClassVar[str] = "mclmc"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 4
     num_warmup: int = 4000

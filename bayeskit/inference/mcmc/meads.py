@@ -36,6 +36,7 @@ class MEADS(Ensemble):
     """
 
     kind: ClassVar[str] = "meads"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 64
     num_warmup: int = 2000

@@ -61,6 +61,7 @@ class NUTS(ChainMethod):
     """
 
     kind: ClassVar[str] = "nuts"
+    starts_from: ClassVar[str] = "ascent"
 
     num_chains: int = 4
     num_warmup: int = 1000
@@ -115,8 +116,8 @@ class NUTS(ChainMethod):
     def library(self) -> str:
         return self.backend
 
-    def attributes(self) -> dict[str, str | int]:
-        return {**super().attributes(), "max_tree_depth": self.max_tree_depth}
+    def attributes(self, target: Target) -> dict[str, str | int]:
+        return {**super().attributes(target), "max_tree_depth": self.max_tree_depth}
 
     def _blackjax(self, target: Target) -> Any:
         from bayeskit.inference.mcmc.blackjax_nuts import NUTSSettings

@@ -19,7 +19,7 @@ from bayeskit.inference.vi.guides.guide import Guide, Parameters
 from bayeskit.program import Program
 from bayeskit.program.runnable import Runnable
 from bayeskit.target import Target
-from bayeskit.target.start import pull_back
+from bayeskit.target.given import pull_back
 
 __all__ = ["Custom"]
 

@@ -28,7 +28,7 @@ from bayeskit.program.draw import choose
 from bayeskit.program.execution import current_level
 from bayeskit.program.runnable import Runnable, WeightedProgram, detach, name_of_program
 from bayeskit.target.density import run_trace, split, total
-from bayeskit.target.start import pull_back
+from bayeskit.target.given import pull_back
 
 __all__ = ["LaplaceApproximation", "LaplaceProposal"]
 
