@@ -1,11 +1,16 @@
 # One row a public name: it is loaded on first use, and type checkers read it here.
 from . import errors as errors
 from . import models as models
+from .diagnostics import calibration as calibration
 from .diagnostics import check as check
 from .diagnostics import compare as compare
 from .diagnostics import importance_resample as importance_resample
 from .diagnostics import loo as loo
+from .diagnostics import p_values as p_values
+from .diagnostics import plot_calibration as plot_calibration
+from .diagnostics import power_scale as power_scale
 from .diagnostics import report as report
+from .diagnostics import reweight as reweight
 from .diagnostics import summary as summary
 from .inference import HMC as HMC
 from .inference import MCLMC as MCLMC
@@ -21,8 +26,10 @@ from .inference import Laplace as Laplace
 from .inference import Pathfinder as Pathfinder
 from .inference import infer as infer
 from .inference import log_likelihood as log_likelihood
+from .inference import log_prior as log_prior
 from .inference import predict as predict
 from .inference import resume as resume
+from .inference import sbc as sbc
 from .inference.vi import estimators as estimators
 from .inference.vi import guides as guides
 from .inference.vi import integrators as integrators

@@ -13,6 +13,7 @@ from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.approximation import approximation, step_size_bias
+from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
@@ -83,6 +84,11 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `outside_prior`      error    data unlike those that a network was trained on (predictive p-value below 0.01)
     `few_nodes`          warning  a spectrum learned from fewer than 10 nodes a number, where bands are wide
     `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
+    `miscalibrated`      error    ranks of :func:`bayeskit.sbc` that are not uniform (1% for all of them together)
+    `failed_replicates`  warning  fits of it that failed; error over 5%
+    `stuck_replicates`   warning  fits of it worth fewer than 9 independent draws; error over 10%
+    `divergent_replicates` warning more than 5% of its fits have divergent transitions
+    `few_replicates`     warning  fewer than 100 of them
     ==================== ======== ================================================================================
 
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
@@ -131,6 +137,8 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
         verdict = _of_training(tree)
     elif isinstance(tree, xr.DataTree) and P_VALUE in tree.attrs:
         verdict = _of_predictions(tree)
+    elif isinstance(tree, xr.DataTree) and is_of_ranks(tree):
+        verdict = _of_ranks(tree)
     else:
         verdict = _of_draws(tree)
     if not quiet:
@@ -154,6 +162,11 @@ def _of_predictions(tree: xr.DataTree) -> Verdict:
     findings, measures = amortised({str(name): value for name, value in tree.attrs.items()})
     size = {"num_chains": 1, "num_draws": int(tree.attrs["num_draws"])}
     return _verdict(findings, measures, ["the network itself; bayeskit.models.pfn.check does that"], **size)
+
+
+def _of_ranks(tree: xr.DataTree) -> Verdict:
+    findings, measures = ranks_findings(tree)
+    return _verdict(findings, measures, [], num_replicates=tree["replicates"].sizes["replicate"])
 
 
 @dataclasses.dataclass

@@ -85,6 +85,22 @@ def importance_resample(fit: xr.DataTree, num_draws: int, *, key: Array | int, f
     return _select(fit, index, stats)
 
 
+def resample_pooled(
+    tree: xr.DataTree, weights: np.ndarray, num_draws: int, key: Array | int, stats: dict[str, float]
+) -> xr.DataTree:
+    """One chain, drawn from the draws of all chains in proportion to weights of shape ``(chain * draw,)``."""
+    datasets = {}
+    for node in tree.subtree:
+        dataset = node.to_dataset(inherit=False)
+        if {"chain", "draw"} <= set(dataset.dims) and not str(node.name).startswith("warmup"):
+            dataset = dataset.stack(pooled=("chain", "draw"), create_index=False).drop_vars(("chain", "draw"))
+            dataset = dataset.rename(pooled="draw").expand_dims(chain=1).transpose("chain", "draw", ...)
+        datasets[node.path] = dataset
+    datasets.setdefault("/sample_stats", xr.Dataset())
+    index = _systematic(weights, num_draws, _as_key(key))[None]
+    return _select(xr.DataTree.from_dict(datasets), index, {n: np.full(index.shape, v) for n, v in stats.items()})
+
+
 def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
     """Judge draws made by `importance_resample`."""
     if "importance_ess" not in stats:

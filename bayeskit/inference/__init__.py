@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import lazy_loader  # type: ignore[import-untyped]
 
 from bayeskit.inference.auto import auto as auto
+from bayeskit.inference.calibration.sbc import sbc as sbc
 from bayeskit.inference.likelihoods import log_likelihood as log_likelihood
 from bayeskit.inference.mcmc.chees import ChEES as ChEES
 from bayeskit.inference.mcmc.elliptical_slice import EllipticalSlice as EllipticalSlice
@@ -22,6 +23,7 @@ from bayeskit.inference.method import Draws as Draws
 from bayeskit.inference.method import Method as Method
 from bayeskit.inference.pathfinder import Pathfinder as Pathfinder
 from bayeskit.inference.predictive import predict as predict
+from bayeskit.inference.priors import log_prior as log_prior
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.run import resume as resume
 

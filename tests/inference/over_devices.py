@@ -51,7 +51,9 @@ rows = bk.sharded({"x": X[own], "y": Y[own]})
 z = {"b": np.array([0.3, 0.2])}
 density = jax.jit(lambda target: target.log_density(z))
 spread, alone = (bk.Target(bk.bind(regression, data)) for data in (rows, whole))
-by_chain = bk.infer(regression, whole, bk.HMC(num_warmup=20, num_draws=10, chain_method="sharded"), key=0, progress=False)
+by_chain = bk.infer(
+    regression, whole, bk.HMC(num_warmup=20, num_draws=10, chain_method="sharded"), key=0, progress=False
+)
 by_row = bk.infer(regression, rows, bk.HMC(num_warmup=20, num_draws=10), key=0, progress=False)
 found = {
     "devices": jax.device_count(),
