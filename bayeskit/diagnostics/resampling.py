@@ -97,7 +97,7 @@ def resample_pooled(
             dataset = dataset.rename(pooled="draw").expand_dims(chain=1).transpose("chain", "draw", ...)
         datasets[node.path] = dataset
     datasets.setdefault("/sample_stats", xr.Dataset())
-    index = _systematic(weights, num_draws, _as_key(key))[None]
+    index = systematic(weights, num_draws, _as_key(key))[None]
     return _select(xr.DataTree.from_dict(datasets), index, {n: np.full(index.shape, v) for n, v in stats.items()})
 
 
