@@ -12,6 +12,7 @@ import xarray as xr
 from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
+from bayeskit.diagnostics.approximation import approximation, step_size_bias
 from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
 from bayeskit.diagnostics.convergence import convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
@@ -80,6 +81,11 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `runs_disagree`      error    evidence of independent runs that differs by more than chance (p below 0.001)
     `evidence_error`     warning  a log evidence whose standard error is above 0.5
     `undefined_likelihood` warning a likelihood that was NaN somewhere under the prior; error over 1%
+    `failed_paths`       warning  paths of Pathfinder that were left out
+    `undefined_density`  error    a log density that is NaN at over 1% of an approximation's draws; warning: at any
+    `other_modes`        error    modes that a Laplace approximation leaves out, with over 5% of the posterior
+    `flat_direction`     error    a Hessian that is singular to the precision of its numbers
+    `step_size_bias`     warning  variances too large by 10%, as a method without accept step estimates; error: 30%
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
@@ -231,6 +237,8 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: sampler.tree_depth(e.stats),
     lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
+    lambda e: step_size_bias(e.stats),
+    lambda e: approximation({str(name): value for name, value in e.post.attrs.items()}),
     lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: from_prior(e.post.attrs, _arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: _float32(e.post, e.findings, e.lp),
@@ -335,6 +343,8 @@ def _unchecked(evidence: Evidence) -> list[str]:
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
     if "log_weight" in evidence.stats and evidence.stats["log_weight"].shape[1] < FEWEST:
         notes.append(f"Pareto k (fewer than {FEWEST} draws)")
+    if "excess_variance" in evidence.stats:
+        notes.append("the bias of the step size, but for its estimate on a normal posterior (there is no accept step)")
     constant = [s.name for s in evidence.moving if all(s.shape) and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")

@@ -10,6 +10,7 @@ from bayeskit._typing import Array
 from bayeskit.diagnostics.importance import MAX_K, pareto_k
 from bayeskit.diagnostics.verdict import Finding, Measure
 from bayeskit.errors import DataError, MethodError
+from bayeskit.numerics.importance import systematic
 
 MIN_ESS = 100.0
 _DROPPED = ("log_weight", "log_q")
@@ -75,7 +76,7 @@ def importance_resample(fit: xr.DataTree, num_draws: int, *, key: Array | int, f
             "bad"
         )
     keys = jax.random.split(_as_key(key), len(fits))
-    index = np.stack([_systematic(one.weights, num_draws, k) for one, k in zip(fits, keys, strict=True)])
+    index = np.stack([systematic(one.weights, num_draws, k) for one, k in zip(fits, keys, strict=True)])
     shape = index.shape
     stats = {
         "pareto_k": np.broadcast_to([[one.k] for one in fits], shape),
@@ -96,7 +97,7 @@ def resample_pooled(
             dataset = dataset.rename(pooled="draw").expand_dims(chain=1).transpose("chain", "draw", ...)
         datasets[node.path] = dataset
     datasets.setdefault("/sample_stats", xr.Dataset())
-    index = _systematic(weights, num_draws, _as_key(key))[None]
+    index = systematic(weights, num_draws, _as_key(key))[None]
     return _select(xr.DataTree.from_dict(datasets), index, {n: np.full(index.shape, v) for n, v in stats.items()})
 
 
@@ -116,7 +117,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 k,
                 MAX_K,
                 "The draws were resampled from a guide that is far from the posterior, and are not of the posterior.",
-                "a richer guide, or NUTS started from the fit (init=fit).",
+                "NUTS started from these draws: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post); or "
+                "a richer guide of bayeskit.VI.",
             )
         )
     if not ess >= MIN_ESS:
@@ -128,7 +130,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 ess,
                 MIN_ESS,
                 f"The resampled draws are worth {ess:.0f} independent ones: few of those of the guide have weight.",
-                "more draws of the fit (num_draws of bayeskit.VI), or a guide nearer to the posterior.",
+                "more draws to resample from (num_draws of bayeskit.VI, draws_per_path of bayeskit.Pathfinder), or "
+                "NUTS started from these: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post).",
             )
         )
     return findings, measures
@@ -154,15 +157,6 @@ def _log_weights(fit: xr.DataTree) -> np.ndarray:
             "resampled already, are not weighted"
         )
     return np.asarray(fit["sample_stats/log_weight"].transpose("chain", "draw").values)
-
-
-def _systematic(weights: np.ndarray, num_draws: int, key: Array) -> np.ndarray:
-    """Indices drawn in proportion to weights with the least noise, in random order."""
-    offset_key, order_key = jax.random.split(key)
-    offset = float(jax.random.uniform(offset_key))
-    points = (np.arange(num_draws) + offset) / num_draws
-    index = np.minimum(np.searchsorted(np.cumsum(weights), points), len(weights) - 1)
-    return index[np.asarray(jax.random.permutation(order_key, num_draws))]
 
 
 def _select(fit: xr.DataTree, index: np.ndarray, stats: dict[str, np.ndarray]) -> xr.DataTree:

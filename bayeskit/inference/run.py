@@ -114,6 +114,7 @@ def infer(
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     target = make_target(model, data, method)
+    method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
     if store is not None:
@@ -129,6 +130,8 @@ def infer(
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = record(method, target, raw, thin)
+    if reason:
+        attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {
         "method": method.as_record(),
         "keep": None if keep is None else list(keep),
@@ -145,6 +148,7 @@ def infer(
         _check_assembly(target, attrs, dims, coords)
 
     def act(bar: ProgressBar) -> None:
+        bar.say(str(attrs.get("method_reason", "")))
         start_key, run_key = jax.device_put(list(host_split(raw)))
         positions = start(target, start_key, method, init)
         check_indices(positions)

@@ -1,8 +1,9 @@
 """What every method must do, on a linear regression whose posterior is a Gaussian in closed form.
 
 With y ~ N(X b, 0.5²) and b ~ N(0, 2²), the posterior of b is N(m, S), S = (XᵀX / 0.5² + I / 2²)⁻¹ and m = S Xᵀy / 0.5².
-Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC has no accept-reject step: its step
-size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed beside the Monte Carlo error.
+Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC, SGLD and SGHMC have no
+accept-reject step: their step size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed
+beside the Monte Carlo error.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ CASES = {
     "SMC": bk.SMC(num_particles=400, num_chains=2),
     "nested sampling": bk.NestedSampling(num_live=60, num_chains=2, num_draws=400, num_delete=20),
     "parallel tempering": bk.ParallelTempering(num_chains=2, num_temperatures=8, num_warmup=400, num_draws=400),
+    "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
+    "Pathfinder as it is": bk.Pathfinder(num_paths=4, num_draws=400, resample=False, num_chains=2),
+    "elliptical slice": bk.EllipticalSlice(**CHAINS, steps_per_draw=20),
+    "SGLD": bk.SGLD(**{**CHAINS, "num_warmup": 1000}, step_size=0.05, steps_per_draw=60, chain_method="vectorized"),
+    "SGHMC": bk.SGHMC(**{**CHAINS, "num_warmup": 1000}, chain_method="vectorized"),
+    "Laplace": bk.Laplace(num_draws=400, num_chains=2),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
     "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
@@ -78,10 +85,11 @@ if find_spec("flowjax"):
 GUIDES = ("VI block", "VI mixture", "VI flow")
 MAPPED = ("NUTS blackjax vectorized", "NUTS blackjax sharded", "NUTS numpyro vectorized", "VI vectorized")
 by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=(*GUIDES, *MAPPED)))
-BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
+BIAS = {"MCLMC": 0.05, "SGLD": 0.05, "SGHMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
 ENERGY = {"energy": float, "acceptance_rate": float}
 TREES = {"tree_depth": int, "reached_max_treedepth": bool}
+WEIGHTS = {"lp": float, "log_q": float, "log_weight": float}
 STATS = {
     bk.NUTS: {**COMMON, **ENERGY, **TREES},
     bk.HMC: {**COMMON, **ENERGY},
@@ -91,8 +99,14 @@ STATS = {
     bk.SMC: {"lp": float, "acceptance_rate": float},
     bk.NestedSampling: {"lp": float, "effective_draws": float},
     bk.ParallelTempering: {"lp": float, "acceptance_rate": float, "step_size": float, "n_steps": int, "replica": int},
-    bk.VI: {"lp": float, "log_q": float, "log_weight": float},
+    bk.VI: WEIGHTS,
+    bk.Laplace: WEIGHTS,
+    bk.SGLD: {**COMMON, "excess_variance": float},
+    bk.SGHMC: {**COMMON, "excess_variance": float},
+    bk.EllipticalSlice: {"diverging": bool, "lp": float, "n_steps": int},
+    bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }
+AS_IT_IS = {"Pathfinder as it is": WEIGHTS}
 DATA = make_data(0)
 
 
@@ -150,8 +164,9 @@ def test_groups_names_and_types(name, fits):
     np.testing.assert_array_equal(post["constant_data/x"], DATA["x"])
     stats = post["sample_stats"]
     ruled = {"converged"} if isinstance(method, bk.VI) and method.tolerance else set()
-    assert set(stats.data_vars) == set(STATS[type(method)]) | ruled
-    for stat, kind in STATS[type(method)].items():
+    kinds = AS_IT_IS.get(name, STATS[type(method)])
+    assert set(stats.data_vars) == set(kinds) | ruled
+    for stat, kind in kinds.items():
         assert stats[stat].dims == ("chain", "draw")
         assert stats[stat].shape == lead
         assert np.issubdtype(stats[stat].dtype, {bool: np.bool_, int: np.integer, float: np.floating}[kind]), stat
