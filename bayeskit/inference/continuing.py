@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from bayeskit._keys import host_split
 from bayeskit._progress import ProgressBar
@@ -137,6 +138,10 @@ def extend(
     """
     if not is_whole(num_draws) or num_draws < 1:
         raise MethodError(f"num_draws must be a positive integer, the draws to be added, got {num_draws!r}")
+    if jax.process_count() > 1:
+        raise MethodError(
+            "a stored run is extended by one process; its draws are those of several if it has as many devices"
+        )
     check_free(path)
     kept = _record_of_result(path)
     method = _same_method(kept["method"], method, path, but="num_draws")
@@ -195,6 +200,8 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray, bar: ProgressBar) -> Non
     positions = {name: jax.numpy.asarray(value) for name, value in disk.start().items()}
     state = run.method.init(run_key, run.target, positions)
     point = disk.read_checkpoint()
+    if jax.process_count() > 1:
+        _share(run)
     if point is None:
         run.warm_up(bar, state)
         return
@@ -207,6 +214,16 @@ def _restore(run: Run, disk: RunStore, raw: np.ndarray, bar: ProgressBar) -> Non
         run.go_on(state, point.steps_done)
     else:
         run.warm_up(bar, state)
+
+
+def _share(run: Run) -> None:
+    """Several processes begin from one store, and the first of them alone goes on writing it."""
+    if jax.process_index() > 0 and run.disk is not None:
+        disk, run.disk = run.disk, None
+        read = {group: {n: np.asarray(v) for n, v in disk.group(group).items()} for group in disk.groups}
+        if disk.num_draws:
+            run.collected.add(read)
+    multihost_utils.sync_global_devices("the store has been read")
 
 
 def _same_method(

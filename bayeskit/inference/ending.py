@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import numpy as np
 
 from bayeskit._progress import ProgressBar
@@ -50,7 +51,7 @@ def carry_out(
     """
     begin = time.perf_counter()
     try:
-        with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
+        with ProgressBar(run.total, progress and jax.process_index() == 0) as bar, compile_time() as compiling:
             act(bar)
         return _finished(run, labelled, begin, compiling[0])
     except KeyboardInterrupt as stop:

@@ -99,6 +99,7 @@ class Laplace(ChainMethod):
     """
 
     kind: ClassVar[str] = "laplace"
+    extends: ClassVar[bool] = False
 
     num_starts: int = 4
     num_draws: int = 1000

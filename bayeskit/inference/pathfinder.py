@@ -98,6 +98,7 @@ class Pathfinder(ChainMethod):
     """
 
     kind: ClassVar[str] = "pathfinder"
+    extends: ClassVar[bool] = False
 
     num_paths: int = 8
     num_draws: int = 1000
@@ -157,8 +158,8 @@ class Pathfinder(ChainMethod):
         return state._replace(
             chosen=jax.tree.map(lambda *leaves: np.stack(leaves), *chosen),
             failed=np.sum(~found.arrived, axis=1).astype(np.int32),
-            gradients=found.gradients.sum(axis=1),
-            densities=found.densities.sum(axis=1),
+            gradients=found.gradients.sum(axis=1, dtype=np.int32),
+            densities=found.densities.sum(axis=1, dtype=np.int32),
         )
 
     def _choose(self, key: np.ndarray, found: Any, log_q: np.ndarray, chain: int) -> Weighted:

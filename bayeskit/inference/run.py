@@ -117,6 +117,8 @@ def infer(
     method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
+    if jax.process_index() > 0:
+        store = None  # the first of several processes writes it; each has all draws
     if store is not None:
         check_free(store)
     kept = _check_keep(target, keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ def chunk_of(num_steps: int) -> int:
 
 class ParticleMethod(Method):
     """A method that is done when its stages are: the state has draws, `cursor` of which have been dealt out."""
+
+    extends: ClassVar[bool] = False
 
     num_chains: int
 
