@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayeskit._spelling import did_you_mean
@@ -45,7 +46,7 @@ def by_group(
     """A tree with the log likelihoods of whole groups, and which they are; each observation by itself without `group`.
 
     Raises:
-        DataError: `group` is unknown, or has not the shape of the observations.
+        DataError: `group` is unknown, has not the shape of the observations, or has labels missing.
     """
     variable = post["log_likelihood"].to_dataset()[name].transpose("chain", "draw", ...)
     shape = variable.shape[2:]
@@ -55,10 +56,16 @@ def by_group(
     given = _labels(post, variable, group)
     if given.shape != shape:
         raise DataError(f"group has shape {given.shape}, but the observations {name!r} have {shape}")
-    unique, code = np.unique(given, return_inverse=True)
+    if pd.isna(given).any():
+        raise DataError("group is missing (None or NaN) at some observations, so that they belong to none")
+    try:
+        unique, code = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"the labels of group cannot be put in order: {error}") from error
     groups = Groups(unique.tolist(), code.ravel(), shape)
-    coords = {"chain": variable["chain"], "draw": variable["draw"], "group": unique}
-    summed = xr.DataArray(groups.sums(np.asarray(variable.values)), coords, ["chain", "draw", "group"])
+    along = "group" if name != "group" else "group_label"
+    coords = {"chain": variable["chain"], "draw": variable["draw"], along: unique}
+    summed = xr.DataArray(groups.sums(np.asarray(variable.values)), coords, ["chain", "draw", along])
     kept = {"/posterior": post["posterior"].to_dataset()} if "posterior" in post.children else {}
     return xr.DataTree.from_dict({**kept, "/log_likelihood": xr.Dataset({name: summed})}), groups
 
@@ -119,4 +126,6 @@ def _term(without: xr.DataTree, name: str, groups: Groups, number: int) -> float
             f"{groups.shape}"
         )
     sums = groups.sums(values)[..., number]
+    if not np.isfinite(sums).all():
+        raise DataError(f"the log likelihoods that refit({label!r}) returned are NaN or infinite")
     return float(logsumexp(sums) - np.log(sums.size))

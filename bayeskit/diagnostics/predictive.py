@@ -54,8 +54,8 @@ def loo(
 
     Raises:
         StorageError: there are no log likelihoods, or several and no `var_name`.
-        DataError: a log likelihood is NaN or infinite; `group` is unknown or not of the shape of the observations; or
-            `refit` returns log likelihoods of others.
+        DataError: a log likelihood is NaN or infinite; `group` is unknown, not of the shape of the observations, or has
+            labels missing; or `refit` returns log likelihoods of others.
 
     Warns:
         UserWarning: some observations have too large a $\hat k$; they are named.
@@ -119,7 +119,7 @@ def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd
     """
     from arviz_stats import compare as arviz_compare
 
-    if len(posts) < 2:
+    if not isinstance(posts, Mapping) or len(posts) < 2:
         raise StorageError("compare needs two results or more, by name: compare({'a': post_a, 'b': post_b})")
     fits = {name: _loo(post, var_name, f" of {name!r}") for name, post in posts.items()}
     sizes = {name: int(fit.n_data_points) for name, fit in fits.items()}
@@ -157,6 +157,10 @@ def _loo(post: xr.DataTree, var_name: str | None, whose: str, *, warn: bool = Tr
 
 
 def _observed_name(post: xr.DataTree, var_name: str | None, whose: str) -> str:
+    if not isinstance(post, xr.DataTree):
+        raise StorageError(
+            f"the result{whose} must be the DataTree that bayeskit.infer returned, got {type(post).__name__}"
+        )
     names = [str(name) for name in post["log_likelihood"].data_vars] if "log_likelihood" in post.children else []
     if not names:
         raise StorageError(
@@ -200,7 +204,17 @@ def _check_same_data(posts: Mapping[str, xr.DataTree], var_name: str | None) -> 
         observed = np.asarray(post["observed_data"].to_dataset()[site].values)
         if first is None:
             first_name, first = name, observed
-        elif observed.shape != first.shape or not np.array_equal(observed, first):
+        elif not _are_same(observed, first):
             raise DataError(
                 f"{first_name!r} and {name!r} were fitted to different observations: they cannot be compared"
             )
+
+
+def _are_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """The same observations, in single or double precision; those that are missing in both are the same."""
+    if one.shape != other.shape:
+        return False
+    if {one.dtype.kind, other.dtype.kind} <= set("f"):
+        coarse = min(one.dtype, other.dtype, key=lambda kind: kind.itemsize)
+        return np.array_equal(one.astype(coarse), other.astype(coarse), equal_nan=True)
+    return np.array_equal(one, other)

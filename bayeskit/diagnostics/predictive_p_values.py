@@ -47,6 +47,8 @@ def p_values(post: xr.DataTree, statistics: Mapping[str, Statistic], var_name: s
 
     Reference: Gelman, Meng and Stern (1996), Statistica Sinica 6, equation 5.
     """
+    if not isinstance(statistics, Mapping) or not all(map(callable, statistics.values())):
+        raise DataError(f"statistics must be functions by name, such as {{'largest': np.max}}, got {statistics!r}")
     name = _name(post, var_name)
     observed = post["observed_data"].to_dataset()[name].to_numpy()
     predicted = post["posterior_predictive"].to_dataset()[name].transpose("chain", "draw", ...).to_numpy()
@@ -60,8 +62,8 @@ def p_values(post: xr.DataTree, statistics: Mapping[str, Statistic], var_name: s
 
 def _row(label: str, statistic: Statistic, observed: np.ndarray, predicted: np.ndarray) -> list[float]:
     replicated = predicted.reshape(-1, *observed.shape)
-    values = np.array([_number(label, statistic(one)) for one in replicated])
-    seen = _number(label, statistic(observed))
+    values = np.array([_number(label, statistic(one.copy())) for one in replicated])
+    seen = _number(label, statistic(observed.copy()))  # it may sort in place
     p = float((values > seen).mean() + 0.5 * (values == seen).mean())
     return [seen, float(values.mean()), float(values.std()), p, float(np.sqrt(p * (1.0 - p) / len(values)))]
 
@@ -74,6 +76,8 @@ def _number(label: str, value: object) -> float:
 
 
 def _name(post: xr.DataTree, var_name: str | None) -> str:
+    if not isinstance(post, xr.DataTree):
+        raise StorageError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {type(post).__name__}")
     if "posterior_predictive" not in post.children or "observed_data" not in post.children:
         raise StorageError(
             "the result has no predictions of its data: add them with bk.predict(model, data, post, key=...)"

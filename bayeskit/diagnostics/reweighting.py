@@ -42,7 +42,8 @@ def reweight(post: xr.DataTree, other: xr.DataTree, *, key: Array | int, num_dra
         MethodError: :math:`\hat k > 0.7`, so that the other posterior is too far away and has to be fitted; or an
             impossible number of draws.
         StorageError: there is no group ``log_prior``.
-        DataError: the trees do not hold the same draws, or a density is NaN, or infinite under the old model.
+        DataError: the trees do not hold the same draws or latent sites, one alone has log likelihoods, or a density is
+            NaN, or infinite under the old model.
 
     Example:
         >>> import numpy as np
@@ -59,8 +60,15 @@ def reweight(post: xr.DataTree, other: xr.DataTree, *, key: Array | int, num_dra
     """
     sites = posterior_sites(post)
     _check_same_draws(post, other)
+    _check_same_sites(post, other)
     log_weights = _log_density(other, GROUPS[0]) - _log_density(post, GROUPS[0])
-    if all(GROUPS[1] in tree.children for tree in (post, other)):
+    having = [GROUPS[1] in tree.children for tree in (post, other)]
+    if having[0] != having[1]:
+        raise DataError(
+            f"the group {GROUPS[1]!r} is in one of the two trees only: add it to both, each under its own model, with "
+            "bk.log_likelihood, or to none where the likelihoods are the same"
+        )
+    if all(having):
         log_weights = log_weights + _log_density(other, GROUPS[1]) - _log_density(post, GROUPS[1])
     if np.isnan(log_weights).any() or np.isposinf(log_weights).any():
         raise DataError("a draw has no density under the old model, or NaN under one of the two")
@@ -72,9 +80,9 @@ def reweight(post: xr.DataTree, other: xr.DataTree, *, key: Array | int, num_dra
         )
     worth = found.ess * _independence(np.concatenate([site.draws for site in sites], axis=2))
     wanted = max(1, int(worth)) if num_draws is None else num_draws
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+    if not isinstance(wanted, int | np.integer) or isinstance(wanted, bool) or wanted < 1:
         raise MethodError(f"num_draws must be a positive integer, got {num_draws!r}")
-    return resample_pooled(other, found.weights, wanted, key, {"pareto_k": found.k, "importance_ess": worth})
+    return resample_pooled(other, found.weights, int(wanted), key, {"pareto_k": found.k, "importance_ess": worth})
 
 
 def _log_density(tree: xr.DataTree, group: str) -> np.ndarray:
@@ -92,6 +100,23 @@ def _check_same_draws(post: xr.DataTree, other: xr.DataTree) -> None:
     for name in mine.data_vars:
         if name not in theirs or not np.array_equal(mine[name].to_numpy(), theirs[name].to_numpy()):
             raise DataError(f"the two trees do not hold the same draws of {name!r}: give bk.log_prior one fit")
+
+
+def _check_same_sites(post: xr.DataTree, other: xr.DataTree) -> None:
+    """Refuse priors of other latent sites: the weights would lack a factor."""
+    sampled = set(map(str, post["posterior"].data_vars))
+    mine, theirs = ({*map(str, tree[GROUPS[0]].data_vars)} & sampled for tree in (post, other) if _has_prior(tree))
+    if differing := sorted(mine ^ theirs):
+        raise DataError(
+            f"{differing[0]!r} is a latent site of one of the two models only: the weights compare densities of the "
+            "same sites; fit the other model"
+        )
+
+
+def _has_prior(tree: xr.DataTree) -> bool:
+    if GROUPS[0] not in tree.children or not tree[GROUPS[0]].data_vars:
+        raise StorageError(f"the result has no group {GROUPS[0]!r}: add it with bk.{GROUPS[0]}(model, data, post)")
+    return True
 
 
 def _independence(draws: np.ndarray) -> float:

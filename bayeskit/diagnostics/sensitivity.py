@@ -50,11 +50,11 @@ def power_scale(
         One row for each element, the most sensitive to the prior first: ``prior``, ``likelihood``, the Pareto
         :math:`\hat k` of the weights of either, ``prior_k`` and ``likelihood_k`` (of the worse :math:`\alpha`), and
         ``diagnosis``: ``"prior-data conflict"``, ``"weak likelihood"`` or ``""``; ``"unreliable"`` where
-        :math:`\hat k > 0.7`.
+        :math:`\hat k > 0.7`. A prior that is constant, as a uniform one is, has no sensitivity.
 
     Raises:
         StorageError: a group is missing (the message says how to add it), or a name is unknown.
-        DataError: a log prior or likelihood is NaN or infinite.
+        DataError: a log prior or likelihood is NaN or infinite, or not of the draws of the posterior.
 
     Example:
         >>> import numpy as np
@@ -73,6 +73,8 @@ def power_scale(
     if unknown := [name for name in wanted if name not in sites]:
         raise StorageError(f"the posterior has no variable {unknown[0]!r}{did_you_mean(unknown[0], sites, 'it has')}")
     moving = [sites[name] for name in wanted if not sites[name].constant.all()]
+    if not moving:
+        raise StorageError(f"no draw of {', '.join(wanted)} differs from another, so that nothing can be sensitive")
     columns: dict[str, np.ndarray | float] = {}
     for what, names in (("prior", prior_names), ("likelihood", likelihood_names)):
         columns[what], columns[f"{what}_k"] = _sensitivity(post, what, names, moving)
@@ -95,9 +97,14 @@ def _scaled(post: xr.DataTree, what: str, names: Sequence[str] | None) -> list[s
             raise StorageError(f"{what}_names: there is no {group} of {name!r}{did_you_mean(name, known, 'there is')}")
     if chosen is None:
         chosen = [name for name in known if not dataset[name].attrs.get("depends_on")]
+    if not list(chosen):
+        raise StorageError(f"{what}_names is empty: name a site, or leave it out")
+    lead = post["posterior"].to_dataset().sizes
     for name in chosen:
         if not np.isfinite(dataset[name].to_numpy()).all():
             raise DataError(f"the {group} of {name!r} is NaN or infinite at some draws")
+        if any(dataset[name].sizes.get(dim) != lead[dim] for dim in ("chain", "draw")):
+            raise DataError(f"the {group} of {name!r} is not of as many chains and draws as the posterior")
     return list(chosen)
 
 
@@ -112,16 +119,21 @@ def _sensitivity(
         group[name].transpose("chain", "draw", ...).to_numpy().reshape(*group[name].shape[:2], -1).sum(axis=-1)
         for name in scaled
     )
+    if np.ptp(total) == 0.0:  # a flat prior has no power
+        return np.zeros(sum(len(site.labels) for site in sites)), 0.0
     k = max(pareto_k((alpha - 1.0) * np.asarray(total, float)).k for alpha in ALPHAS)
     tree = xr.DataTree.from_dict({"/posterior": post["posterior"].to_dataset(), f"/log_{what}": group})
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = psense(tree, [site.name for site in sites], group=what, group_var_names=scaled, alphas=ALPHAS)
+        try:
+            found = psense(tree, [site.name for site in sites], group=what, group_var_names=scaled, alphas=ALPHAS)
+        except ValueError as error:
+            raise DataError(f"the weights that scale the {what} cannot be smoothed: {error}") from error
     return np.concatenate([np.ravel(found[site.name].to_numpy()) for site in sites]), k
 
 
 def _diagnosis(prior: float, likelihood: float, prior_k: float, likelihood_k: float) -> str:
-    if not (prior_k <= MAX_K and likelihood_k <= MAX_K):
+    if not (prior_k <= MAX_K and likelihood_k <= MAX_K) or np.isnan([prior, likelihood]).any():
         return "unreliable"
     if prior < SENSITIVE:
         return ""

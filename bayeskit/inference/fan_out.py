@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import jax
+import numpy as np
 
 from bayeskit.errors import MethodError
 
@@ -57,7 +58,7 @@ def map_tasks(
         by_value: functions whose files a worker need not have: all that is theirs travels with them.
 
     Raises:
-        MethodError: `executor` is none of these, or Dask is not installed.
+        MethodError: `executor` is none of these, cannot be reached, or Dask is not installed.
 
     Example:
         >>> from bayeskit.inference.fan_out import map_tasks
@@ -84,7 +85,11 @@ def check_executor(executor: Executor) -> None:
         raise MethodError(
             f"executor={executor!r} needs Dask: pip install 'bayeskit[dask]', or executor=None for this process"
         ) from None
-    whole = isinstance(executor, int) and not isinstance(executor, bool) and executor >= 1
+    if isinstance(executor, Client) and executor.status != "running":
+        raise MethodError(
+            f"executor is a dask.distributed.Client that is not connected: its status is {executor.status!r}"
+        )
+    whole = isinstance(executor, int | np.integer) and not isinstance(executor, bool) and executor >= 1
     address = isinstance(executor, str) and (executor == "local" or "://" in executor or ":" in executor)
     if not (whole or address or isinstance(executor, Client)):
         raise MethodError(
@@ -144,12 +149,21 @@ def _client(executor: Executor, num_tasks: int) -> Iterator[Client]:
         return
     with contextlib.ExitStack() as stack:
         if isinstance(executor, str) and executor != "local":
-            yield stack.enter_context(Client(executor))
+            yield stack.enter_context(_connected(executor))
             return
-        count = {"n_workers": min(executor, num_tasks)} if isinstance(executor, int) else {}
+        count = {"n_workers": min(int(executor), num_tasks)} if not isinstance(executor, str) else {}
         cluster = LocalCluster(**count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))
+
+
+def _connected(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise MethodError(f"executor: there is no Dask scheduler at {address!r} ({error})") from error
 
 
 def _is_double() -> bool:

@@ -111,7 +111,7 @@ def predict(
     check.at(first, "the first draw")
     if exactly:
         given = {**given, **_discrete(program, given, raw)}
-    new = _new_inputs(program, post, observed)
+    new = new_inputs(program, post, observed)
     everything = post is None or new is not None
     by_default = fresh if everything else list(dict.fromkeys([*observed, *drawn]))
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
@@ -150,7 +150,7 @@ def _trace(program: Program, post: xr.DataTree | None, num_draws: int, exactly: 
     return _Traced(known, given, lead, first, check)
 
 
-def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray] | None:
+def new_inputs(program: Program, post: xr.DataTree | None, observed: list[str]) -> dict[str, np.ndarray] | None:
     """All inputs of a prediction, if one of them is not what the model was fitted to; otherwise `None`.
 
     An argument that is `None` is an observation still to come, and so is one with the name of an observed site.

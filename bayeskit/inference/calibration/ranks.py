@@ -8,6 +8,9 @@ import numpy as np
 
 __all__ = ["Ranks", "equally_spaced", "rank"]
 
+ROUNDINGS = 64
+"""Of that many steps of the floating-point grid a difference is of rounding."""
+
 
 class Ranks(NamedTuple):
     """Of every element of a site.
@@ -15,7 +18,7 @@ class Ranks(NamedTuple):
     Attributes:
         rank: how many draws lie below the truth, those that equal it in random order; 0 to the number of draws.
         pit: a uniform draw from the share of the unit interval that the rank stands for.
-        tied: whether all draws equal the truth.
+        tied: whether all draws equal the truth, up to rounding.
     """
 
     rank: np.ndarray
@@ -47,7 +50,17 @@ def rank(truth: np.ndarray, draws: np.ndarray, uniform: np.random.Generator) -> 
     below, equal = (draws < truth).sum(axis=0), (draws == truth).sum(axis=0)
     ranks = below + uniform.integers(0, equal, endpoint=True)
     pit = (ranks + uniform.uniform(size=np.shape(truth))) / (len(draws) + 1.0)
-    return Ranks(ranks, pit, equal == len(draws))
+    return Ranks(ranks, pit, _are_equal(truth, draws))
+
+
+def _are_equal(truth: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Whether a truth and its draws differ by rounding alone, as the diagonal of a correlation matrix does: what has
+    been computed by two programs, whose ranks are those of rounding.
+    """
+    kinds = {np.asarray(values).dtype for values in (truth, draws)}
+    rounding = max((float(np.finfo(kind).eps) for kind in kinds if kind.kind == "f"), default=0.0)
+    size = np.maximum(np.abs(draws).max(axis=0), np.abs(truth))
+    return np.asarray(np.abs(draws - truth).max(axis=0) <= ROUNDINGS * rounding * size)
 
 
 def equally_spaced(total: int, kept: int) -> np.ndarray:

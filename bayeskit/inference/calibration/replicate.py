@@ -14,7 +14,7 @@ import numpy as np
 
 from bayeskit._keys import host_fold_in, host_split
 from bayeskit._typing import Array, ArrayLike, Model, Values
-from bayeskit.errors import BayeskitError, ModelError
+from bayeskit.errors import DataError, Interrupted, MethodError, ModelError
 from bayeskit.inference.calibration.augmented import Augmented
 from bayeskit.inference.calibration.ranks import Ranks, equally_spaced, rank
 from bayeskit.inference.calibration.simulate import Simulated, Simulator, with_arrays
@@ -137,23 +137,44 @@ class Replication:
         """
         simulated = self.simulator(self.raw, self._origin(0))
         _ = self.target, self.tells_likelihood
+        self._check_origin()
         for name in {*self.quantities, LOG_LIKELIHOOD} & simulated.truth.keys():
             raise ModelError(f"{name!r} is a site of the model, so no test quantity can have that name")
+        data = {**self.simulator.program.data, **simulated.data}
+        for name, quantity in self.quantities.items():
+            try:
+                value = np.asarray(quantity(simulated.truth, data))
+            except Exception as error:
+                raise MethodError(f"quantities: {name!r} raises {type(error).__name__}: {error}") from error
+            if value.dtype.kind not in "biuf":
+                raise MethodError(f"quantities: {name!r} must return numbers, got {value!r}")
+
+    def _check_origin(self) -> None:
+        """Refuse a posterior that lacks a latent site, for that would be drawn from its prior."""
+        if self.around is None:
+            return
+        for name, shape in self.simulator.latent.items():
+            found = self.around.get(name)
+            if found is None or found.shape[1:] != shape:
+                has = "does not hold it" if found is None else f"has it with shape {found.shape[1:]}"
+                raise DataError(f"around must hold each latent site: {name!r} has shape {shape}, and the fit {has}")
 
     def __call__(self, number: int) -> Replicate:
         """The replicate of this number; it depends on nothing else."""
         simulate, fit, ties = host_split(host_fold_in(self.raw, number), 3)
         simulated = self.simulator(simulate, self._origin(number))
         nothing = {**simulated.truth}
-        if bad := [n for n, v in {**nothing, **simulated.data}.items() if not np.isfinite(v).all()]:
-            return Replicate({}, nothing, 0, 0.0, 0, f"the simulated {bad[0]!r} is not finite")
+        if bad := [n for n, v in {**nothing, **simulated.data}.items() if not _is_a_number(v)]:
+            return Replicate(
+                {}, nothing, 0, 0.0, 0, f"the simulated {bad[0]!r} is not finite, or too large for its type"
+            )
         try:
             post = self._fit(simulated, fit)
-        except BayeskitError as error:
-            if type(error).__name__ == "Interrupted":
-                raise
+            return self._ranked(simulated, post, ties)
+        except (Interrupted, _NothingRanked):
+            raise
+        except Exception as error:  # whatever it is, the other replicates go on
             return Replicate({}, nothing, 0, 0.0, 0, f"{type(error).__name__}: {error}")
-        return self._ranked(simulated, post, ties)
 
     def _origin(self, number: int) -> dict[str, np.ndarray] | None:
         """The draw of the posterior that a replicate is simulated from."""
@@ -209,6 +230,17 @@ class Replication:
         return found
 
 
+class _NothingRanked(ModelError):
+    """Of every replicate, so that there is no point in going on."""
+
+
+def _is_a_number(value: np.ndarray) -> bool:
+    """Whether all is finite, and no whole number is the largest there is, which is what a larger one becomes."""
+    if value.dtype.kind in "iu":
+        return not (value == np.iinfo(value.dtype).max).any()
+    return bool(np.isfinite(value).all())
+
+
 def draws_of(joint: Mapping[str, np.ndarray]) -> np.ndarray:
     """One of the arrays, for its length."""
     return next(iter(joint.values()))
@@ -232,7 +264,7 @@ def _pooled(post: xr.DataTree, truth: Mapping[str, np.ndarray]) -> tuple[dict[st
     values = site_values(post, optional=True)
     found = {n: v for n, v in values.items() if n in truth and v.shape[2:] == truth[n].shape}
     if not found:
-        raise ModelError(f"the method brings draws of no site of the model, which has {', '.join(truth)}")
+        raise _NothingRanked(f"the method brings draws of no site of the model, which has {', '.join(truth)}")
     chains = draws_of(found).shape[0]
     return {n: v.reshape(-1, *v.shape[2:]) for n, v in found.items()}, chains
 

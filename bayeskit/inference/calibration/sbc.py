@@ -16,6 +16,7 @@ from bayeskit.inference.calibration.record import as_tree, attributes
 from bayeskit.inference.calibration.replicate import Quantity, Replicate, Replication
 from bayeskit.inference.fan_out import Executor, check_executor, map_tasks
 from bayeskit.inference.method import DirectMethod, Method
+from bayeskit.inference.predictive import new_inputs
 from bayeskit.program import Program
 from bayeskit.program.bind import named
 from bayeskit.target import Target
@@ -77,14 +78,14 @@ def sbc(
         A DataTree. Groups ``ranks`` (``int``, -1 where the fit failed), ``pit`` (the rank as a number in (0, 1), NaN
         where the fit failed) and ``truth``, each with the dimension ``replicate`` first; ``replicates`` with
         ``num_draws``, ``ess``, ``num_divergences`` and ``failure`` (empty, or a message). Elements that have one value
-        in all draws are left out.
+        in all draws, up to rounding, are left out.
 
     Raises:
         ModelError: the model cannot be simulated (a factor, a parameter without a prior, an observation that is no
-            argument as it stands or enters elsewhere too), or the method cannot fit it.
-        MethodError: an impossible setting, or an unusable executor.
+            argument as it stands or enters elsewhere too, a latent site that is masked), or the method cannot fit it.
+        MethodError: an impossible setting, a test quantity that is no number, or an unusable executor.
         DataError: as for :func:`bayeskit.bind`.
-        Interrupted: stopped by hand; ``.post`` holds the ranks so far.
+        Interrupted: stopped by hand, or by workers that are gone; ``.post`` holds the ranks so far.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist
@@ -103,7 +104,7 @@ def sbc(
         Moon, Kim, Bürkner, Huurre, Faltejsková, Gelman and Vehtari (2023), Bayesian Analysis (test quantities);
         Säilynoja, Schmitt, Bürkner and Vehtari (2025), arXiv:2502.03279 (`around`).
     """
-    _check(model, method, num_replicates, num_draws)
+    _check(model, method, num_replicates, num_draws, quantities)
     check_executor(executor)
     given, raw = named(data), host_key(key)
     origin = None if around is None else _origin(around, method)
@@ -121,14 +122,21 @@ def sbc(
                     done[number] = replicate
                     bar.update("replicates", len(done))
         except (KeyboardInterrupt, Interrupted):
-            tree = as_tree(attrs, done, interrupted=True) if done else None
-            raise Interrupted(
-                f"interrupted after {len(done)} of {num_replicates} replicates, whose ranks are in .post", tree
-            ) from None
+            raise _stopped("interrupted", attrs, done) from None
+        except Exception as error:  # a cluster that goes away takes nothing with it that is here
+            if not done:
+                raise
+            raise _stopped(f"stopped by {type(error).__name__} ({error})", attrs, done) from error
     return as_tree(attrs, done)
 
 
-def _check(model: object, method: object, num_replicates: object, num_draws: object) -> None:
+def _stopped(how: str, attrs: Mapping[str, object], done: Mapping[int, Replicate]) -> Interrupted:
+    tree = as_tree(attrs, done, interrupted=True) if done else None
+    told = f"{how} after {len(done)} of {attrs['num_replicates']} replicates"
+    return Interrupted(f"{told}, whose ranks are in .post" if done else told, tree)
+
+
+def _check(model: object, method: object, num_replicates: object, num_draws: object, quantities: object) -> None:
     if isinstance(model, Program | Target):
         raise ModelError(
             "sbc takes the NumPyro function and its data apart, since other data take the place of the observations; "
@@ -139,6 +147,8 @@ def _check(model: object, method: object, num_replicates: object, num_draws: obj
     for name, value in (("num_replicates", num_replicates), ("num_draws", num_draws)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise MethodError(f"{name} must be an integer of at least 1, got {value!r}")
+    if quantities is not None and not (isinstance(quantities, Mapping) and all(map(callable, quantities.values()))):
+        raise MethodError(f"quantities must be functions by name, got {quantities!r}")
 
 
 def _check_same_data(around: xr.DataTree, replication: Replication) -> None:
@@ -151,6 +161,8 @@ def _check_same_data(around: xr.DataTree, replication: Replication) -> None:
             raise DataError(
                 f"around is a fit to other data: the observations {arguments[site]!r} are not those of data"
             )
+    if new_inputs(program, around, [*arguments, *arguments.values()]) is not None:
+        raise DataError("around is a fit to other data: its covariates, in constant_data, are not those of data")
 
 
 def _origin(around: xr.DataTree, method: Method | DirectMethod) -> dict[str, np.ndarray]:

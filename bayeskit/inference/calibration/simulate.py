@@ -16,6 +16,7 @@ from bayeskit.inference.predictive import left_out, replicate_trace
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.program.constants import settle
+from bayeskit.program.sites import read
 from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Simulated", "Simulator"]
@@ -46,29 +47,38 @@ class Simulator:
         program: the model with all data bound; observations that were not given, simulated.
         is_given: whether all observations were given.
         arguments: of each observed site, the argument that it observes.
+        latent: the shape of each latent site.
 
     Raises:
         ModelError: the model cannot be simulated: it has a factor, or a parameter without a prior; it observes nothing,
-            or something that is no argument as it stands; or an observation enters elsewhere too.
+            or something that is no argument as it stands; or an observation enters elsewhere too; or a latent site is
+            masked, or has no proper prior.
         DataError: as for :func:`bayeskit.bind`.
     """
 
     def __init__(self, model: Model, data: Data | None):
         given = named(data)
         first = bind(model, given)
-        first, _ = settle(first, lambda program: jax.eval_shape(_simulate, program, _SEED, {}))
+        try:
+            first, _ = settle(first, lambda program: jax.eval_shape(_simulate, program, _SEED, {}))
+        except NotImplementedError as error:
+            raise ModelError(
+                f"a site of model {first.name!r} has a distribution that cannot be drawn from, such as "
+                "ImproperUniform, so data cannot be simulated; give it a proper prior"
+            ) from error
         self.arguments = _arguments(first)
         drawn = _draw(first, _SEED, {})
         missing = {a: drawn[s] for s, a in self.arguments.items() if given.get(a) is None}
+        held = {a: _able_to_hold(given[a], drawn[s]) for s, a in self.arguments.items() if a not in missing}
         self.is_given = not missing
-        numbers = {a: jnp.asarray(given[a]) for a in self.arguments.values() if isinstance(given.get(a), int)}
-        program = bind(model, {**given, **numbers, **missing})
+        program = bind(model, {**given, **held, **missing})
         self.program, _ = settle(program, lambda p: jax.eval_shape(_simulate, p, _SEED, {}))
         if fixed := [a for a in self.arguments.values() if a not in self.program.arrays]:
             raise ModelError(
                 f"the model reads its observation {fixed[0]!r} as a Python value, so it cannot be simulated"
             )
         self._check_alone()
+        self.latent = _latent(self.program)
 
     def __call__(self, key: np.ndarray, given: Mapping[str, np.ndarray] | None = None) -> Simulated:
         """Everything that `given` does not hold, drawn; the key is raw."""
@@ -153,6 +163,40 @@ def _arguments(program: Program) -> dict[str, str]:
     if len(set(found.values())) < len(found):
         raise ModelError(f"two sites observe one argument: {', '.join(found)}; pass each an argument of its own")
     return found
+
+
+def _able_to_hold(given: object, drawn: np.ndarray) -> object:
+    """An observation in a type that can hold what is simulated in its place: whole numbers hold no fractions."""
+    array = np.asarray(given)
+    return jnp.asarray(array, drawn.dtype) if array.dtype.kind in "biu" else given
+
+
+def _latent(program: Program) -> dict[str, tuple[int, ...]]:
+    """The shape of each latent site.
+
+    Raises:
+        ModelError: one is masked: what masks it takes its prior away, but draws from the prior know nothing of it.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def masks(program: Program) -> dict[str, Array]:
+        found = {}
+        for name, site in replicate_trace(program, jnp.asarray(_SEED), {}).items():
+            if site["type"] != "sample" or site["infer"].get("was_observed") or site["infer"].get("is_auxiliary"):
+                continue
+            shapes[name] = jnp.shape(site["value"])
+            if (mask := read(site["fn"]).mask) is not True:
+                found[name] = jnp.all(jnp.asarray(mask))
+        return found
+
+    if jax.eval_shape(masks, program):
+        for name, whole in safe_jit(masks)(program).items():
+            if not whole:
+                raise ModelError(
+                    f"latent site {name!r} is masked, so that it has no prior there, and cannot be simulated; leave "
+                    "out what is masked"
+                )
+    return shapes
 
 
 def _observed_values(program: Program) -> dict[str, object]:
