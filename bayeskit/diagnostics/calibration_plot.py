@@ -67,6 +67,7 @@ def plot_calibration(
         axes.axhline(0.0, color="0.5", linewidth=0.7)
         axes.set_title(names[index])
         axes.set_xlabel("probability of the interval" if coverage else "rank")
+    figure.supylabel("observed share less the expected one")
     return figure
 
 
@@ -77,6 +78,8 @@ def _chosen(names: list[str], numbers: np.ndarray, var_names: str | Sequence[str
         off = [np.abs(np.searchsorted(c, points) / len(c) - points).max() for c in ordered.T]
         return [int(i) for i in np.argsort(off)[::-1][:MOST]]
     wanted = [var_names] if isinstance(var_names, str) else list(var_names)
+    if not wanted:
+        raise StorageError("var_names is empty: name a test quantity, or leave it out")
     found: list[int] = []
     for name in wanted:
         of_name = [i for i, known in enumerate(names) if known == name or known.startswith(f"{name}[")]

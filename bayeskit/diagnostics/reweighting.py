@@ -98,7 +98,7 @@ def _check_same_draws(post: xr.DataTree, other: xr.DataTree) -> None:
         raise DataError("other must be the same fit: bk.log_prior(other_model, data, post)")
     mine, theirs = post["posterior"].to_dataset(), other["posterior"].to_dataset()
     for name in mine.data_vars:
-        if name not in theirs or not np.array_equal(mine[name].to_numpy(), theirs[name].to_numpy()):
+        if name not in theirs or not mine[name].variable.equals(theirs[name].variable):
             raise DataError(f"the two trees do not hold the same draws of {name!r}: give bk.log_prior one fit")
 
 

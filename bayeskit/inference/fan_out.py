@@ -58,7 +58,8 @@ def map_tasks(
         by_value: functions whose files a worker need not have: all that is theirs travels with them.
 
     Raises:
-        MethodError: `executor` is none of these, cannot be reached, or Dask is not installed.
+        MethodError: `executor` is none of these, cannot be reached, or Dask is not installed; the function cannot be
+            pickled; or every worker dies of a batch.
 
     Example:
         >>> from bayeskit.inference.fan_out import map_tasks
@@ -101,7 +102,7 @@ def check_executor(executor: Executor) -> None:
 def _on_cluster(
     function: Callable[[Task], Result], tasks: Sequence[Task], executor: Executor, by_value: Sequence[object]
 ) -> Generator[tuple[int, Result], None, None]:
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     payload = _pickled(function, by_value)
     double = _is_double()
@@ -115,7 +116,12 @@ def _on_cluster(
         }
         try:
             for future in as_completed(list(futures)):
-                results = future.result()
+                try:
+                    results = future.result()
+                except KilledWorker as error:
+                    raise MethodError(
+                        f"executor: the workers die of their tasks, for want of memory? {error}"
+                    ) from error
                 # what has been fetched is let go, so that a worker that dies takes nothing with it that is here
                 yield from zip(futures.pop(future), results, strict=True)
         finally:
@@ -134,6 +140,8 @@ def _pickled(function: Callable[[Task], Result], by_value: Sequence[object]) -> 
         cloudpickle.register_pickle_by_value(module)
     try:
         return bytes(cloudpickle.dumps(function))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise MethodError(f"executor: what is to be run cannot be sent to a worker ({error})") from error
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
@@ -151,7 +159,7 @@ def _client(executor: Executor, num_tasks: int) -> Iterator[Client]:
         if isinstance(executor, str) and executor != "local":
             yield stack.enter_context(_connected(executor))
             return
-        count = {"n_workers": min(int(executor), num_tasks)} if not isinstance(executor, str) else {}
+        count = {"n_workers": min(int(executor), num_tasks)} if isinstance(executor, int | np.integer) else {}
         cluster = LocalCluster(**count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
-from bayeskit._typing import Array, Data, Model, Values
+from bayeskit._typing import Data, Model, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.inference.assemble import batch_dims, labels
 from bayeskit.inference.likelihoods import latent_draws
 from bayeskit.program import Program, bind
 from bayeskit.program.sites import site_term
 from bayeskit.target import Target
+from bayeskit.xla.jaxprs import Reading, look, read
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["log_prior"]
-
-LOOKED_AT = 8
-"""Draws at which it is found out what a prior depends on."""
 
 
 def log_prior(model: Model | Program | Target, data: Data | None, post: xr.DataTree) -> xr.DataTree:
@@ -79,7 +77,7 @@ def log_prior(model: Model | Program | Target, data: Data | None, post: xr.DataT
     dims = {n: batch_dims(target.structure, n, names, v.shape[2:]) for n, v in found.items()}
     used = {d for given in dims.values() for d in given}
     tree = add_group(post, "log_prior", found, dims=dims, coords={d: c for d, c in labelled.items() if d in used})
-    parents = _parents(target, {n: v[:: max(1, len(v) // LOOKED_AT)][:LOOKED_AT] for n, v in latent.items()})
+    parents = _parents(target, latent)
     for variable, name in zip(tree["log_prior"].data_vars.values(), found, strict=True):
         if name in latent:
             variable.attrs["depends_on"] = ", ".join(parents[name])
@@ -100,17 +98,26 @@ def _evaluate(target: Target, latent: Values) -> Values:
     return jax.lax.map(lambda one: _terms(target, one), latent)
 
 
-@safe_jit
-def _slopes(target: Target, latent: Values) -> dict[str, dict[str, Array]]:
-    """Whether any element of a prior has a slope in the values of a site, at any of these draws."""
+class _Sites(Reading[frozenset[str]]):
+    """The latent sites that a value is made of."""
 
-    def one(values: Values) -> dict[str, dict[str, Array]]:
-        slopes = jax.jacrev(lambda v: _terms(target, v))(values)
-        return jax.tree.map(lambda slope: jnp.any(slope != 0.0), slopes)
+    nothing = frozenset()
 
-    return jax.tree.map(jnp.any, jax.lax.map(one, latent))
+    def join(self, facts: Sequence[frozenset[str]]) -> frozenset[str]:
+        return frozenset().union(*facts)
+
+    def through(self, equation: Any, facts: list[frozenset[str]]) -> list[frozenset[str]]:
+        return [self.join(facts)] * len(equation.outvars)
+
+    def decides(self, fact: frozenset[str]) -> frozenset[str]:
+        return fact
 
 
 def _parents(target: Target, latent: Values) -> dict[str, list[str]]:
-    found = _slopes(target, {n: jnp.asarray(v, float) for n, v in latent.items()})
-    return {name: [p for p in latent if p != name and bool(of[p])] for name, of in found.items()}
+    """The other sites that each prior is computed from, by the traced program: also those that it takes steps in."""
+    one = {name: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for name, value in latent.items()}
+    program, shapes = jax.make_jaxpr(lambda values: _terms(target, values), return_shape=True)(one)
+    # as JAX flattens dictionaries, by name
+    known = read(program.jaxpr, [frozenset({name}) for name in sorted(one)], reading := _Sites())
+    made = {n: look(known, atom, reading) for n, atom in zip(sorted(shapes), program.jaxpr.outvars, strict=True)}
+    return {name: [p for p in latent if p != name and p in of] for name, of in made.items()}

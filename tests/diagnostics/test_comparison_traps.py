@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import bayeskit as bk
@@ -99,3 +102,15 @@ def test_a_statistic_that_sorts_leaves_the_data_alone():
             bk.p_values(post, statistics)
     with pytest.raises(bk.errors.StorageError, match="must be a fit"):
         bk.p_values(None, {"s": np.max})
+
+
+def test_a_prior_that_takes_steps_in_another_site_depends_on_it():
+    def steps(y):
+        a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+        b = numpyro.sample("b", dist.Normal(jnp.where(a > 0.0, 1.0, -1.0), 1.0))
+        numpyro.sample("c", dist.Normal(jnp.zeros_like(a), 1.0))
+        numpyro.sample("y", dist.Normal(b, 1.0), obs=y)
+
+    ones = np.ones((1, 4))
+    prior = bk.log_prior(steps, {"y": 0.3}, make_tree({"posterior": {"a": ones, "b": ones, "c": ones}}))["log_prior"]
+    assert [prior[name].attrs["depends_on"] for name in "abc"] == ["", "a", ""]

@@ -28,7 +28,7 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-Quantity = Callable[[Values, Mapping[str, Any]], ArrayLike]
+Quantity = Callable[[Mapping[str, Any], Mapping[str, Any]], ArrayLike]
 
 LOG_LIKELIHOOD = "log_likelihood"
 FEWEST = 9
@@ -143,7 +143,7 @@ class Replication:
         data = {**self.simulator.program.data, **simulated.data}
         for name, quantity in self.quantities.items():
             try:
-                value = np.asarray(quantity(simulated.truth, data))
+                value = np.asarray(quantity(dict(simulated.truth), data))
             except Exception as error:
                 raise MethodError(f"quantities: {name!r} raises {type(error).__name__}: {error}") from error
             if value.dtype.kind not in "biuf":

@@ -169,6 +169,8 @@ def test_the_picture(right):
     assert len(bk.plot_calibration(right, coverage=True).axes) == 3
     with pytest.raises(bk.errors.StorageError, match="'mi'"):
         bk.plot_calibration(right, "mi")
+    with pytest.raises(bk.errors.StorageError, match="var_names is empty"):
+        bk.plot_calibration(right, [])
 
 
 # ---------------------------------------------------------------- a sampler, one program for all replicates

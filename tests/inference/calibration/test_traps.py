@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -137,7 +138,7 @@ def test_what_stops_the_tasks_keeps_the_ranks(monkeypatch):
         raise OSError("the workers are gone")
 
     monkeypatch.setattr(sbc, "map_tasks", stops)
-    with pytest.raises(bk.errors.Interrupted, match="the workers are gone.* after 1 of 12") as stopped:
+    with pytest.raises(bk.errors.Interrupted, match=r"the workers are gone.* after 1 of 12") as stopped:
         run(model, {})
     assert stopped.value.post["pit"].sizes["replicate"] == 1
 
@@ -151,3 +152,10 @@ def test_executors_that_cannot_run():
     with pytest.raises(bk.errors.MethodError, match="not connected"):
         check_executor(client)
     check_executor(np.int64(2))
+
+
+def test_what_cannot_be_sent_to_a_worker():
+    pytest.importorskip("distributed")
+    lock = threading.Lock()
+    with pytest.raises(bk.errors.MethodError, match="cannot be sent to a worker"):
+        list(map_tasks(lambda task: lock, [1.0], 1))
