@@ -28,7 +28,6 @@ class Size(NamedTuple):
     kernel: int
     bridge: tuple[int, int, int]
     pfn: tuple[tuple[int, int], ...]
-    pytorch_seconds: float
     seconds: float
 
 
@@ -46,7 +45,6 @@ LARGE = Size(
     kernel=20_000,
     bridge=(128, 100_000, 10),
     pfn=((64, 500), (1024, 250)),
-    pytorch_seconds=5.0,
     seconds=300.0,
 )
 SMALL = Size(
@@ -58,7 +56,6 @@ SMALL = Size(
     kernel=300,
     bridge=(8, 1000, 3),
     pfn=((8, 100),),
-    pytorch_seconds=0.5,
     seconds=300.0,
 )
 
@@ -91,8 +88,8 @@ def rows(size: Size) -> Iterator[Row]:
     two = gpu_steps.light_bridge(dimension, points, steps)
     yield pair(f"Schrödinger bridge, D = {dimension}, {points:,} points", "steps", "Adam in jnp", two)
     for batch, steps in size.pfn:
-        two = gpu_steps.pfn_training(batch, steps, size.pytorch_seconds)
-        yield pair(f"PFN training, {batch} data sets a step", "data sets", "pfns (PyTorch)", two)
+        two = gpu_steps.pfn_training(batch, steps)
+        yield pair(f"PFN training, {batch} data sets a step", "data sets", "transformer in jnp", two)
     for length in size.lengths:
         yield from chain_rows(size, length)
 

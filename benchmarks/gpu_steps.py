@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import bridge, nngp, pfn, vi
-from benchmarks.gpu_work import Contestant, Work, need, timed
+from bayeskit.models.pfn import training
+from benchmarks import bridge, gpu_transformer, nngp, pfn, vi
+from benchmarks.gpu_work import Contestant, Work, timed
 
 
 def autoencoder(batch: int, num_steps: int) -> tuple[Contestant, Contestant]:
@@ -128,8 +129,8 @@ def light_bridge(dimension: int, num: int, num_steps: int, epsilon: float = 1.0)
     return ours, theirs
 
 
-def pfn_training(batch: int, num_steps: int, seconds: float) -> tuple[Contestant, Contestant]:
-    """Data sets a second of training, drawn as they are needed: ours, and the PyTorch implementation at our sizes."""
+def pfn_training(batch: int, num_steps: int) -> tuple[Contestant, Contestant]:
+    """Data sets that are drawn and trained on: `pfn.train`, and a transformer in plain JAX."""
 
     def ours() -> Callable[[], Work]:
         def run() -> Work:
@@ -139,14 +140,7 @@ def pfn_training(batch: int, num_steps: int, seconds: float) -> tuple[Contestant
         return run
 
     def theirs() -> Callable[[], Work]:
-        need("torch", "pfns")
-        from benchmarks.pfn_torch import torch_rate
-
-        def run() -> Work:
-            device = {"gpu": "cuda"}.get(jax.default_backend(), "cpu")
-            rate = torch_rate(seconds, batch, device)
-            return Work(seconds, lambda: (rate * seconds, f"on {device}"), 0.0)
-
-        return run
+        train = gpu_transformer.trainer(batch, num_steps, training.BLOCK)
+        return lambda: timed(train, lambda _: (num_steps * batch, ""))
 
     return ours, theirs

@@ -39,25 +39,18 @@ def network() -> tuple[Any, Any]:
     return model, criterion
 
 
-def draw(batch_size: int) -> tuple[Any, Any]:
+def draw() -> tuple[Any, Any]:
     """A batch of data sets."""
     import torch
 
-    x = torch.rand(batch_size, ROWS, 1)
+    x = torch.rand(BATCH, ROWS, 1)
     squares = (x - x.transpose(1, 2)) ** 2 / LENGTHSCALE**2
     root = torch.linalg.cholesky(torch.exp(-0.5 * squares) + NOISE * torch.eye(ROWS))
-    return x, (root @ torch.randn(batch_size, ROWS, 1))[..., 0]
+    return x, (root @ torch.randn(BATCH, ROWS, 1))[..., 0]
 
 
-def torch_rate(seconds: float, batch_size: int = BATCH, device: str = "cpu") -> float:
+def torch_rate(seconds: float) -> float:
     """Data sets a second."""
-    import torch
-
-    with torch.device(device):
-        return _rate(seconds, batch_size)
-
-
-def _rate(seconds: float, batch_size: int) -> float:
     import torch
 
     model, criterion = network()
@@ -67,7 +60,7 @@ def _rate(seconds: float, batch_size: int) -> float:
     while done < WARMUP or time.perf_counter() - begin < seconds:
         if done == WARMUP:
             begin = time.perf_counter()
-        x, y = draw(batch_size)
+        x, y = draw()
         num_known = int(torch.randint(0, ROWS, ()))  # one size a batch, as there
         optimizer.zero_grad()
         output = model(x, y[:, :num_known])
@@ -77,7 +70,7 @@ def _rate(seconds: float, batch_size: int) -> float:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         done += 1
-    return batch_size * (done - WARMUP) / (time.perf_counter() - begin)
+    return BATCH * (done - WARMUP) / (time.perf_counter() - begin)
 
 
 def main() -> None:
