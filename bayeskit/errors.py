@@ -43,9 +43,11 @@ class Interrupted(BayeskitError):
     Attributes:
         post: DataTree of the draws made so far, or ``None`` when the run was still in warmup.
         store: where the partial run was kept for ``bayeskit.resume``, or ``None``.
+        signal: the number of the signal that stopped it: that of Ctrl-C, or of SIGTERM.
     """
 
-    def __init__(self, message: str, post: Any = None, store: str | None = None):
+    def __init__(self, message: str, post: Any = None, store: str | None = None, signal: int = 2):
         super().__init__(message)
         self.post = post
         self.store = store
+        self.signal = signal

@@ -29,14 +29,14 @@ from typing import Any
 MODELS = ("radon", "eight_schools")
 EVENTS = {"jaxpr_trace_duration": 0, "jaxpr_to_mlir_module_duration": 1, "backend_compile_duration": 2}
 PARTS = [
-    ("bayeskit.inference.run", "_target", "program and target"),
+    ("bayeskit.inference.run", "make_target", "program and target"),
     ("bayeskit.inference.run", "index_check", "index check"),
     ("bayeskit.inference.run", "record", "record"),
-    ("bayeskit.inference.run", "fingerprint", "fingerprint"),
-    ("bayeskit.inference.run", "_start", "starting points"),
+    ("bayeskit.inference.run", "description", "description"),
+    ("bayeskit.inference.run", "start", "starting points"),
     ("bayeskit.inference.chains.independent", "ChainMethod.init", "first states"),
     ("bayeskit.inference.driver", "Run.go", "chains"),
-    ("bayeskit.inference.run", "finish", "DataTree"),
+    ("bayeskit.inference.ending", "_finished", "DataTree"),
 ]
 """Module, name and title of each part of `bk.infer`; what is in none of them is called `rest`."""
 

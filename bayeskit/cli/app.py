@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from bayeskit.cli import stores
 from bayeskit.cli.errors import FAILED, UNFINISHED, reports_errors
-from bayeskit.cli.plan import Plan, override, parse_settings, read_run_file, result_of
+from bayeskit.cli.plan import override, parse_settings
+from bayeskit.cli.stores import Debug, Posterior, plan_of
 
 app = typer.Typer(
     help="Run a NumPyro model file and say whether its posterior can be trusted.",
@@ -19,15 +21,6 @@ app = typer.Typer(
 )
 
 INPUT, SAMPLING, OUTPUT = "Input", "Sampling", "Output"  # headings of the help
-
-Posterior = Annotated[
-    Path,
-    typer.Argument(
-        metavar="POSTERIOR",
-        help="A result, posterior.zarr or posterior.nc; or a run that has not ended, posterior.zarr.partial.",
-    ),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(asked: bool | None) -> None:
@@ -125,15 +118,14 @@ def run(
 ) -> None:
     """Sample from the posterior of a model; print its summary and the verdict, and write the result.
 
-    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted.
+    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted by
+    Ctrl-C, 143 by SIGTERM.
     """
     del debug
-    plan = read_run_file(Path(target)) if target.endswith(".toml") else Plan(model=target, out=result_of(Path(target)))
+    plan = plan_of(target, data, out)
     options = {
-        "data": data,
         "method": method,
         "key": key,
-        "out": out,
         "report": report,
         "log_likelihood": log_likelihood,
         "discrete": discrete,
@@ -155,6 +147,10 @@ def run(
     from bayeskit.cli.run import execute
 
     raise typer.Exit(execute(plan, resume=resume, progress=not no_progress, overwrite=overwrite))
+
+
+for command in (stores.resume, stores.extend, stores.predict):
+    app.command()(command)
 
 
 @app.command()
@@ -202,6 +198,9 @@ def report(
     post = read_result(posterior)
     show_progress(post)
     write_report(post, out)
+
+
+app.command()(stores.export)
 
 
 @app.command()

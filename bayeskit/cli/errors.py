@@ -8,7 +8,8 @@ code  meaning
 2     wrong usage or wrong input: an option, a run file, a model, data, a file that is not a result
 3     ``run``: it finished and the result is written, but the verdict is bad
 4     ``check``: the run has not ended; nothing is wrong with its draws so far
-130   interrupted by hand; what was drawn is kept
+130   interrupted by Ctrl-C; what was drawn is kept
+143   interrupted by SIGTERM, likewise
 ===== =====================================================================================================
 """
 
@@ -53,12 +54,17 @@ def _exit(error: BaseException, debug: bool) -> NoReturn:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | Interrupted):
         say(f"interrupted: {error}" if str(error) else "interrupted")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(_after_signal(error)) from None
     if isinstance(error, BayeskitError):
         say(f"error: {error}")
         raise typer.Exit(FAILED if isinstance(error, SamplingError) else WRONG_INPUT) from None
     say(f"error: {type(error).__name__}: {error}" + ("" if debug else " (--debug shows where)"))
     raise typer.Exit(FAILED) from None
+
+
+def _after_signal(error: KeyboardInterrupt | Interrupted) -> int:
+    """As shells number it: 128 and the number of the signal."""
+    return 128 + error.signal if isinstance(error, Interrupted) else INTERRUPTED
 
 
 def say(message: str) -> None:

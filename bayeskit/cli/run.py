@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,28 +40,117 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
     Returns:
         The exit code: 0, or 3 when the verdict is bad.
     """
-    from bayeskit.cli.show import console, show_summary, show_verdict, write_report
+    from bayeskit.inference import infer
 
+    if resume:
+        return go_on(plan, compare=True, progress=progress)
     precision = set_precision(None if plan.precision is None else plan.precision == "float32")
     method = make_method(plan.method, plan.settings)
-    _check_output(plan, resume)
+    _check_output(plan)
+    loaded = _load(plan)
+    if not overwrite:
+        _check_same_run(plan, loaded.file, loaded.arguments)
+    return _carry_out(
+        plan,
+        loaded,
+        _headline(plan, method, precision),
+        lambda: infer(
+            loaded.file.model,
+            loaded.arguments,
+            method,
+            key=plan.key,
+            store=plan.out,
+            keep=plan.keep,
+            thin=plan.thin,
+            dims=loaded.labels("dims"),
+            coords=loaded.labels("coords"),
+            log_likelihood=plan.log_likelihood,
+            discrete=plan.discrete,
+            progress=progress,
+        ),
+    )
+
+
+def go_on(plan: Plan, *, compare: bool, progress: bool, more: int | None = None) -> int:
+    """Go on with the run of a plan, to its end or beyond it.
+
+    Args:
+        plan: the run.
+        compare: whether the plan says what its method and key are, which are then compared with those of the run.
+        progress: show the progress bar.
+        more: how many more draws a chain, of a run that has ended.
+
+    Returns:
+        The exit code: 0, or 3 when the verdict is bad.
+    """
+    from bayeskit.inference import extend, resume
+
+    kept = _record(plan)
+    attrs = kept["attrs"]
+    set_precision((plan.precision or attrs["float_dtype"]) == "float32")
+    method = _method_again(plan, kept) if compare else None
+    loaded = _load(plan)
+
+    def act() -> xr.DataTree:
+        run = (loaded.file.model, loaded.arguments, plan.out)
+        if more is None:
+            return resume(*run, method=method, progress=progress)
+        return extend(*run, num_draws=more, method=method, progress=progress)
+
+    total = attrs["num_draws"] + (more or 0)
+    line = f"[bold]{plan.model}[/bold]  {attrs['method']}, {attrs['num_chains']} chains, to {total} draws"
+    return _carry_out(plan, loaded, line, act)
+
+
+def predict_from(plan: Plan, to: Path | None) -> None:
+    """Add draws from the posterior predictive to the result of a plan, or write it with them to another file."""
+    from bayeskit.cli.show import console, read_result
+
+    if not plan.predictive:
+        raise UsageError("say what to predict: --predictive NAME, an observed argument of the model")
+    post = read_result(Path(plan.out))
+    set_precision((plan.precision or post.attrs.get("float_dtype")) == "float32")
+    loaded = _load(plan)
+    out = str(to or plan.out)
+    _predict(plan, loaded, post, out)
+    console.print(f"result  {out}", soft_wrap=True)
+
+
+class _Loaded(NamedTuple):
+    """A model file with its data."""
+
+    file: ModelFile
+    columns: dict[str, object]
+    source: str
+    arguments: dict[str, object]
+
+    def labels(self, name: str) -> dict[str, Any] | None:
+        """``dims`` or ``coords`` of the model file."""
+        return self.file.labels(name, self.columns, self.source)
+
+
+def _load(plan: Plan) -> _Loaded:
     file = load_model(plan.model)
     columns, source = _columns(plan.data)
     arguments = file.arguments(columns, source)
-    if not overwrite:
-        _check_same_run(plan, file, arguments)
     _check_predictive(plan, arguments)
-    console.print(_headline(plan, method, precision), soft_wrap=True)
+    return _Loaded(file, columns, source, arguments)
+
+
+def _carry_out(plan: Plan, loaded: _Loaded, headline: str, act: Callable[[], xr.DataTree]) -> int:
+    from bayeskit.cli.show import console, show_summary, show_verdict, write_report
+
+    console.print(headline, soft_wrap=True)
     try:
-        post = _sample(plan, file, arguments, columns, source, method, resume=resume, progress=progress)
-    except Interrupted as interruption:
-        raise Interrupted(_how_to_go_on(plan, interruption), interruption.post, interruption.store) from interruption
+        post = act()
+    except Interrupted as stop:
+        raise Interrupted(_how_to_go_on(plan, stop), stop.post, stop.store, stop.signal) from stop
     except BayeskitError as error:
-        raise file.blame_cause(error) or error from error
+        raise loaded.file.blame_cause(error) or error from error
     except Exception as error:
-        raise file.blame(error) or error from error
+        raise loaded.file.blame(error) or error from error
     if plan.predictive:
-        post = _predict(plan, file, arguments, post)
+        post = _predict(plan, loaded, post, plan.out)
     show_summary(post, sites=None, limit=20, source=plan.out)
     good = show_verdict(post)
     console.print(f"result  {plan.out}", soft_wrap=True)
@@ -68,48 +159,40 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
     return 0 if good else BAD_VERDICT
 
 
-def _sample(
-    plan: Plan,
-    file: ModelFile,
-    arguments: dict[str, object],
-    columns: dict[str, object],
-    source: str,
-    method: Method,
-    *,
-    resume: bool,
-    progress: bool,
-) -> xr.DataTree:
-    from bayeskit.inference import infer
-    from bayeskit.inference import resume as go_on
+def _record(plan: Plan) -> dict[str, Any]:
+    """What the run of a plan is: one under way, or one that has ended."""
+    from bayeskit.storage.run_folder import check_state, partial_folder, read_record
 
-    if resume:
-        return go_on(file.model, arguments, plan.out, progress=progress)
-    return infer(
-        file.model,
-        arguments,
-        method,
-        key=plan.key,
-        store=plan.out,
-        keep=plan.keep,
-        thin=plan.thin,
-        dims=file.labels("dims", columns, source),
-        coords=file.labels("coords", columns, source),
-        log_likelihood=plan.log_likelihood,
-        discrete=plan.discrete,
-        progress=progress,
-    )
+    partial, out = partial_folder(plan.out), Path(plan.out)
+    if not partial.exists():
+        if not out.exists():
+            raise StorageError(f"there is no run to go on with: neither {partial} nor {out} does exist")
+        check_state(out)
+    return read_record(partial if partial.exists() else out)
 
 
-def _predict(plan: Plan, file: ModelFile, arguments: dict[str, object], post: xr.DataTree) -> xr.DataTree:
+def _method_again(plan: Plan, kept: dict[str, Any]) -> Method:
+    """The method of the plan, which `resume` compares; with the draws of a run that has been extended."""
+    attrs = kept["attrs"]
+    method = make_method(plan.method, plan.settings)
+    if method.num_draws == kept.get("begun_with"):
+        method = make_method(plan.method, {**plan.settings, "num_draws": attrs["num_draws"]})
+    key, before = [0, plan.key], json.loads(attrs["key"])
+    if plan.key < 2**32 and len(before) == 2 and before != key:
+        raise UsageError(f"the run in {plan.out} has another key than {plan.key}")
+    return method
+
+
+def _predict(plan: Plan, loaded: _Loaded, post: xr.DataTree, out: str) -> xr.DataTree:
     """The result with draws from the posterior predictive, written again."""
     import jax
 
     from bayeskit.inference import predict
     from bayeskit.storage import save
 
-    unobserved = {**arguments, **dict.fromkeys(plan.predictive)}
-    post = predict(file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
-    save(post, plan.out)
+    unobserved = {**loaded.arguments, **dict.fromkeys(plan.predictive)}
+    post = predict(loaded.file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
+    save(post, out)
     return post
 
 
@@ -159,16 +242,14 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
     )
 
 
-def _check_output(plan: Plan, resume: bool) -> None:
+def _check_output(plan: Plan) -> None:
     from bayeskit.storage.files import check_replaceable
-    from bayeskit.storage.run_store import partial_folder
+    from bayeskit.storage.run_folder import partial_folder
 
     check_replaceable(plan.out)
     partial = partial_folder(plan.out)
-    if partial.exists() and not resume:
+    if partial.exists():
         raise StorageError(f"{partial} holds an unfinished run: add --resume to go on with it, or delete it")
-    if resume and not partial.exists():
-        raise StorageError(f"there is no unfinished run to resume: {partial} does not exist")
     if plan.report and not Path(plan.report).resolve().parent.is_dir():
         raise UsageError(f"cannot write the report {plan.report}: there is no such folder")
 
@@ -193,11 +274,17 @@ def _headline(plan: Plan, method: Method, precision: str) -> str:
 
 
 def _how_to_go_on(plan: Plan, interruption: Interrupted) -> str:
-    from bayeskit.storage.run_store import partial_folder
+    from bayeskit.storage.run_folder import partial_folder
 
     partial = partial_folder(plan.out)
     if not partial.exists():
         return "nothing was drawn yet, nothing is kept"
-    command = shlex.join(["bayeskit", *(word for word in sys.argv[1:] if word != "--resume"), "--resume"])
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    if words[:1] == ["run"]:
+        words.append("--resume")
+    elif words[:1] == ["extend"]:
+        at = next((i for i, word in enumerate(words) if word.startswith("--num-draws")), len(words))
+        words = ["resume", *words[1:at], *words[at + (2 if words[at : at + 1] == ["--num-draws"] else 1) :]]
+    command = shlex.join(["bayeskit", *words])
     draws = 0 if interruption.post is None else interruption.post["posterior"].sizes.get("draw", 0)
     return f"{draws} draws a chain are kept in {partial}; go on with: {command}"

@@ -1,7 +1,12 @@
+from .calibration import calibration as calibration
+from .calibration_plot import plot_calibration as plot_calibration
 from .check import check as check
 from .page import report as report
 from .predictive import compare as compare
 from .predictive import loo as loo
+from .reweighting import reweight as reweight
+from .sensitivity import power_scale as power_scale
+from .predictive_p_values import p_values as p_values
 from .resampling import importance_resample as importance_resample
 from .tables import summary as summary
 from .verdict import Finding as Finding

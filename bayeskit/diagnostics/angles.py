@@ -10,11 +10,9 @@ References: Mardia and Jupp (2000), "Directional statistics", sections 2.2 to 2.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from bayeskit.diagnostics.elements import Site
+from bayeskit.diagnostics.elements import Site, mapped
 
 
 def mean_direction(draws: np.ndarray) -> np.ndarray:
@@ -32,8 +30,12 @@ def unrolled(site: Site) -> Site:
     """Angles counted from their mean direction, so that they are cut where fewest of them are; other sites as given."""
     if not site.circular:
         return site
-    with np.errstate(invalid="ignore"):
-        return replace(site, draws=mean_direction(site.draws) + from_mean(site.draws))
+
+    def read(elements: slice) -> np.ndarray:
+        draws = site.part(elements)
+        return mean_direction(draws) + from_mean(draws)
+
+    return mapped(site, read, site.shape)
 
 
 def circular_summary(draws: np.ndarray, tail: tuple[float, float]) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ _CENTRAL = (0.05, 0.95)
 def non_finite_draws(sites: list[Site]) -> list[Finding]:
     """NaN or infinite draws, in any site."""
     bad = {
-        label: float((~np.isfinite(site.draws[:, :, k])).mean())
+        label: float((~np.isfinite(site.element(k))).mean())
         for site in sites
         for k, label in enumerate(site.labels)
         if not site.finite[k]
@@ -78,7 +78,7 @@ def stuck_chains(sites: list[Site], acceptance: np.ndarray | None) -> list[Findi
 
 def _stuck_in_element(site: Site, k: int) -> np.ndarray:
     """Which chains stand still in one element, shape ``(chain,)``."""
-    draws, flat = site.draws[:, :, k], site.flat[:, k]
+    draws, flat = site.element(k), site.flat[:, k]
     nowhere = np.zeros(len(draws), dtype=bool)
     if site.constant[k]:
         # one value everywhere: structure (the diagonal of a Cholesky factor), a constant, or a sampler at rest
@@ -110,10 +110,10 @@ def separated_chains(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
     apart: dict[str, float] = {}
     groups: dict[str, list[list[int]]] = {}
     for site in sites:
-        if not site.latent or len(site.draws) < 2:
+        if not site.latent or site.shape[0] < 2:
             continue
         for k in np.flatnonzero(site.finite & ~site.constant):
-            overlap = _overlap(site.draws[:, :, k])
+            overlap = _overlap(site.element(int(k)))
             if not overlap.all():
                 apart[site.labels[k]] = float((~overlap).sum() // 2)
                 groups[site.labels[k]] = _components(overlap)
@@ -133,7 +133,8 @@ def separated_chains(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
             f"and they do not cross. {_compare_lp(parts, lp)}",
             "if the components of a mixture can swap, order them (numpyro.distributions.transforms."
             "OrderedTransform); otherwise start all chains near the better mode (init=), or exclude the other by a "
-            "prior that you can defend. More draws will not mix the modes.",
+            "prior that you can defend. More draws will not mix the modes; bayeskit.SMC() and "
+            "bayeskit.ParallelTempering() weigh them.",
         )
     ]
 
@@ -204,7 +205,8 @@ def underflow(sites: list[Site]) -> list[Finding]:
         label: float(share)
         for site in sites
         if site.latent and site.continuous and not site.circular
-        for label, share in zip(site.labels, (site.draws == 0).mean(axis=(0, 1)), strict=True)
+        for elements, draws in site.blocks()
+        for label, share in zip(site.labels[elements], (draws == 0).mean(axis=(0, 1)), strict=True)
         if 0 < share < 1
     }
     if not bad:

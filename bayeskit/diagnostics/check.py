@@ -12,9 +12,12 @@ import xarray as xr
 from bayeskit.diagnostics import chains, sampler
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
+from bayeskit.diagnostics.approximation import approximation, step_size_bias
+from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
 from bayeskit.diagnostics.convergence import convergence
-from bayeskit.diagnostics.elements import Site, hidden, judged, posterior_sites
+from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
+from bayeskit.diagnostics.evidence import from_prior
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
@@ -66,6 +69,23 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `not_converged`      error    a fit whose stopping rule was not met; warning: a loss that still falls at the end
     `held_out_rises`     warning  a held-out loss that has risen since its lowest
     `importance_ess`     error    draws resampled from a guide that are worth fewer than 100 independent ones a fit
+    `ess_collapse`       error    SMC: weights worth less than a tenth of the particles at a step of temperature
+    `particles_stuck`    error    SMC: moves that move fewer than 80% of the particles of a stage
+    `slow_moves`         warning  SMC: moves after which likelihoods still have correlation 0.5 with those before
+    `few_ancestors`      warning  SMC: particles of a run that descend from fewer than 20 draws of the prior
+    `cut_short`          error    nested sampling ended by its limit, before its tolerance
+    `likelihood_ties`    error    nested sampling: more than 1% of the points share their likelihood with another
+    `effective_draws`    error    weighted points worth fewer than 100 independent draws a run
+    `round_trips`        error    parallel tempering without a round trip; warning below 10
+    `swap_rate`          warning  neighbouring temperatures that exchange places in fewer than 10% of the attempts
+    `runs_disagree`      error    evidence of independent runs that differs by more than chance (p below 0.001)
+    `evidence_error`     warning  a log evidence whose standard error is above 0.5
+    `undefined_likelihood` warning a likelihood that was NaN somewhere under the prior; error over 1%
+    `failed_paths`       warning  paths of Pathfinder that were left out
+    `undefined_density`  error    a log density that is NaN at over 1% of an approximation's draws; warning: at any
+    `other_modes`        error    modes that a Laplace approximation leaves out, with over 5% of the posterior
+    `flat_direction`     error    a Hessian that is singular to the precision of its numbers
+    `step_size_bias`     warning  variances too large by 10%, as a method without accept step estimates; error: 30%
     `skipped_steps`      warning  steps of an optimisation whose gradient was not finite; error over 1%
     `float32`            warning  single precision, when something is wrong or the log density is beyond its reach
     `gauss_newton`       error    a nonlinear equation for which Gauss-Newton has not arrived
@@ -77,6 +97,11 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `outside_prior`      error    data unlike those that a network was trained on (predictive p-value below 0.01)
     `few_nodes`          warning  a spectrum learned from fewer than 10 nodes a number, where bands are wide
     `unresolved_frequency` warning a learned frequency above 90% of what the nodes resolve
+    `miscalibrated`      error    ranks of :func:`bayeskit.sbc` that are not uniform (1% for all of them together)
+    `failed_replicates`  warning  fits of it that failed; error over 5%
+    `stuck_replicates`   warning  fits of it worth fewer than 9 independent draws; error over 10%
+    `divergent_replicates` warning more than 5% of its fits have divergent transitions
+    `few_replicates`     warning  fewer than 100 of them
     ==================== ======== ================================================================================
 
     Elements that have one value in every draw of every chain are left out when that is their structure: deterministic
@@ -125,6 +150,8 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
         verdict = _of_training(tree)
     elif isinstance(tree, xr.DataTree) and P_VALUE in tree.attrs:
         verdict = _of_predictions(tree)
+    elif isinstance(tree, xr.DataTree) and is_of_ranks(tree):
+        verdict = _of_ranks(tree)
     else:
         verdict = _of_draws(tree)
     if not quiet:
@@ -148,6 +175,11 @@ def _of_predictions(tree: xr.DataTree) -> Verdict:
     findings, measures = amortised({str(name): value for name, value in tree.attrs.items()})
     size = {"num_chains": 1, "num_draws": int(tree.attrs["num_draws"])}
     return _verdict(findings, measures, ["the network itself; bayeskit.models.pfn.check does that"], **size)
+
+
+def _of_ranks(tree: xr.DataTree) -> Verdict:
+    findings, measures = ranks_findings(tree)
+    return _verdict(findings, measures, [], num_replicates=tree["replicates"].sizes["replicate"])
 
 
 @dataclasses.dataclass
@@ -205,7 +237,10 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: sampler.tree_depth(e.stats),
     lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
+    lambda e: step_size_bias(e.stats),
+    lambda e: approximation({str(name): value for name, value in e.post.attrs.items()}),
     lambda e: optimisation(_arrays(e.post, "warmup_sample_stats"), e.stats),
+    lambda e: from_prior(e.post.attrs, _arrays(e.post, "warmup_sample_stats"), e.stats),
     lambda e: _float32(e.post, e.findings, e.lp),
 )
 """One row a check: findings, or findings and the numbers that the verdict shows."""
@@ -214,7 +249,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
 def _of_draws(post: xr.DataTree) -> Verdict:
     drawn = posterior_sites(post)
     sites = judged(drawn)
-    moving = sites if sites[0].draws.shape[1] > 1 else []
+    moving = sites if sites[0].shape[1] > 1 else []
     evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post)), []
     for one in CHECKS:
         found = one(evidence)
@@ -224,7 +259,7 @@ def _of_draws(post: xr.DataTree) -> Verdict:
     stats, findings = evidence.stats, evidence.findings
     if evidence.is_of_guide:
         findings = fits_disagree(findings, stats)
-    num_chains, num_draws = sites[0].draws.shape[:2]
+    num_chains, num_draws = sites[0].shape[:2]
     unchecked = _unchecked(evidence)
     return _verdict(findings, capped(measures, stats), unchecked, num_chains=num_chains, num_draws=num_draws)
 
@@ -259,7 +294,7 @@ def _non_finite_groups(post: xr.DataTree) -> list[Finding]:
         for group in _OTHER_DRAWS
         if group in post.children
         for name, variable in post[group].data_vars.items()
-        if variable.dtype.kind == "f" and np.isnan(variable.values).any()
+        if variable.dtype.kind == "f" and any(np.isnan(piece).any() for piece in pieces(variable))
     ]
     if not bad:
         return []
@@ -308,7 +343,9 @@ def _unchecked(evidence: Evidence) -> list[str]:
         notes = ["divergences, E-BFMI, log density and acceptance rate (no sample_stats)"]
     if "log_weight" in evidence.stats and evidence.stats["log_weight"].shape[1] < FEWEST:
         notes.append(f"Pareto k (fewer than {FEWEST} draws)")
-    constant = [s.name for s in evidence.moving if s.draws.size and s.constant.all() and s.finite.all()]
+    if "excess_variance" in evidence.stats:
+        notes.append("the bias of the step size, but for its estimate on a normal posterior (there is no accept step)")
+    constant = [s.name for s in evidence.moving if all(s.shape) and s.constant.all() and s.finite.all()]
     if constant:
         notes.append(f"{', '.join(constant)} (constant)")
     notes += [f"{name} (auxiliary; {seen} is judged in its place)" for name, seen in hidden(evidence.drawn).items()]

@@ -24,7 +24,7 @@ Scores = dict[str, float]
 
 def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
     """Findings and worst values of R-hat, bulk and tail effective sample size over all elements that move."""
-    chains, draws = sites[0].draws.shape[:2]
+    chains, draws = sites[0].shape[:2]
     if draws < 4:
         return [_too_few_draws(draws)], []
     r_hat: Scores = {}
@@ -32,11 +32,12 @@ def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
     tail: Scores = {}
     for site in sites:
         use = site.finite & ~site.constant
-        labels = [label for label, used in zip(site.labels, use, strict=True) if used]
-        moving = site.draws[:, :, use]
-        r_hat |= zip(labels, _r_hat(moving), strict=True)
-        bulk |= zip(labels, _ess(moving, "bulk"), strict=True)
-        tail |= zip(labels, _ess(moving, "tail", TAIL), strict=True)
+        for elements, draws_of in site.blocks():
+            labels = [label for label, used in zip(site.labels[elements], use[elements], strict=True) if used]
+            moving = draws_of[:, :, use[elements]]
+            r_hat |= zip(labels, _r_hat(moving), strict=True)
+            bulk |= zip(labels, _ess(moving, "bulk"), strict=True)
+            tail |= zip(labels, _ess(moving, "tail", TAIL), strict=True)
     needed = ESS_PER_CHAIN * chains
     measures = [
         _worst("max R-hat", r_hat, R_HAT_LIMIT, largest=True),

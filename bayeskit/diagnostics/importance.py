@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import NamedTuple
-
 import numpy as np
-from arviz_stats.base import array_stats
 
 from bayeskit.diagnostics.elements import Site
-from bayeskit.diagnostics.tails import MAX_RATIO, MAX_SHIFT, nearly_equal, tail_length
 from bayeskit.diagnostics.verdict import Finding, Measure
+from bayeskit.numerics.importance import FEWEST, MAX_K, MIN_ESS, Fit, pareto_k
+from bayeskit.numerics.tails import MAX_RATIO, MAX_SHIFT
 
-MAX_K = 0.7
-MIN_ESS = 10.0
-EQUAL = 0.01
-"""Where all log weights are within this of each other, the shape of their tail is of rounding, and means nothing."""
-FEWEST = 25
-"""Draws of which the largest fifth is a tail of five, the fewest that a shape is fitted to."""
+__all__ = ["FEWEST", "MAX_K", "importance_weights", "pareto_k", "worst_k"]
+
 _NUTS = "NUTS started from this fit: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post)"
 _FAR = (
     "a guide that can follow the posterior (bayeskit.guides.FullRank(), Mixture(...), Flow()), more steps "
@@ -39,7 +32,7 @@ def importance_weights(stats: dict[str, np.ndarray], sites: list[Site]) -> tuple
     weight, no tail can be fitted, and the effective number of draws $1 / \sum_i \bar w_i^2$ says so. Each fit is
     judged, the worst counts. Weights that are nearly equal have a shape too, but not one that matters: where neither
     what the draws show nor what their tail promises can move a mean or a standard deviation by much
-    (`bayeskit.diagnostics.tails.nearly_equal`), $\hat k$ counts as zero.
+    (`bayeskit.numerics.tails.nearly_equal`), $\hat k$ counts as zero.
 
     Below 0.7 the weighted draws are a better estimate of the posterior than the plain ones, and where their means and
     standard deviations differ by much, the guide's are wrong.
@@ -101,45 +94,6 @@ def _moments(fits: list[Fit], sites: list[Site]) -> list[Finding]:
     ]
 
 
-class Fit(NamedTuple):
-    """`k`: Pareto k-hat, infinite where it cannot be fitted, NaN where there are too few draws to tell, zero where the
-    weights are nearly equal, or the largest are the same. `ess`: effective number of draws. `weights`: smoothed, with
-    sum one.
-    """
-
-    k: float
-    ess: float
-    weights: np.ndarray
-
-
 def worst_k(fits: list[Fit]) -> float:
     """The largest k of several fits; NaN where none is known."""
     return float(np.fmax.reduce([fit.k for fit in fits]))
-
-
-def pareto_k(log_weights: np.ndarray) -> Fit:
-    """Pareto k-hat of one fit, and its smoothed weights."""
-    log_weights = np.asarray(log_weights, float).ravel()
-    size = log_weights.size
-    if not np.isfinite(log_weights).all():
-        return Fit(np.inf, 0.0, np.full(size, 1.0 / size))
-    normalised = np.exp(log_weights - log_weights.max())
-    ess = float(normalised.sum() ** 2 / (normalised**2).sum())
-    plain = Fit(0.0, ess, normalised / normalised.sum())
-    if np.ptp(log_weights) < EQUAL:
-        return plain
-    if size < FEWEST:  # weights whose variance is above the square of their mean are known to be bad all the same
-        return plain._replace(k=np.nan if ess > size / 2 else np.inf)
-    if ess < MIN_ESS:
-        return plain._replace(k=np.inf)
-    if np.ptp(np.sort(log_weights)[-tail_length(size) :]) == 0:
-        return plain  # the largest weights are the same: a bound, and no tail
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        smoothed, k = array_stats.psislw(-log_weights)  # it takes log likelihoods, and negates them
-    if not k <= MAX_K and nearly_equal(log_weights):
-        return plain
-    if not np.isfinite(k):
-        return plain._replace(k=np.inf)
-    weights = np.exp(smoothed - smoothed.max())
-    return Fit(float(k), ess, weights / weights.sum())

@@ -153,12 +153,12 @@ def _plots(post: xr.DataTree, sites: list[Site], table: pd.DataFrame) -> list[Pl
 
 def _drawable(sites: list[Site]) -> dict[str, np.ndarray]:
     """Draws of the elements that are finite, move and are judged, by label: latent sites first, angles in one piece."""
-    if sites[0].draws.shape[1] < 4:
+    if sites[0].shape[1] < 4:
         return {}
     shown = [unrolled(site) for site in sites if site.name not in hidden(sites)]
     ordered = sorted(shown, key=lambda site: not site.latent)  # stable
     return {
-        label: site.draws[:, :, k]
+        label: site.element(k)
         for site in ordered
         for k, label in enumerate(site.labels)
         if site.finite[k] and not site.constant[k]

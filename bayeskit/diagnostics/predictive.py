@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayeskit.diagnostics.leave_group_out import by_group, with_refits
 from bayeskit.errors import DataError, StorageError
 
 if TYPE_CHECKING:
@@ -20,24 +21,41 @@ _SHOWN = 5
 _COLUMNS = ["elpd", "se", "elpd_diff", "dse", "p", "weight"]
 
 
-def loo(post: xr.DataTree, var_name: str | None = None) -> ELPDData:
+def loo(
+    post: xr.DataTree,
+    var_name: str | None = None,
+    *,
+    group: str | Sequence[object] | np.ndarray | None = None,
+    refit: Callable[[object], xr.DataTree] | None = None,
+) -> ELPDData:
     r"""Estimate how well a model predicts a new observation, $\sum_i \log p(y_i \mid y_{-i})$.
 
     Each term is estimated from the draws of the full posterior with importance weights
     $1 / p(y_i \mid x)$, smoothed by a generalised Pareto distribution (PSIS). Its shape $\hat k_i$ says whether that
     can work: above $\min(1 - 1/\log_{10} S, 0.7)$ for $S$ draws, the term of that observation cannot be trusted.
 
+    With `group`, whole groups of observations are left out, $\sum_g \log p(y_g \mid y_{-g})$: how well new groups are
+    predicted, where single observations would be predicted from others of their group. Groups pull the posterior more
+    than single observations, so that $\hat k$ is large more often; a term of which it is too large is had by `refit`
+    from a fit without the group, as $\log \frac1S \sum_s p(y_g \mid x_s)$.
+
     Args:
         post: the result of a run with the group ``log_likelihood``, arrays of shape ``(chain, draw, *observation)``.
         var_name: the observed site; needed when there are several.
+        group: the group of each observation: the name of an argument of the model (in ``constant_data``) or of a
+            dimension of the observations, or labels of the shape of the observations.
+        refit: called with the label of a group (or, without `group`, the index of an observation, a tuple) whose
+            $\hat k$ is too large; returns a fit without its observations, that has the log likelihoods of *all*
+            observations, from ``bk.log_likelihood(model, data, fit)``.
 
     Returns:
         ArviZ's ``ELPDData``: ``elpd``, its standard error ``se``, the effective number of parameters ``p``, and by
-        observation ``elpd_i`` and ``pareto_k``.
+        observation (or group) ``elpd_i`` and ``pareto_k``, which is 0 for what was refitted.
 
     Raises:
         StorageError: there are no log likelihoods, or several and no `var_name`.
-        DataError: a log likelihood is NaN or infinite.
+        DataError: a log likelihood is NaN or infinite; `group` is unknown or not of the shape of the observations; or
+            `refit` returns log likelihoods of others.
 
     Warns:
         UserWarning: some observations have too large a $\hat k$; they are named.
@@ -56,7 +74,14 @@ def loo(post: xr.DataTree, var_name: str | None = None) -> ELPDData:
         Vehtari, Gelman and Gabry (2017), Statistics and Computing 27, equations 3 and 10; Vehtari, Simpson, Gelman,
         Yao and Gabry (2024), Journal of Machine Learning Research 25(72), section 3.
     """
-    return _loo(post, var_name, "")
+    if group is None and refit is None:
+        return _loo(post, var_name, "")
+    name = _observed_name(post, var_name, "")
+    grouped, labels = by_group(post, name, group)
+    fit = _loo(grouped, name, "", warn=False)
+    fit = with_refits(fit, name, labels, refit)
+    _warn_large_k(fit, name, "", None if group is None else labels.labels)
+    return fit
 
 
 def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd.DataFrame:
@@ -112,7 +137,7 @@ def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd
     return pd.DataFrame({**columns, "elpd_diff": columns["elpd"] - columns["elpd"].iloc[0]})[_COLUMNS]
 
 
-def _loo(post: xr.DataTree, var_name: str | None, whose: str) -> ELPDData:
+def _loo(post: xr.DataTree, var_name: str | None, whose: str, *, warn: bool = True) -> ELPDData:
     from arviz_stats import loo as arviz_loo
 
     name = _observed_name(post, var_name, whose)
@@ -126,7 +151,8 @@ def _loo(post: xr.DataTree, var_name: str | None, whose: str) -> ELPDData:
         fit = arviz_loo(post, pointwise=True, var_name=name, reff=1.0 if single else None)
     if not np.isfinite(fit.elpd):
         raise DataError(f"the leave-one-out estimate of {name!r}{whose} is {fit.elpd}")
-    _warn_large_k(fit, name, whose)
+    if warn:
+        _warn_large_k(fit, name, whose)
     return fit
 
 
@@ -143,17 +169,21 @@ def _observed_name(post: xr.DataTree, var_name: str | None, whose: str) -> str:
     return var_name or names[0]
 
 
-def _warn_large_k(fit: ELPDData, name: str, whose: str) -> None:
+def _warn_large_k(fit: ELPDData, name: str, whose: str, groups: Sequence[object] | None = None) -> None:
     shapes = np.asarray(fit.pareto_k)
     bad = ~(shapes <= fit.good_k)
     if not bad.any():
         return
     worst = np.argsort(np.where(bad, -np.nan_to_num(shapes, nan=np.inf), np.inf), axis=None)[: int(bad.sum())]
     places = [np.unravel_index(int(i), shapes.shape) for i in worst[:_SHOWN]]
-    shown = ", ".join(f"{name}[{', '.join(str(int(i)) for i in place)}]" if place else name for place in places)
+    if groups is not None:
+        shown = ", ".join(str(groups[int(place[0])]) for place in places)
+    else:
+        shown = ", ".join(f"{name}[{', '.join(str(int(i)) for i in place)}]" if place else name for place in places)
+    what = "observations" if groups is None else "groups"
     more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
     warnings.warn(
-        f"leave-one-out{whose} cannot be trusted at {len(worst)} of {shapes.size} observations, where Pareto k exceeds "
+        f"leave-one-out{whose} cannot be trusted at {len(worst)} of {shapes.size} {what}, where Pareto k exceeds "
         f"{fit.good_k:.2f} (largest {np.nanmax(shapes):.2f}): {shown}{more}. They pull the posterior strongly; "
         "use K-fold cross-validation, or refit without them.",
         UserWarning,

@@ -10,6 +10,7 @@ from bayeskit._typing import Array
 from bayeskit.diagnostics.importance import MAX_K, pareto_k
 from bayeskit.diagnostics.verdict import Finding, Measure
 from bayeskit.errors import DataError, MethodError
+from bayeskit.numerics.importance import systematic
 
 MIN_ESS = 100.0
 _DROPPED = ("log_weight", "log_q")
@@ -75,13 +76,29 @@ def importance_resample(fit: xr.DataTree, num_draws: int, *, key: Array | int, f
             "bad"
         )
     keys = jax.random.split(_as_key(key), len(fits))
-    index = np.stack([_systematic(one.weights, num_draws, k) for one, k in zip(fits, keys, strict=True)])
+    index = np.stack([systematic(one.weights, num_draws, k) for one, k in zip(fits, keys, strict=True)])
     shape = index.shape
     stats = {
         "pareto_k": np.broadcast_to([[one.k] for one in fits], shape),
         "importance_ess": np.broadcast_to([[one.ess] for one in fits], shape),
     }
     return _select(fit, index, stats)
+
+
+def resample_pooled(
+    tree: xr.DataTree, weights: np.ndarray, num_draws: int, key: Array | int, stats: dict[str, float]
+) -> xr.DataTree:
+    """One chain, drawn from the draws of all chains in proportion to weights of shape ``(chain * draw,)``."""
+    datasets = {}
+    for node in tree.subtree:
+        dataset = node.to_dataset(inherit=False)
+        if {"chain", "draw"} <= set(dataset.dims) and not str(node.name).startswith("warmup"):
+            dataset = dataset.stack(pooled=("chain", "draw"), create_index=False).drop_vars(("chain", "draw"))
+            dataset = dataset.rename(pooled="draw").expand_dims(chain=1).transpose("chain", "draw", ...)
+        datasets[node.path] = dataset
+    datasets.setdefault("/sample_stats", xr.Dataset())
+    index = systematic(weights, num_draws, _as_key(key))[None]
+    return _select(xr.DataTree.from_dict(datasets), index, {n: np.full(index.shape, v) for n, v in stats.items()})
 
 
 def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
@@ -100,7 +117,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 k,
                 MAX_K,
                 "The draws were resampled from a guide that is far from the posterior, and are not of the posterior.",
-                "a richer guide, or NUTS started from the fit (init=fit).",
+                "NUTS started from these draws: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post); or "
+                "a richer guide of bayeskit.VI.",
             )
         )
     if not ess >= MIN_ESS:
@@ -112,7 +130,8 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
                 ess,
                 MIN_ESS,
                 f"The resampled draws are worth {ess:.0f} independent ones: few of those of the guide have weight.",
-                "more draws of the fit (num_draws of bayeskit.VI), or a guide nearer to the posterior.",
+                "more draws to resample from (num_draws of bayeskit.VI, draws_per_path of bayeskit.Pathfinder), or "
+                "NUTS started from these: bayeskit.infer(model, data, bayeskit.NUTS(), key=..., init=post).",
             )
         )
     return findings, measures
@@ -120,9 +139,10 @@ def resampled(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure
 
 def capped(measures: list[Measure], stats: dict[str, np.ndarray]) -> list[Measure]:
     """Effective numbers of resampled draws: the estimates do not see that draws are repeated."""
-    if "importance_ess" not in stats:
+    worth = stats.get("importance_ess", stats.get("effective_draws"))
+    if worth is None:
         return measures
-    most = float(stats["importance_ess"][:, 0].sum())
+    most = float(worth[:, 0].sum())
     return [m._replace(value=min(m.value, most)) if m.name.endswith(" ESS") else m for m in measures]
 
 
@@ -137,15 +157,6 @@ def _log_weights(fit: xr.DataTree) -> np.ndarray:
             "resampled already, are not weighted"
         )
     return np.asarray(fit["sample_stats/log_weight"].transpose("chain", "draw").values)
-
-
-def _systematic(weights: np.ndarray, num_draws: int, key: Array) -> np.ndarray:
-    """Indices drawn in proportion to weights with the least noise, in random order."""
-    offset_key, order_key = jax.random.split(key)
-    offset = float(jax.random.uniform(offset_key))
-    points = (np.arange(num_draws) + offset) / num_draws
-    index = np.minimum(np.searchsorted(np.cumsum(weights), points), len(weights) - 1)
-    return index[np.asarray(jax.random.permutation(order_key, num_draws))]
 
 
 def _select(fit: xr.DataTree, index: np.ndarray, stats: dict[str, np.ndarray]) -> xr.DataTree:

@@ -72,10 +72,10 @@ def _where_divergent(diverging: np.ndarray, sites: list[Site]) -> tuple[tuple[st
     count = int(diverging.sum())
     scores: dict[str, float] = {}
     for site in sites:
-        if not site.latent or site.draws.shape[:2] != diverging.shape:
+        if not site.latent or site.shape[:2] != diverging.shape:
             continue
         for k in np.flatnonzero(site.finite & ~site.constant):
-            draws = site.draws[:, :, k]
+            draws = site.element(int(k))
             ranks = np.searchsorted(np.sort(draws, axis=None), draws[diverging]) / draws.size
             # the mean of n uniforms has standard deviation 1 / sqrt(12 n)
             scores[site.labels[k]] = float((ranks.mean() - 0.5) * np.sqrt(12 * count))

@@ -50,29 +50,18 @@ def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> 
         Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16(2), section 4.
     """
     from arviz_base import rc_context
-    from arviz_stats import summary as arviz_summary
 
     sites = {site.name: site for site in posterior_sites(post)}
     wanted = [var_names] if isinstance(var_names, str) else list(var_names or sites)
     if unknown := [name for name in wanted if name not in sites]:
         raise StorageError(f"the posterior has no variable {', '.join(unknown)}; it has {', '.join(sites)}")
-    wanted = [name for name in wanted if sites[name].draws.size]
+    wanted = [name for name in wanted if all(sites[name].shape)]
     if not wanted:
         return pd.DataFrame(columns=_COLUMNS)
     # ArviZ takes the probability of the tails from this setting: 0.95 are the quantiles 5% and 95%
     with rc_context({"stats.ci_prob": TAIL[1]}), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        table = arviz_summary(
-            _floats(post, wanted), var_names=wanted, kind="all", ci_prob=0.9, ci_kind="eti", round_to="none"
-        )
-        table["mcse_sd"] = np.concatenate([_mcse_sd(sites[name]) for name in wanted])
-        table = table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
-        first = 0
-        for site in (sites[name] for name in wanted):
-            rows = slice(first, first := first + len(site.labels))
-            if site.circular:
-                table.iloc[rows] = pd.DataFrame(circular_summary(site.draws, TAIL))[_COLUMNS]
-    return table
+        return pd.concat([_rows(sites[name], *block) for name in wanted for block in sites[name].blocks()])
 
 
 def note_on_angles(post: xr.DataTree, var_names: Sequence[str] | None = None) -> str:
@@ -85,7 +74,22 @@ def note_on_angles(post: xr.DataTree, var_names: Sequence[str] | None = None) ->
     return f"{', '.join(names)} are angles: their means are mean directions, and q5 and q95 are counted from these."
 
 
-def _mcse_sd(site: Site) -> np.ndarray:
+def _rows(site: Site, elements: slice, draws: np.ndarray) -> pd.DataFrame:
+    """The rows of some elements of a site."""
+    from arviz_stats import summary as arviz_summary
+
+    labels = site.labels[elements]
+    if site.circular:
+        return pd.DataFrame(circular_summary(draws, TAIL), index=labels)[_COLUMNS]
+    dataset = xr.Dataset({"x": (("chain", "draw", "element"), draws)})
+    tree = xr.DataTree.from_dict({"/posterior": dataset})
+    table = arviz_summary(tree, kind="all", ci_prob=0.9, ci_kind="eti", round_to="none")
+    table["mcse_sd"] = _mcse_sd(draws)
+    table.index = pd.Index(labels)
+    return table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
+
+
+def _mcse_sd(draws: np.ndarray) -> np.ndarray:
     r"""The Monte Carlo standard error of the standard deviation of each element, by the delta method.
 
     With $s = (x - \bar x)^2$, it is $\operatorname{sd}(s) / (2 \sqrt{\bar s \, n_s})$ and $n_s$ the effective sample
@@ -93,13 +97,6 @@ def _mcse_sd(site: Site) -> np.ndarray:
     """
     from arviz_stats.base import array_stats
 
-    squares = (site.draws - site.draws.mean(axis=(0, 1))) ** 2
+    squares = (draws - draws.mean(axis=(0, 1))) ** 2
     effective = array_stats.ess(squares, chain_axis=0, draw_axis=1, method="mean")
     return np.atleast_1d(squares.std(axis=(0, 1)) / (2.0 * np.sqrt(squares.mean(axis=(0, 1)) * effective)))
-
-
-def _floats(post: xr.DataTree, wanted: list[str]) -> xr.DataTree:
-    """The posterior alone, booleans and integers as numbers that have means."""
-    dataset = post["posterior"].to_dataset()[wanted]
-    dataset = dataset.assign({name: dataset[name].astype(float) for name in wanted if dataset[name].dtype.kind != "f"})
-    return xr.DataTree.from_dict({"/posterior": dataset})

@@ -71,6 +71,7 @@ class Verdict:
         num_chains: chains in the posterior.
         num_draws: draws a chain.
         num_steps: of an optimisation, where there are no draws.
+        num_replicates: of a calibration, where there are no draws.
     """
 
     ok: bool
@@ -80,6 +81,7 @@ class Verdict:
     num_chains: int = 0
     num_draws: int = 0
     num_steps: int = 0
+    num_replicates: int = 0
 
     @property
     def max_r_hat(self) -> float:
@@ -110,6 +112,8 @@ class Verdict:
         what = "them"
         if self.num_steps:
             size, what = f"{self.num_steps} steps of training", "it"
+        elif self.num_replicates:
+            size, what = f"{self.num_replicates} replicates", "the method"
         elif not self.num_chains:
             size, what = "what was solved without training", "it"
         if errors:

@@ -73,7 +73,7 @@ def check_batches(target: Target) -> None:
     """
     subsampled = target.structure.subsampled
     if len(subsampled) > 1:
-        raise MethodError(f"plates {', '.join(map(repr, subsampled))} subsample their data; VI takes one such plate")
+        raise MethodError(f"plates {', '.join(map(repr, subsampled))} subsample their data; one such plate is taken")
     for site in target.structure.of_kind("latent"):
         inside = [plate.name for plate in site.plates if plate.name in subsampled]
         if inside:

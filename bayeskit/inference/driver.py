@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -20,8 +18,8 @@ from bayeskit.errors import SamplingError
 from bayeskit.inference.discrete import Discrete
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.pointwise import Pointwise
+from bayeskit.inference.stopping import Stopping
 from bayeskit.storage import RunStore
-from bayeskit.storage.run_store import LOG_LIKELIHOOD
 from bayeskit.target import Target
 
 CHUNKS = 20
@@ -57,40 +55,6 @@ class Collector:
         }
 
 
-class _Interruption:
-    """Ctrl-C ends a run between chunks; a second one ends it at once.
-
-    Python may raise `KeyboardInterrupt` within a callback of the garbage collector, where it is lost. So while a run is
-    under way in the main thread the signal is noted, and obeyed after the chunk.
-    """
-
-    def __init__(self, bar: ProgressBar):
-        self._bar, self._asked = bar, False
-        self._before: object = None
-
-    def __enter__(self) -> _Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if callable(self._before):
-                signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if callable(self._before):
-            signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: object) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        self._bar.say("stopping after this chunk; Ctrl-C again to stop at once")
-
-    def obey(self) -> None:
-        """Raise the interrupt that was asked for."""
-        if self._asked:
-            raise KeyboardInterrupt
-
-
 class Also(NamedTuple):
     """What is computed from the draws while a run is under way.
 
@@ -114,6 +78,9 @@ class Run:
         keep: names of the sites to keep, ``None`` for all.
         thin: keep every ``thin``-th draw.
         also: what is computed from the draws.
+
+    Attributes:
+        disk: the store of the run; its draws are then there, and not in memory.
     """
 
     def __init__(self, method: Method, target: Target, keep: frozenset[str] | None, thin: int, also: Also):
@@ -123,47 +90,92 @@ class Run:
         self.total = method.warmup_steps + method.num_draws
         self.chunk = min(MAX_CHUNK, max(1, math.ceil(self.total / CHUNKS)))
         self.collected = Collector(method.num_draws // thin)
+        self.disk: RunStore | None = None
         self.divergences = 0
         self.warmup_time = 0.0
+        self._resumable = False  # whether a run can go on from the state: it is at the end of a step that counts
+
+    @property
+    def filled(self) -> int:
+        """Draws a chain so far."""
+        return self.collected.filled if self.disk is None else self.disk.num_draws
+
+    def group(self, name: str) -> Arrays:
+        """The draws so far of a group; from a store, they are read when they are used."""
+        return self.collected.group(name) if self.disk is None else self.disk.group(name)
 
     def warm_up(self, bar: ProgressBar, state: object) -> None:
-        """The stages of the method's warmup, from its first state; an interrupt is obeyed between them."""
-        with _Interruption(bar) as interruption:
+        """The stages of the method's warmup, from its first state or one between; an interrupt is obeyed between them.
+
+        Whether a state is the last is known when the next one is asked for, and `Method.stages` goes on from others
+        only: what is kept of a warmup under way is the state before the last one known.
+        """
+        with Stopping(bar) as stopping:
+            before: object = None
             for reached, note in self.method.stages(state, self.target):
-                self.state = reached
                 if note:
                     bar.say(note)
-                interruption.obey()
+                if before is not None:
+                    self._checkpoint(before, is_warm=False)
+                    stopping.obey()
+                before = reached
+            self.state, self._resumable = before, True
+            self._checkpoint(before)
+            stopping.obey()
 
-    def go(self, bar: ProgressBar, store: RunStore | None) -> None:
+    def go_on(self, state: object, done: int) -> None:
+        """Take up a run whose warmup is done at the state after some steps."""
+        self.state, self.done, self._resumable = state, done, True
+        diverging = self.group("sample_stats").get("diverging")
+        self.divergences = 0 if diverging is None else int(np.asarray(diverging).sum())
+
+    def go(self, bar: ProgressBar) -> None:
         """Advance to the end. After an interrupt or an error the run holds what whole chunks have brought.
 
         Raises:
             SamplingError: no chain has a finite log density any more.
+            StorageError: the store cannot be written.
         """
-        with _Interruption(bar) as interruption:
-            self._loop(bar, store, interruption)
+        with Stopping(bar) as stopping:
+            self._loop(bar, stopping)
 
-    def _loop(self, bar: ProgressBar, store: RunStore | None, interruption: _Interruption) -> None:
+    def save(self) -> None:
+        """Leave a checkpoint, whether one is due or not."""
+        if self._resumable:
+            self._checkpoint(self.state)
+
+    def _checkpoint(self, state: object, *, is_warm: bool = True) -> None:
+        if self.disk is not None:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+            self.disk.checkpoint(leaves, self.done, is_warm=is_warm)
+
+    def _loop(self, bar: ProgressBar, stopping: Stopping) -> None:
         start = time.perf_counter()
-        interruption.obey()
+        stopping.obey()
         num_chunks = math.ceil((self.total - self.done) / self.chunk)
         chunks = self.method.stream(self.state, self.target, self.chunk, num_chunks)
         with contextlib.closing(chunks):
             for state, draws in chunks:
-                groups = self._select(draws)
-                self.state = state
-                self.done = min(self.done + self.chunk, self.total)
-                if store is not None:
-                    _keep_on_disk(store, groups, state, self.done)
-                self.collected.add(groups)
+                self._add(state, self._select(draws))
                 warm = self.done <= self.method.warmup_steps
                 if warm:
                     self.warmup_time = time.perf_counter() - start
                 self._check_alive(draws)
                 bar.update("warmup" if warm else "sampling", self.done, self.divergences)
                 if self.done < self.total:
-                    interruption.obey()
+                    stopping.obey()
+
+    def _add(self, state: object, groups: dict[str, Arrays]) -> None:
+        """Keep a chunk. The last one may have steps beyond the end, after which a longer run could not go on."""
+        end = self.done + self.chunk
+        self.state, self.done, self._resumable = state, min(end, self.total), end <= self.total
+        if self.disk is None:
+            self.collected.add(groups)
+            return
+        if groups:
+            self.disk.append(groups)
+        if self._resumable and (self.total - end <= self.chunk or self.disk.is_due()):
+            self._checkpoint(state)
 
     def _select(self, draws: Draws) -> dict[str, Arrays]:
         """The kept draws of a chunk: after warmup, before the end, every ``thin``-th."""
@@ -192,7 +204,7 @@ class Run:
 
     def _keys(self, length: int) -> Array:
         """A key for each of the next draws of every chain; the same ones, however the run is cut into chunks."""
-        numbers = jnp.arange(self.collected.filled, self.collected.filled + length)
+        numbers = jnp.arange(self.filled, self.filled + length)
         chains = jnp.arange(self.method.num_chains)
         fold = jax.vmap(jax.random.fold_in, (None, 0))
         return jax.vmap(fold, (0, None))(fold(self.also.key, chains), numbers)
@@ -205,13 +217,6 @@ class Run:
                 "data with bayeskit.predict(model, data, key=...), start from better values with init=, or use "
                 "float64"
             )
-
-
-def _keep_on_disk(store: RunStore, groups: dict[str, Arrays], state: object, done: int) -> None:
-    if groups:
-        extra = {LOG_LIKELIHOOD + name: array for name, array in groups.get("log_likelihood", {}).items()}
-        store.append({**groups["posterior"], **extra}, groups["sample_stats"])
-    store.checkpoint([np.asarray(leaf) for leaf in jax.tree.leaves(state)], done)
 
 
 class _CompileClock:

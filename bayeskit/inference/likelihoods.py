@@ -20,7 +20,7 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["log_likelihood", "positions_of"]
+__all__ = ["latent_draws", "log_likelihood", "positions_of"]
 
 BATCH = 250
 
@@ -60,7 +60,7 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     target = model if isinstance(model, Target) else Target(bind(model, data))
     pointwise = Pointwise(target)
     check_indices = index_check(target)
-    latent, (chains, draws) = _latent(target, post)
+    latent, (chains, draws) = latent_draws(target, post)
     parts = []
     for start in range(0, chains * draws, BATCH):
         positions = positions_of(target, {n: v[start : start + BATCH] for n, v in latent.items()})
@@ -88,7 +88,7 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     return add_group(post, "log_likelihood", found, dims=dims, coords={d: c for d, c in labelled.items() if d in used})
 
 
-def _latent(target: Target, post: xr.DataTree) -> tuple[Values, tuple[int, int]]:
+def latent_draws(target: Target, post: xr.DataTree) -> tuple[Values, tuple[int, int]]:
     """The latent sites of a fit with one leading axis over all draws, and how many chains and draws there are."""
     from bayeskit.storage import site_values
 

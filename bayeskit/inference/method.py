@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Method")
 
-LATE = ("bayeskit.inference.vi.fit.method",)
+LATE = ("bayeskit.inference.laplace", "bayeskit.inference.vi.fit.method")
 """Modules with methods that `bayeskit.inference` loads when they are used."""
 
 
@@ -47,6 +47,8 @@ class Method(Settings, ABC):
     """
 
     room: ClassVar[str] = "method"
+    extends: ClassVar[bool] = True
+    """Whether a run can go on after its last draw, as that of a longer one; not where the draws are made together."""
     starts_from: ClassVar[str] = "likeliest"
     """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
 
@@ -129,6 +131,11 @@ class Method(Settings, ABC):
     def lift(self, program: Program) -> Program:
         """The program as the method wants it: one that fits ``numpyro.param`` statements makes data of them."""
         return program
+
+    def chosen(self, target: Target) -> tuple[Method, str]:
+        """The method that runs, and why it was chosen: itself, without a word, but for `auto`."""
+        del target
+        return self, ""
 
     def check_target(self, target: Target) -> None:
         """Refuse what the method cannot handle, naming the site.

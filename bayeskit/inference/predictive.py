@@ -161,16 +161,16 @@ def _new_inputs(program: Program, post: xr.DataTree | None, observed: list[str])
 
     fitted = site_values(post, "constant_data", optional=True)
     now = constants(program, site_values(post, "observed_data", optional=True))
-    to_come = {*observed, *_left_out(program)}
+    to_come = {*observed, *left_out(program)}
     fitted, now = ({n: v for n, v in inputs.items() if n not in to_come} for inputs in (fitted, now))
     return None if same_inputs(fitted, now) else now
 
 
 def _replicate_once(program: Program, given: Values) -> dict[str, Any]:
-    return _replicate(program, jax.random.PRNGKey(0), given)
+    return replicate_trace(program, jax.random.PRNGKey(0), given)
 
 
-def _replicate(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
+def replicate_trace(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
     """One trace with the latent sites given and everything observed drawn anew."""
 
     def keep_factors(site: dict[str, Any]) -> bool:
@@ -217,16 +217,16 @@ def _refuse_forecast(scan: dict[str, Any]) -> None:
 def _learn(program: Program) -> dict[str, SiteFacts]:
     """The sites, without factors, when everything is drawn."""
     known: dict[str, SiteFacts] = {}
-    left_out = _left_out(program)
+    to_come = left_out(program)
     watch: list[Watch] = []
 
     def run() -> None:
         watch.append(Watch(program))
-        for name, site in _replicate(watch[0], jax.random.PRNGKey(0), {}).items():
+        for name, site in replicate_trace(watch[0], jax.random.PRNGKey(0), {}).items():
             if site["type"] == "deterministic":
                 known[name] = facts_of(site, "deterministic")
             elif site["type"] == "sample" and not site["infer"].get("is_auxiliary"):
-                if site["infer"].get("was_observed") or name in left_out:
+                if site["infer"].get("was_observed") or name in to_come:
                     known[name] = facts_of(site, "observed")
                 else:
                     known[name] = facts_of(site, "discrete" if site["fn"].support.is_discrete else "latent")
@@ -236,7 +236,7 @@ def _learn(program: Program) -> dict[str, SiteFacts]:
     return known
 
 
-def _left_out(program: Program) -> set[str]:
+def left_out(program: Program) -> set[str]:
     """Arguments that are ``None``, given so or by default: a site of that name is an observation still to come."""
     named = inspect.signature(program.model).parameters.values()
     defaults = {parameter.name: parameter.default for parameter in named}
@@ -329,7 +329,7 @@ def _run(
 
 
 def _one(program: Program, key: Array, given: Values, wanted: tuple[str, ...]) -> Values:
-    sites = _replicate(program, key, given)
+    sites = replicate_trace(program, key, given)
     return {name: jnp.asarray(sites[name]["value"]) for name in wanted}
 
 

@@ -1,14 +1,11 @@
-"""`infer` and `resume`: from a model and data to a DataTree."""
+"""`infer`: from a model and data to a DataTree."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -16,26 +13,28 @@ import numpy as np
 from bayeskit._keys import host_fold_in, host_key, host_split
 from bayeskit._progress import ProgressBar
 from bayeskit._spelling import did_you_mean
-from bayeskit._typing import Array, Data, Key, Model, Values
-from bayeskit.errors import DataError, InitError, MethodError, ModelError, StorageError
+from bayeskit._typing import Data, Key, Model
+from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, site_record
 from bayeskit.inference.discrete import Discrete, check_discrete
-from bayeskit.inference.driver import Also, Run, compile_time
-from bayeskit.inference.ending import finish, hand_over, interrupted
+from bayeskit.inference.driver import Also, Run
+from bayeskit.inference.ending import Labelled, carry_out
 from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
+from bayeskit.inference.sameness import description
+from bayeskit.inference.starting import start
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
-from bayeskit.target import Target, find_start, find_start_by, index_check
-from bayeskit.xla.devices import own_part
+from bayeskit.storage.run_folder import check_free
+from bayeskit.target import Target, index_check
 from bayeskit.xla.kept_programs import programs_kept
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
+    from bayeskit.inference.starting import Init
 
 
 @programs_kept()
@@ -69,8 +68,9 @@ def infer(
             a leading chain axis (other sites as by ``"likeliest"``); a strategy of NumPyro's, such as
             ``numpyro.infer.init_to_value(values=...)`` or ``init_to_median``; or an earlier fit, whose last draws are
             taken.
-        store: a path (zarr) to stream the draws to. A run that is stopped can be resumed from there with
-            :func:`resume`.
+        store: a path (``.zarr``) to stream the draws to, which are then not held in memory: the result is read from
+            there when it is used. A run that is stopped can be resumed with :func:`resume`, and one that has ended
+            goes on with :func:`extend`. With ``.nc`` the result is written and read in one piece.
         keep: names of the sites to keep; all by default.
         thin: keep every ``thin``-th draw.
         dims: names of the dimensions of a site, where plates do not name them.
@@ -92,7 +92,8 @@ def infer(
         InitError: no starting point with a finite density.
         MethodError: an unknown or impossible setting.
         SamplingError: all chains have left the region of finite density.
-        Interrupted: stopped by hand; ``.post`` holds the draws so far.
+        StorageError: the store cannot be written, or an unfinished run is there; ``.post`` holds the draws so far.
+        Interrupted: stopped by hand, by Ctrl-C or SIGTERM; ``.post`` holds the draws so far.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist
@@ -112,9 +113,14 @@ def infer(
         return method.answer(model, data, key=key)
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
-    target = _target(model, data, method)
+    target = make_target(model, data, method)
+    method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
+    if jax.process_index() > 0:
+        store = None  # the first of several processes writes it; each has all draws
+    if store is not None:
+        check_free(store)
     kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
@@ -123,9 +129,11 @@ def infer(
         _check_pointwise(target)
     raw = host_key(key)
     check_indices = index_check(target)
-    also = _make_also(target, raw, log_likelihood, discrete)
+    also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = record(method, target, raw, thin)
+    if reason:
+        attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {
         "method": method.as_record(),
         "keep": None if keep is None else list(keep),
@@ -135,28 +143,23 @@ def infer(
         "log_likelihood": log_likelihood,
         "discrete": discrete,
         "sites": site_record(target.structure, dims_of_sites),
-        "fingerprint": fingerprint(target),
+        "program": description(target),
         "attrs": attrs,
     }
     if dims or coords:
         _check_assembly(target, attrs, dims, coords)
-    disk: RunStore | None = None
-    begin = time.perf_counter()
-    with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
-        try:
-            start_key, run_key = jax.device_put(list(host_split(raw)))
-            positions = _start(target, start_key, method, init)
-            check_indices(positions)
-            run.warm_up(bar, method.init(run_key, target, positions))
-            if store is not None:
-                disk = RunStore.create(store, make_record)
-            run.go(bar, disk)
-        except KeyboardInterrupt:
-            raise interrupted(run, attrs, dims, coords, store if disk is not None else None) from None
-        except Exception as error:
-            hand_over(error, run, attrs, dims, coords)
-            raise
-    return finish(run, attrs, dims, coords, disk, begin, compiling[0])
+
+    def act(bar: ProgressBar) -> None:
+        bar.say(str(attrs.get("method_reason", "")))
+        start_key, run_key = jax.device_put(list(host_split(raw)))
+        positions = start(target, start_key, method, init)
+        check_indices(positions)
+        if store is not None:
+            run.disk = RunStore.create(store, make_record, {n: np.asarray(p) for n, p in positions.items()})
+        run.warm_up(bar, method.init(run_key, target, positions))
+        run.go(bar)
+
+    return carry_out(run, Labelled(attrs, dims, coords), act, progress)
 
 
 def _refuse_options(method: DirectMethod, **options: object) -> None:
@@ -165,110 +168,8 @@ def _refuse_options(method: DirectMethod, **options: object) -> None:
             raise MethodError(f"{name} has no meaning for {type(method).__name__}, which answers at once; leave it out")
 
 
-@programs_kept()
-def resume(
-    model: Model | Program | Target,
-    data: Data | None,
-    path: str | os.PathLike[str],
-    *,
-    method: Method | None = None,
-    progress: bool = True,
-) -> xr.DataTree:
-    """Go on with a run that was stopped, from its last whole chunk; the result is the one that the run would have had.
-
-    Args:
-        model: the same model.
-        data: the same data.
-        path: the ``store`` of the run.
-        method: the same method; needed only where it holds what was written in Python (a guide that is a function, a
-            method of your own), which the store cannot hold.
-        progress: show a progress bar.
-
-    Raises:
-        StorageError: there is no unfinished run at ``path``, or its files are damaged.
-        DataError: model or data are not those of the run.
-        MethodError: the method is not that of the run, or the store cannot hold it and it was not passed.
-    """
-    disk = RunStore.open(path)
-    kept: dict[str, Any] = disk.record
-    method = _same_method(kept["method"], method, path)
-    target = _target(model, data, method)
-    if kept.get("fingerprint") != fingerprint(target):
-        raise DataError(
-            f"the run in {os.fspath(path)} had another model, other data or another precision; resume needs the same"
-        )
-    keep = None if kept["keep"] is None else frozenset(kept["keep"])
-    attrs, dims, coords = dict(kept["attrs"]), kept["dims"], kept["coords"]
-    raw = np.asarray(json.loads(attrs["key"]), np.uint32)
-    also = _make_also(target, raw, kept["log_likelihood"], kept.get("discrete"))
-    run = Run(method, target, keep, int(kept["thin"]), also)
-    begin = time.perf_counter()
-    with ProgressBar(run.total, progress) as bar, compile_time() as compiling:
-        try:
-            _restore(run, disk, raw)
-            run.go(bar, disk)
-        except KeyboardInterrupt:
-            raise interrupted(run, attrs, dims, coords, path) from None
-        except Exception as error:
-            hand_over(error, run, attrs, dims, coords)
-            raise
-    return finish(run, attrs, dims, coords, disk, begin, compiling[0])
-
-
-def _same_method(kept: Mapping[str, Any], method: Method | None, path: str | os.PathLike[str]) -> Method:
-    """The method of an interrupted run, made from its record or compared with it."""
-    if method is None:
-        try:
-            return Method.from_record(kept)
-        except MethodError as error:
-            raise MethodError(
-                f"the run in {os.fspath(path)} needs its method again, as it was given to bayeskit.infer: {error}; "
-                f"call bayeskit.resume(model, data, {os.fspath(path)!r}, method=...)"
-            ) from None
-    now = json.loads(json.dumps(method.as_record()))
-    differ = [name for name in sorted({*kept, *now}) if kept.get(name) != now.get(name)]
-    if differ:
-        raise MethodError(
-            f"the method is not that of the run in {os.fspath(path)}: "
-            + ", ".join(f"{name} was {kept.get(name)!r} and is {now.get(name)!r}" for name in differ)
-        )
-    return method
-
-
-def _restore(run: Run, disk: RunStore, raw: np.ndarray) -> None:
-    """State, step count and draws of the last whole chunk.
-
-    Raises:
-        StorageError: there is no whole chunk yet, or the state was written by another version.
-    """
-    point = disk.read_checkpoint()
-    if point is None:
-        raise StorageError("the run was stopped before its first chunk; there is nothing to resume, start it again")
-    chains, sites = run.method.num_chains, run.target.structure.of_kind("latent")
-    anywhere = {site.name: jax.numpy.zeros((chains, *site.unconstrained_shape)) for site in sites}
-    state = run.method.init(jax.numpy.asarray(raw), run.target, anywhere)  # for its structure only
-    leaves, shape = jax.tree.flatten(state)
-    if [np.shape(leaf) for leaf in leaves] != [leaf.shape for leaf in point.leaves]:
-        raise StorageError("the stored state does not fit the method; it was written by another version")
-    run.state, run.done = jax.tree.unflatten(shape, point.leaves), point.steps_done
-    groups = disk.read_groups()
-    if groups:
-        run.collected.add(groups)
-        run.divergences = int(groups["sample_stats"].get("diverging", np.zeros(1)).sum())
-
-
-def fingerprint(target: Target) -> str:
-    """A hash of structure, data and precision: two runs with the same one may share their draws."""
-    around = [(name, value) for name, value in target.program.around if not callable(value)]
-    digest = hashlib.sha256(repr((target.structure, target.program.settings, around)).encode())
-    for path, array in jax.tree_util.tree_leaves_with_path(target.program.arrays):
-        host, name = own_part(array), jax.tree_util.keystr(path)
-        digest.update(f"{name}{host.dtype}{np.shape(array)}".encode())
-        digest.update(host.tobytes())
-    return digest.hexdigest()
-
-
-def _target(model: Model | Program | Target, data: Data | None, method: Method) -> Target:
+def make_target(model: Model | Program | Target, data: Data | None, method: Method) -> Target:
+    """The target of a model, as the method wants it."""
     if isinstance(model, Target):
         if named(data):
             raise DataError("the model is a Target with its data already bound; pass None as data")
@@ -290,7 +191,7 @@ def _check_pointwise(target: Target) -> None:
         )
 
 
-def _make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: str | None) -> Also:
+def make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: str | None) -> Also:
     """What is computed from the draws."""
     if discrete is not None and model_parameters(target):
         raise ModelError(
@@ -317,39 +218,6 @@ def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | 
             hint = did_you_mean(name, known, "the model has")
             raise ModelError(f"keep: {name!r} is not a latent or deterministic site{hint}")
     return frozenset(keep)
-
-
-def _start(target: Target, key: Array, method: Method, init: Init) -> Values:
-    num_chains = method.num_chains
-    if init is None or isinstance(init, str):
-        strategy = method.starts_from if init in (None, "auto") else init
-        return find_start(target, key, num_chains, strategy=strategy)
-    if isinstance(init, Mapping) and not hasattr(init, "children"):
-        return find_start(target, key, num_chains, given=init)
-    if callable(init):
-        return find_start_by(init, target, key, num_chains)
-    from bayeskit.storage import site_values
-
-    try:
-        values = site_values(init)  # type: ignore[arg-type]
-    except Exception as error:
-        raise InitError(
-            f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}"
-        ) from error
-    values = {name: value for name, value in values.items() if name in target.latent_names}
-    if not values:
-        raise InitError(
-            f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})"
-        )
-    chains = {name: value[_spread(num_chains, *value.shape[:2])] for name, value in values.items()}
-    return find_start(target, key, num_chains, given=chains)
-
-
-def _spread(num_chains: int, earlier_chains: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chain and draw at which each chain starts: the last draws, and where chains were fewer earlier ones as well."""
-    index = np.arange(num_chains)
-    rounds = -(-num_chains // earlier_chains)
-    return index % earlier_chains, draws - 1 - (index // earlier_chains) * (draws // rounds)
 
 
 def _check_assembly(target: Target, attrs: Mapping[str, object], dims: Dims | None, coords: Coords | None) -> None:

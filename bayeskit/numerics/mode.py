@@ -17,6 +17,8 @@ __all__ = ["Mode", "find_mode", "reason"]
 AT_MODE = 0.05
 """Distance from the mode, in posterior standard deviations, that counts as being there."""
 HALVINGS = 30
+BLOCK = 512
+"""Rows of a Hessian that are computed at once: each holds what the density holds."""
 
 
 class Mode(NamedTuple):
@@ -102,7 +104,10 @@ def reason(status: optx.RESULTS) -> str:
 def expansion(loss: Callable[[Array, Any], Array], position: Array, args: Any = None) -> tuple[Array, Array, Array]:
     """Value, gradient and Hessian, from one trace."""
     (value, slope), tangent = jax.linearize(jax.value_and_grad(lambda x: loss(x, args)), position)
-    return value, slope, jax.vmap(tangent)(jnp.eye(len(position), dtype=position.dtype))[1]
+    rows = jnp.eye(len(position), dtype=position.dtype)
+    if len(position) <= BLOCK:
+        return value, slope, jax.vmap(tangent)(rows)[1]
+    return value, slope, jax.lax.map(lambda row: tangent(row)[1], rows, batch_size=BLOCK)
 
 
 class NewtonState(eqx.Module):

@@ -24,17 +24,19 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], None], *, sync: bool = True) -> None:
     """Write a file through ``write(temporary)`` and move it to ``path`` in one step.
 
     Args:
         path: the final name; an existing file keeps its old content until the new one is complete.
         write: writes the whole content under the name that it is given.
+        sync: wait until it is on the disk itself; without that, a loss of power can lose it, but no killed process.
 
     Raises:
         StorageError: the folder does not exist, ``path`` is a folder, a device or a pipe, or the system refused the
@@ -50,7 +52,8 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     temporary = _sibling(path, "tmp")
     try:
         write(temporary)
-        _sync(temporary)
+        if sync:
+            sync_file(temporary)
         os.replace(temporary, path)
     except StorageError:
         raise
@@ -58,6 +61,16 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         raise StorageError(f"cannot write {path}: {error}") from error
     finally:
         _remove(temporary)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that it is whole or gone under its name, and never half of it."""
+    aside = _sibling(path, "old")
+    try:
+        os.rename(path, aside)
+    except OSError as error:
+        raise StorageError(f"cannot remove {path}: {error}") from error
+    _remove(aside)
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
+from bayeskit.storage.chunks import STATE, StoredDraws
+from bayeskit.storage.streamed import lazy_variables, streamed, write_metadata
 
 NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
 MANIFEST = ".bayeskit-manifest.json"
@@ -22,8 +25,15 @@ _ZARR_MARKS = (".zgroup", "zarr.json")
 _ORDER = "bayeskit_group_order"
 
 
-def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str], state: Path | None = None) -> Path:
     """Write a tree under its final name, complete or not at all; what `bayeskit.storage.save` is for results.
+
+    Draws that are in chunks on the disk are not written again: zarr takes over their files.
+
+    Args:
+        tree: the tree.
+        path: the suffix chooses the format.
+        state: the folder with the state of a run, to be kept beside its result in zarr.
 
     Raises:
         StorageError: as `check_replaceable`, or a value that the format cannot hold.
@@ -34,12 +44,22 @@ def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     if _is_netcdf(path):
         replace_file(path, lambda temporary: _write_netcdf(content, temporary, path))
     else:
-        replace_folder(path, lambda temporary: _write_zarr(content, temporary, path))
+        state = _state_of(content, path) if state is None else state
+        replace_folder(path, lambda temporary: _write_zarr(content, temporary, path, state))
     return path
 
 
+def _state_of(tree: xr.DataTree, path: Path) -> Path | None:
+    """The state of a run at `path`, if these are still its draws, and so its state."""
+    found = streamed(tree).values()
+    here = Path(os.path.realpath(path))
+    if not found or not (here / STATE).is_dir():
+        return None
+    return here / STATE if all(Path(os.path.realpath(one.folder)).is_relative_to(here) for one in found) else None
+
+
 def read_tree(path: Path) -> xr.DataTree:
-    """Read a tree into memory, identical to the one that was written.
+    """Read a tree, identical to the one that was written, into memory; draws in chunks are read when they are used.
 
     Raises:
         StorageError: nothing that holds a tree, or truncated or damaged.
@@ -93,16 +113,40 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _write_zarr(post: xr.DataTree, temporary: Path, path: Path) -> None:
+def _write_zarr(post: xr.DataTree, temporary: Path, path: Path, state: Path | None) -> None:
+    import zarr
+
+    lazy = streamed(post)
+    rest = _without(post, lazy)
     try:
         with _quiet():
             # format 2: its consolidated metadata are part of the specification, so no reader warns about them
-            post.to_zarr(temporary, mode="w", consolidated=True, zarr_format=2)
+            rest.to_zarr(temporary, mode="w", consolidated=False, zarr_format=2)
+            for (group, name), draws in lazy.items():
+                write_metadata(temporary / group / name, post[group][name].variable, draws)
+            zarr.consolidate_metadata(temporary, zarr_format=2)
     except Exception as error:
         raise StorageError(f"cannot write {path} as zarr: {error}") from error
     files = sorted(file for file in temporary.rglob("*") if file.is_file())
     record = {file.relative_to(temporary).as_posix(): _checksum(file) for file in files}
+    for (group, name), draws in lazy.items():
+        draws.put_files(temporary / group / name)  # each chunk has a checksum of its own
     (temporary / MANIFEST).write_text(json.dumps({"format": 1, "files": record}))
+    if state is not None:
+        shutil.copytree(state, temporary / STATE, ignore=shutil.ignore_patterns(".*"))
+
+
+def stored_arrays(path: Path) -> dict[tuple[str, str], StoredDraws]:
+    """The arrays in chunks of a result, by group and the name of the site.
+
+    Raises:
+        StorageError: files are missing.
+    """
+    tree = read_tree(path)
+    return {
+        (group, str(tree[group][name].attrs.get("site_name", name))): draws
+        for (group, name), draws in streamed(tree).items()
+    }
 
 
 def _write_netcdf(post: xr.DataTree, temporary: Path, path: Path) -> None:
@@ -133,24 +177,51 @@ def _chunks(variable: xr.DataArray, limit: int = 2**24) -> tuple[int, ...]:
 
 def _read(path: Path, engine: str) -> xr.DataTree:
     try:
+        lazy = lazy_variables(path, MANIFEST) if engine == "zarr" else {}
         with _quiet(), xr.open_datatree(path, engine=engine, decode_times=False) as opened:
-            return xr.DataTree.from_dict(
-                {node.path: _clean(node.to_dataset(inherit=False).load()) for node in opened.subtree}
-            )
+            content = {node.path: node.to_dataset(inherit=False) for node in opened.subtree}
+            return xr.DataTree.from_dict({p: _loaded(one, lazy.get(p.strip("/"), {})) for p, one in content.items()})
+    except StorageError:
+        raise
     except Exception as error:
         raise StorageError(f"{path} cannot be read: {error or type(error).__name__}") from error
 
 
+def _loaded(dataset: xr.Dataset, lazy: Mapping[str, StoredDraws]) -> xr.Dataset:
+    whole = _clean(dataset.drop_vars(lazy).load())
+    content = {
+        name: whole[name].variable
+        if name not in lazy
+        else xr.Variable(dataset[name].dims, lazy[str(name)].lazily(), _plain_attrs(dataset[name].attrs))
+        for name in dataset.data_vars
+    }
+    return whole.assign(content)[list(content)] if lazy else whole
+
+
+def _without(tree: xr.DataTree, streamed: Iterable[tuple[str, str]]) -> xr.DataTree:
+    names = set(streamed)
+    return xr.DataTree.from_dict(
+        {
+            node.path: node.to_dataset(inherit=False).drop_vars([name for group, name in names if group == node.name])
+            for node in tree.subtree
+        }
+    )
+
+
 def _clean(dataset: xr.Dataset) -> xr.Dataset:
     """Undo what the file formats do to names of types: NumPy scalars in attributes, objects for strings."""
-    dataset.attrs = {name: _plain(value) for name, value in dataset.attrs.items()}
+    dataset.attrs = _plain_attrs(dataset.attrs)
     for variable in dataset.variables.values():
-        variable.attrs = {name: _plain(value) for name, value in variable.attrs.items()}
+        variable.attrs = _plain_attrs(variable.attrs)
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OT":
             text = variable.copy(data=np.asarray(variable.values, dtype=str))
             dataset = dataset.assign_coords({name: text}) if name in dataset.coords else dataset.assign({name: text})
     return dataset.drop_encoding()
+
+
+def _plain_attrs(attrs: Mapping[Hashable, object]) -> dict[Hashable, object]:
+    return {name: _plain(value) for name, value in attrs.items()}
 
 
 def _plain(value: object) -> object:

@@ -11,7 +11,7 @@ import xarray as xr
 from bayeskit._keepable import KEPT
 from bayeskit.errors import StorageError
 from bayeskit.storage.files import check_replaceable, read_tree, write_tree
-from bayeskit.storage.run_store import partial_folder
+from bayeskit.storage.run_folder import partial_folder
 from bayeskit.storage.unfinished import is_unfinished, read_unfinished
 
 __all__ = ["load", "save"]
@@ -56,7 +56,10 @@ def save(thing: object, path: str | os.PathLike[str]) -> Path:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read into memory what `save` has written; the file says itself what it holds.
+    """Read what `save` has written; the file says itself what it holds.
+
+    All of it is read into memory, but for draws that a run has streamed to a zarr folder (``store=``): these are read
+    when they are used, each time anew, and ``tree.load()`` reads them for good.
 
     The folder ``<path>.partial`` of a run that has not ended gives the draws that it has so far, with the attributes
     ``unfinished``, ``num_draws`` and ``num_draws_wanted``. A run that goes on meanwhile is not disturbed.

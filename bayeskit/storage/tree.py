@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import xarray as xr
+from xarray.core.indexing import LazilyIndexedArray
 
 from bayeskit.errors import DataError, StorageError
 
@@ -162,7 +164,7 @@ def _dataset(
 
 
 def _array(group: str, name: str, value: object) -> np.ndarray:
-    array = np.asarray(value)
+    array = cast(np.ndarray, value) if isinstance(value, LazilyIndexedArray) else np.asarray(value)
     if array.dtype.kind not in "biufcU":
         raise StorageError(
             f"{group} variable {name!r} has dtype {array.dtype}; only numbers, booleans and strings can be kept"

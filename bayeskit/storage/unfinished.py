@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeskit.errors import StorageError
-from bayeskit.storage.run_store import RECORD, RunStore
+from bayeskit.storage.chunks import STATE
+from bayeskit.storage.run_folder import RECORD, SUFFIX
+from bayeskit.storage.run_store import RunStore
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["is_unfinished", "read_unfinished"]
 
-SUFFIX = ".partial"
-
 
 def is_unfinished(path: Path) -> bool:
     """Whether that is the folder of a run that has not ended."""
-    return path.name.endswith(SUFFIX) and (path / RECORD).is_file()
+    return path.name.endswith(SUFFIX) and (path / STATE / RECORD).is_file()
 
 
 def read_unfinished(folder: Path) -> xr.DataTree:
-    """The draws of all whole chunks, as the result would have them, without data and predictions.
+    """The draws up to the last checkpoint, as the result would have them, without data and predictions.
 
-    Only what the last checkpoint knows is read; no file of it changes while the run goes on.
+    They are read from the files when they are used, and no file of them changes while the run goes on. When it ends,
+    the folder goes, and what has not been read by then cannot be.
 
     Args:
         folder: the `RunStore` of the run, ``<path>.partial``.
@@ -41,10 +42,9 @@ def read_unfinished(folder: Path) -> xr.DataTree:
     path = folder.with_name(folder.name.removesuffix(SUFFIX))
     try:
         store = RunStore.open(path)
-        groups = store.read_groups()
-        if not groups:
+        if not store.num_draws:
             raise StorageError(f"{folder} has no draws yet: {_progress(store)}")
-        return _tree(store, groups)
+        return _tree(store, {name: store.group(name) for name in store.groups})
     except StorageError:
         if folder.exists():
             raise
@@ -55,6 +55,8 @@ def _progress(store: RunStore) -> str:
     point = store.read_checkpoint()
     if point is None:
         return "the run has not come to the end of its first chunk"
+    if not point.is_warm:
+        return "the run is in its warmup"
     return f"the run is in its warmup, and has {point.steps_done} steps behind it"
 
 

@@ -60,7 +60,7 @@ def _draw_uniform(target: Target, key: Array) -> Values:
     }
 
 
-def _draw_prior(target: Target, key: Array) -> Values:
+def draw_prior(target: Target, key: Array) -> Values:
     """One draw of the prior, pulled back to unconstrained values."""
     with handlers.seed(rng_seed=key):
         sites = handlers.trace(target.program).get_trace()
@@ -87,7 +87,7 @@ def _check_drawable(program: Program) -> None:
 def _point(target: Target, key: Array, at: Array, is_new: Array, given: Values, strategy: str) -> tuple[Any, ...]:
     """A new candidate, or the point ``at`` (not for draws of the prior): one program for both."""
     if strategy == "prior":
-        values = _draw_prior(target, key)
+        values = draw_prior(target, key)
     else:
         values = jax.lax.cond(is_new, lambda: _draw_uniform(target, key), lambda: target.unravel(at))
     ok = jnp.array(True)

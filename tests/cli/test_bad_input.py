@@ -50,7 +50,7 @@ CASES = {
     "unknown suffix of the result": ({}, (*RUN, "--out", "line.txt"), "line.txt"),
     "no folder for the result": ({}, (*RUN, "--out", "absent/line.zarr"), "absent"),
     "no folder for the report": ({}, (*RUN, "--report", "absent/page.html"), "absent/page.html"),
-    "nothing to resume": ({}, (*RUN, "--resume"), "line.zarr.partial does not exist"),
+    "nothing to resume": ({}, (*RUN, "--resume"), "neither line.zarr.partial nor line.zarr does exist"),
     "unknown option": ({}, (*RUN, "--chains", "4"), "--chains"),
     "option of the wrong type": ({}, (*RUN, "--num-chains", "four"), "--num-chains"),
     "no result to check": ({}, ("check", "absent.zarr"), "absent.zarr"),

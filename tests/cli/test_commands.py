@@ -160,7 +160,8 @@ def so_far(folder, draws):
     )
     if draws is not None:
         stats = {"diverging": np.zeros(draws.shape, bool), "lp": -(draws**2), "energy": draws**2}
-        store.append({"slope": draws}, stats | {"acceptance_rate": np.full(draws.shape, 0.9)})
+        stats |= {"acceptance_rate": np.full(draws.shape, 0.9)}
+        store.append({"posterior": {"slope": draws}, "sample_stats": stats})
         store.checkpoint([], draws.shape[1])
 
 
@@ -178,11 +179,8 @@ def test_a_run_that_has_not_ended(folder, invoke):
     assert report.exit_code == 0
     assert report.output.startswith("unfinished: 300 of 1000 draws a chain so far\n")
     assert "300 of 1000 draws a chain" in (folder / "report.html").read_text()
-    assert sorted(file.name for file in (folder / "line.zarr.partial").iterdir()) == [
-        "checkpoint.npz",
-        "chunk-000000.npz",
-        "record.json",
-    ]
+    state = folder / "line.zarr.partial" / ".bayeskit"
+    assert sorted(file.name for file in state.iterdir()) == ["checkpoint.npz", "record.json", "start.npz"]
 
 
 def test_a_run_that_has_not_ended_and_is_in_trouble(folder, invoke):

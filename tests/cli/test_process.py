@@ -72,7 +72,7 @@ def test_interrupted_and_resumed_is_the_same_as_never_interrupted(folder, invoke
     process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     partial = folder / "line.zarr.partial"
     deadline = time.monotonic() + 120
-    while not list(partial.glob("chunk-*")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(partial.glob("sample_stats/lp/0.*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)

@@ -1,12 +1,14 @@
 """What every method must do, on a linear regression whose posterior is a Gaussian in closed form.
 
 With y ~ N(X b, 0.5²) and b ~ N(0, 2²), the posterior of b is N(m, S), S = (XᵀX / 0.5² + I / 2²)⁻¹ and m = S Xᵀy / 0.5².
-Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC has no accept-reject step: its step
-size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed beside the Monte Carlo error.
+Mean and standard deviation must lie within four Monte Carlo standard errors. MCLMC, SGLD and SGHMC have no
+accept-reject step: their step size leaves a bias, for which 5 % of the standard deviation (mean and sd) is allowed
+beside the Monte Carlo error.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from importlib.util import find_spec
@@ -59,6 +61,15 @@ CASES = {
     "MCLMC": bk.MCLMC(num_chains=2, num_warmup=1000, num_draws=400, chain_method="vectorized"),
     "ChEES": bk.ChEES(num_chains=16, num_warmup=200, num_draws=100),
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
+    "SMC": bk.SMC(num_particles=400, num_chains=2),
+    "nested sampling": bk.NestedSampling(num_live=60, num_chains=2, num_draws=400, num_delete=20),
+    "parallel tempering": bk.ParallelTempering(num_chains=2, num_temperatures=8, num_warmup=400, num_draws=400),
+    "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
+    "Pathfinder as it is": bk.Pathfinder(num_paths=4, num_draws=400, resample=False, num_chains=2),
+    "elliptical slice": bk.EllipticalSlice(**CHAINS, steps_per_draw=20),
+    "SGLD": bk.SGLD(**{**CHAINS, "num_warmup": 1000}, step_size=0.05, steps_per_draw=60, chain_method="vectorized"),
+    "SGHMC": bk.SGHMC(**{**CHAINS, "num_warmup": 1000}, chain_method="vectorized"),
+    "Laplace": bk.Laplace(num_draws=400, num_chains=2),
     "VI threads": bk.VI(**FIT, chain_method="threads"),
     "VI vectorized": bk.VI(**FIT, chain_method="vectorized"),
     "VI natural": bk.VI(**{**FIT, "num_steps": 1000}, optimizer="natural", tolerance=0.01),
@@ -74,18 +85,28 @@ if find_spec("flowjax"):
 GUIDES = ("VI block", "VI mixture", "VI flow")
 MAPPED = ("NUTS blackjax vectorized", "NUTS blackjax sharded", "NUTS numpyro vectorized", "VI vectorized")
 by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=(*GUIDES, *MAPPED)))
-BIAS = {"MCLMC": 0.05}  # of a posterior standard deviation
+BIAS = {"MCLMC": 0.05, "SGLD": 0.05, "SGHMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
 ENERGY = {"energy": float, "acceptance_rate": float}
 TREES = {"tree_depth": int, "reached_max_treedepth": bool}
+WEIGHTS = {"lp": float, "log_q": float, "log_weight": float}
 STATS = {
     bk.NUTS: {**COMMON, **ENERGY, **TREES},
     bk.HMC: {**COMMON, **ENERGY},
     bk.MCLMC: {**COMMON, "energy_change": float},
     bk.ChEES: {**COMMON, **ENERGY},
     bk.MEADS: {**COMMON, **ENERGY},
-    bk.VI: {"lp": float, "log_q": float, "log_weight": float},
+    bk.SMC: {"lp": float, "acceptance_rate": float},
+    bk.NestedSampling: {"lp": float, "effective_draws": float},
+    bk.ParallelTempering: {"lp": float, "acceptance_rate": float, "step_size": float, "n_steps": int, "replica": int},
+    bk.VI: WEIGHTS,
+    bk.Laplace: WEIGHTS,
+    bk.SGLD: {**COMMON, "excess_variance": float},
+    bk.SGHMC: {**COMMON, "excess_variance": float},
+    bk.EllipticalSlice: {"diverging": bool, "lp": float, "n_steps": int},
+    bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }
+AS_IT_IS = {"Pathfinder as it is": WEIGHTS}
 DATA = make_data(0)
 
 
@@ -128,10 +149,10 @@ def test_right_answer(name, fits):
 def test_groups_names_and_types(name, fits):
     method, post = CASES[name], fits(name)
     lead = (method.num_chains, method.num_draws)
-    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI) else []
+    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.NestedSampling) else []
     assert list(post.children) == ["posterior", "sample_stats", *fitted, "observed_data", "constant_data"]
-    for group in fitted:
-        assert post[group]["loss"].shape == (method.num_chains, method.num_steps)
+    if isinstance(method, bk.VI):
+        assert post["warmup_sample_stats"]["loss"].shape == (method.num_chains, method.num_steps)
     assert post["posterior/b"].dims == ("chain", "draw", "term")
     assert post["posterior/b"].shape == (*lead, 3)
     assert post["posterior/first"].dims == ("chain", "draw")
@@ -143,8 +164,9 @@ def test_groups_names_and_types(name, fits):
     np.testing.assert_array_equal(post["constant_data/x"], DATA["x"])
     stats = post["sample_stats"]
     ruled = {"converged"} if isinstance(method, bk.VI) and method.tolerance else set()
-    assert set(stats.data_vars) == set(STATS[type(method)]) | ruled
-    for stat, kind in STATS[type(method)].items():
+    kinds = AS_IT_IS.get(name, STATS[type(method)])
+    assert set(stats.data_vars) == set(kinds) | ruled
+    for stat, kind in kinds.items():
         assert stats[stat].dims == ("chain", "draw")
         assert stats[stat].shape == lead
         assert np.issubdtype(stats[stat].dtype, {bool: np.bool_, int: np.integer, float: np.floating}[kind]), stat
@@ -205,7 +227,7 @@ def test_same_key_same_draws_and_new_data_compile_nothing(name, fits):
     np.testing.assert_array_less(np.abs(other["posterior/b"].mean(("chain", "draw")) - mean) / sd, 0.4)
 
 
-@pytest.mark.parametrize("name", ["NUTS blackjax threads", "HMC", "MCLMC", "ChEES"])
+@pytest.mark.parametrize("name", ["NUTS blackjax threads", "HMC", "MCLMC", "ChEES", "SMC", "parallel tempering"])
 def test_thinning_and_keep(name, fits):
     whole, part = fits(name), run(CASES[name], thin=3, keep=["first"])
     assert list(part["posterior"].data_vars) == ["first"]
@@ -216,7 +238,7 @@ def test_thinning_and_keep(name, fits):
 
 @pytest.mark.covering
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
-@pytest.mark.parametrize("name", ["NUTS blackjax threads", "MCLMC"])
+@pytest.mark.parametrize("name", ["NUTS blackjax threads", "MCLMC", "SMC"])
 def test_saved_and_loaded(name, suffix, fits, tmp_path):
     assert bk.load(bk.save(fits(name), tmp_path / f"post{suffix}")).identical(fits(name))
 
@@ -244,6 +266,21 @@ def test_resumed_run_is_the_uninterrupted_one(name, chunk, fits, tmp_path, monke
     assert resumed["log_likelihood/y"].dims == ("chain", "draw", "row")
     np.testing.assert_allclose(resumed["log_likelihood/y"], expected, rtol=1e-8)
     assert bk.load(tmp_path / "run.zarr").identical(resumed)
+
+
+@pytest.mark.full
+@by_method
+def test_extended_run_is_the_longer_one(name, fits, tmp_path):
+    method = CASES[name]
+    path, more = tmp_path / "run.zarr", method.num_draws // 3
+    run(dataclasses.replace(method, num_draws=method.num_draws - more), store=path)
+    if not method.extends:
+        with pytest.raises(bk.errors.MethodError, match="are made together"):
+            bk.extend(regression, DATA, path, num_draws=more, progress=False)
+        return
+    post = bk.extend(regression, DATA, path, num_draws=more, progress=False)
+    for group in ("posterior", "sample_stats"):
+        assert post[group].to_dataset().identical(fits(name)[group].to_dataset())
 
 
 def test_chain_methods_agree(fits):

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 import bayeskit as bk
 from bayeskit.diagnostics.importance import MAX_K, pareto_k
-from bayeskit.diagnostics.tails import FARTHEST, Tail, fit_pareto, largest_tail, nearly_equal
+from bayeskit.numerics.tails import FARTHEST, Tail, fit_pareto, largest_tail, nearly_equal
 from bayeskit.storage import make_tree
 
 SIZE = 4000

@@ -1,7 +1,7 @@
-"""A run over two devices, of one process or of two: ``python over_devices.py PROCESSES NUMBER ADDRESS [ensemble]``.
+"""A run over two devices, of one process or of two: ``python over_devices.py PROCESSES NUMBER ADDRESS [what]``.
 
 Prints one line of JSON: draws of chains over the devices and of rows over the devices, and log densities; or those of
-an ensemble that adapts over all devices.
+an ensemble that adapts over all devices; or those of a run that was stopped and resumed.
 """
 
 from __future__ import annotations
@@ -46,12 +46,36 @@ if sys.argv[4:] == ["ensemble"]:
     print(json.dumps({"devices": jax.device_count(), "draws": post["posterior/b"].values.ravel().tolist()}))
     sys.exit()
 
+if sys.argv[4:5] == ["store"]:
+    from jax.experimental import multihost_utils
+
+    from bayeskit.storage.run_store import RunStore
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    path, finish = f"{sys.argv[5]}/{processes}.zarr", RunStore.finish
+    method = bk.HMC(num_warmup=20, num_draws=60, chain_method="sharded")
+    RunStore.finish = stop  # in the first process, which writes the store, at the very end of the run
+    try:
+        post = bk.infer(regression, whole, method, key=0, store=path, progress=False)
+    except bk.errors.Interrupted as error:
+        post = error.post
+    RunStore.finish = finish
+    multihost_utils.sync_global_devices("stopped")
+    again = bk.resume(regression, whole, path, progress=False)
+    draws = [tree["posterior/b"].values.ravel().tolist() for tree in (post, again)]
+    print(json.dumps({"devices": jax.device_count(), "draws": draws}))
+    sys.exit()
+
 own = slice(number * ROWS // processes, (number + 1) * ROWS // processes)
 rows = bk.sharded({"x": X[own], "y": Y[own]})
 z = {"b": np.array([0.3, 0.2])}
 density = jax.jit(lambda target: target.log_density(z))
 spread, alone = (bk.Target(bk.bind(regression, data)) for data in (rows, whole))
-by_chain = bk.infer(regression, whole, bk.HMC(num_warmup=20, num_draws=10, chain_method="sharded"), key=0, progress=False)
+by_chain = bk.infer(
+    regression, whole, bk.HMC(num_warmup=20, num_draws=10, chain_method="sharded"), key=0, progress=False
+)
 by_row = bk.infer(regression, rows, bk.HMC(num_warmup=20, num_draws=10), key=0, progress=False)
 found = {
     "devices": jax.device_count(),

@@ -69,6 +69,14 @@ def test_rows_on_two_devices_have_the_same_density(runs):
     np.testing.assert_allclose(by_row[:20], by_chain[:20], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_stored_run_of_two_processes_is_resumed_by_both(tmp_path):
+    one, two = one_and_two("store", str(tmp_path))
+    assert one["draws"][0] == one["draws"][1]
+    for other in two:
+        assert other == one
+
+
 def test_what_has_rows():
     data = bk.sharded({"x": [[1, 2], [3, 4]], "y": [1.0, 2.0], "scale": [3.0], "size": 2, "label": None})
     assert [type(value).__name__ for value in data.values()] == ["ArrayImpl", "ArrayImpl", "list", "int", "NoneType"]

@@ -192,7 +192,7 @@ def test_a_run_is_not_resumed_with_another_constant(tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         bk.infer(by_global, {"y": Y}, METHOD, key=0, store=tmp_path / "run", progress=False)
     monkeypatch.setitem(globals(), "SCALE", 1.0)
-    with pytest.raises(DataError, match="had another model, other data or another precision"):
+    with pytest.raises(DataError, match=r"another model.*around it, .*SCALE' was 0\.01 and is 1\.0"):
         bk.resume(by_global, {"y": Y}, tmp_path / "run", progress=False)
 
 

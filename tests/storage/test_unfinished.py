@@ -13,7 +13,7 @@ import pytest
 
 import bayeskit as bk
 from bayeskit.errors import StorageError
-from bayeskit.storage import RunStore
+from bayeskit.storage import RunStore, chunks
 
 Y = np.array([0.3, -0.2, 0.5])
 
@@ -46,7 +46,7 @@ def interrupted(tmp_path_factory):
 
 
 def content(folder):
-    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+    return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.rglob("*") if file.is_file()}
 
 
 def test_the_draws_so_far_are_as_the_result_will_have_them(interrupted):
@@ -89,14 +89,15 @@ def test_what_is_not_there_yet_is_said(interrupted):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
     """A run under way, as its writer sees it."""
+    monkeypatch.setattr(chunks, "MOST_DRAWS", 2)
     return RunStore.create(tmp_path / "run.zarr", {"attrs": {"num_draws": 10}, "thin": 1, "coords": None})
 
 
 def append(store, length=2):
     values = np.random.default_rng(0).normal(size=(2, length, 3))
-    store.append({"scope/x": values}, {"lp": values[..., 0]})
+    store.append({"posterior": {"scope/x": values}, "sample_stats": {"lp": values[..., 0]}})
     return values
 
 
@@ -112,8 +113,8 @@ def test_what_is_being_written_does_not_count(store):
     first = append(store)
     store.checkpoint([], 2)
     append(store)
-    (store.folder / "chunk-000002.npz").write_bytes(b"PK\x03\x04 half of it")
-    (store.folder / ".chunk-000003.npz.tmp-1-2").write_bytes(b"")
+    (store.folder / "posterior/scope%2Fx/0.1.0").write_bytes(b"of a chunk that no checkpoint knows")
+    (store.folder / "posterior/scope%2Fx/.0.2.0.tmp-1-2").write_bytes(b"")
     before = content(store.folder)
     found = bk.load(store.folder)
     assert found["posterior/scope.x"].dims == ("chain", "draw", "scope.x_dim_0")
@@ -127,13 +128,13 @@ def test_what_is_being_written_does_not_count(store):
 def test_a_run_that_ends_while_it_is_read(store, monkeypatch):
     append(store)
     store.checkpoint([], 2)
-    read = RunStore.read_draws
+    restore = RunStore._restore
 
-    def ending(self):
+    def ending(self, arrays):
         store.finish(bk.storage.make_tree({"posterior": {"x": np.zeros((2, 2))}}))
-        return read(self)
+        return restore(self, arrays)
 
-    monkeypatch.setattr(RunStore, "read_draws", ending)
+    monkeypatch.setattr(RunStore, "_restore", ending)
     refused(store.folder, f"the run in {store.folder} has ended while it was read; look at {store.path}")
     assert bk.load(store.path)["posterior/x"].shape == (2, 2)
 
@@ -141,9 +142,10 @@ def test_a_run_that_ends_while_it_is_read(store, monkeypatch):
 def test_damage(store):
     append(store)
     store.checkpoint([], 2)
-    (store.folder / "chunk-000000.npz").write_bytes(b"")
-    with pytest.raises(StorageError, match=f"^{re.escape(str(store.folder))}/chunk-000000.npz is damaged: "):
-        bk.load(store.folder)
+    file = store.folder / "posterior/scope%2Fx/0.0.0"
+    file.write_bytes(b"")
+    with pytest.raises(StorageError, match=f"^{re.escape(str(file))} is damaged: "):
+        bk.load(store.folder)["posterior/scope.x"].load()
 
 
 def test_a_store_of_something_else(tmp_path):

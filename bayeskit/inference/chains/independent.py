@@ -109,8 +109,11 @@ class ChainMethod(Method):
         if _is_new(program, self, target, states[0]):
             program.lower(self, target, states[0]).compile()
 
+        precision = _precision()
+
         def step(one: Any) -> Any:
-            return jax.block_until_ready(program(self, target, one))
+            with precision():
+                return jax.block_until_ready(program(self, target, one))
 
         with contextlib.closing(run_ahead(step, states, num_chunks, _most_at_once(target))) as chunks:
             for parts in chunks:
@@ -142,7 +145,7 @@ def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps
     def constrain(position: Array) -> Values:
         return final.constrain(final.unravel(position))
 
-    together = None if _factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
+    together = None if factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
     own, stats = method.apart(stats)
     return state, Draws({**jax.lax.map(constrain, positions, batch_size=together), **own}, stats, positions)
 
@@ -232,13 +235,22 @@ def _in_threads(method: ChainMethod, function: Any, stacked: tuple[Any, ...], ta
     program = _single(function)
     chains = _split(stacked, method.num_chains)
 
+    precision = _precision()
+
     def one(chain: int) -> Any:
-        return jax.block_until_ready(program(method, target, *chains[chain]))
+        with precision():
+            return jax.block_until_ready(program(method, target, *chains[chain]))
 
     first = [one(0)] if _is_new(program, method, target, chains[0]) else []
     rest = range(len(first), method.num_chains)
     with ThreadPoolExecutor(max_workers=max(1, min(len(rest), _most_at_once(target)))) as pool:
         return _stack([*first, *pool.map(one, rest)])
+
+
+def _precision() -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """The precision of this thread, for others: a thread does not inherit ``with jax.enable_x64(...)``."""
+    config: Any = jax.config
+    return partial(jax.enable_x64, bool(config.jax_enable_x64))
 
 
 _SEEN: set[object] = set()
@@ -295,10 +307,11 @@ def _most_at_once(target: Target) -> int:
 
 def factorises_batches(target: Target) -> bool:
     """Whether the gradient of the log density factorises, or solves with, a batch of matrices."""
-    return _factorises(jax.grad(lambda flat: target.log_density(target.unravel(flat))), target.size, batches=True)
+    return factorises(jax.grad(lambda flat: target.log_density(target.unravel(flat))), target.size, batches=True)
 
 
-def _factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
+def factorises(function: Callable[[Array], Any], size: int, *, batches: bool = False) -> bool:
+    """Whether a function of a vector of that size factorises, or solves with, a matrix (with a batch of them)."""
     point = jax.ShapeDtypeStruct((size,), jax.numpy.result_type(float))
     program = jax.make_jaxpr(function)(point)
     return any(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeskit.errors import DataError
+from bayeskit.errors import DataError, StorageError
 from bayeskit.storage.formats.format import Format, Value
 
-__all__ = ["FEATHER", "PARQUET"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FEATHER", "PARQUET", "write_parquet"]
 
 INDEX = re.compile(r"__index_level_\d+__")
 """What pandas calls an index that has no name; one that counts from zero it does not write at all."""
@@ -86,6 +89,24 @@ def _load_feather(path: Path) -> Any:
     from pyarrow import feather
 
     return feather.read_table(path, memory_map=False)
+
+
+def write_parquet(frames: Iterator[pd.DataFrame], file: Path) -> None:
+    """Write the rows of tables that have the same columns, one table after another.
+
+    Raises:
+        StorageError: there is no pyarrow.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise StorageError('a Parquet file needs pyarrow: pip install "bayeskit[arrow]"') from None
+    first = pa.Table.from_pandas(next(frames), preserve_index=False)
+    with parquet.ParquetWriter(file, first.schema) as writer:
+        writer.write_table(first)
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, first.schema, preserve_index=False))
 
 
 PARQUET = Format(

@@ -14,9 +14,10 @@ from numpyro.distributions import Distribution
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
 from bayeskit.errors import ModelError
+from bayeskit.inference.no_mode import complaint, inverse_root
 from bayeskit.inference.vi.guides.full_rank import FullRank, natural_step
 from bayeskit.inference.vi.guides.guide import NormalGuide, Parameters
-from bayeskit.numerics.mode import Mode, find_mode, reason
+from bayeskit.numerics.mode import Mode, find_mode
 from bayeskit.target import Target
 
 __all__ = ["Laplace"]
@@ -77,7 +78,7 @@ class Laplace(NormalGuide):
             parameters["centre"],
             lbfgs_steps=self.max_iterations,
         )
-        return {**parameters, "centre": mode.position, "root": _inverse_root(mode.precision)}, mode
+        return {**parameters, "centre": mode.position, "root": inverse_root(mode.precision)}, mode
 
     def check_prepared(self, found: Mode, target: Target) -> None:
         """Refuse what is no mode; what the search has found has a leading axis of fits.
@@ -86,7 +87,9 @@ class Laplace(NormalGuide):
             ModelError: the search stopped before the mode, or the density has no peak there.
         """
         for fit in np.flatnonzero(~np.asarray(found.is_mode)):
-            raise ModelError(_complaint(target, int(fit), jax.tree.map(lambda leaf, fit=fit: leaf[fit], found)))
+            one = jax.tree.map(lambda leaf, fit=fit: leaf[fit], found)
+            advice = "start elsewhere (init=), reparameterise, or use bayeskit.guides.FullRank()"
+            raise ModelError(f"the Laplace guide: fit {fit}: {complaint(target, one, advice)}")
 
     def natural_step(self, parameters: Parameters, gradient: Parameters, rate: Array | float) -> Parameters:
         return natural_step(parameters, gradient, rate)
@@ -95,48 +98,3 @@ class Laplace(NormalGuide):
         centre, root = jax.lax.stop_gradient((parameters["centre"], parameters["root"]))
         inner = FullRank().distribution(parameters)
         return dist.MultivariateNormal(centre + root @ inner.loc, scale_tril=root @ inner.scale_tril)
-
-
-def _inverse_root(hessian: Array) -> Array:
-    r"""Lower triangular :math:`C` with :math:`C C^\top = H^{-1}`, by a factorisation of :math:`H` read backwards."""
-    backwards = jnp.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1]  # upper U with U Uᵀ = H
-    identity = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
-    return jax.scipy.linalg.solve_triangular(backwards, identity, lower=False).T
-
-
-def _complaint(target: Target, fit: int, mode: Mode) -> str:
-    """What is wrong with a place that is no mode, with the site that is most to blame."""
-    slope, curvature = (np.asarray(array, float) for array in (mode.slope, mode.precision))
-    stopped = f", because {why}" if (why := reason(mode.status)) else ""
-    again = "start elsewhere (init=), reparameterise, or use bayeskit.guides.FullRank()"
-    if not (np.isfinite(slope).all() and np.isfinite(curvature).all()):
-        bad = int(np.argmax(~np.isfinite(slope) | ~np.isfinite(curvature).all(axis=1)))
-        what = f"the gradient or the Hessian is not finite where the search stopped{stopped} ({_site_of(target, bad)})"
-        return f"the Laplace guide: fit {fit}: {what}; {again}"
-    unit = np.sqrt(np.abs(np.diag(curvature)))
-    scale = np.where(unit > 0, unit, 1.0)
-    values, vectors = np.linalg.eigh(curvature / scale[:, None] / scale)
-    if values[0] <= len(scale) * np.finfo(mode.precision.dtype).eps:
-        site = _site_of(target, int(np.argmax(np.abs(vectors[:, 0]))))
-        what = (
-            f"the Hessian is not positive definite where the search stopped{stopped} (its smallest eigenvalue, in "
-            f"units of its diagonal, is {values[0]:.2g}, mostly along {site}): the density is flat or has no peak there"
-        )
-        return f"the Laplace guide: fit {fit}: {what}; {again}"
-    newton = np.linalg.solve(curvature, slope)
-    site = _site_of(target, int(np.argmax(np.abs(newton) * scale)))
-    what = (
-        f"the search stopped{stopped}, {np.sqrt(slope @ newton):.2g} posterior standard deviations from the mode "
-        f"(mostly along {site})"
-    )
-    return f"the Laplace guide: fit {fit}: {what}; more max_iterations or float64 may help, or {again}"
-
-
-def _site_of(target: Target, index: int) -> str:
-    """The site that a coordinate of the unconstrained vector belongs to."""
-    stop = 0
-    for site in target.structure.of_kind("latent"):
-        stop += int(np.prod(site.unconstrained_shape))
-        if index < stop:
-            return f"site {site.name!r}"
-    raise IndexError(index)

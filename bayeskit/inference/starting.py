@@ -1,0 +1,56 @@
+"""Where the chains of a run start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from bayeskit._typing import Array, Values
+from bayeskit.errors import InitError
+from bayeskit.inference.method import Method
+from bayeskit.target import Target, find_start, find_start_by
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
+
+
+def start(target: Target, key: Array, method: Method, init: Init) -> Values:
+    """Unconstrained values with a leading chain axis; ``init`` is that of `bayeskit.infer`.
+
+    Raises:
+        InitError: no point with a finite density, or an ``init`` of another kind.
+    """
+    num_chains = method.num_chains
+    if init is None or isinstance(init, str):
+        strategy = method.starts_from if init in (None, "auto") else init
+        return find_start(target, key, num_chains, strategy=strategy)
+    if isinstance(init, Mapping) and not hasattr(init, "children"):
+        return find_start(target, key, num_chains, given=init)
+    if callable(init):
+        return find_start_by(init, target, key, num_chains)
+    from bayeskit.storage import site_values
+
+    try:
+        values = site_values(init)  # type: ignore[arg-type]
+    except Exception as error:
+        raise InitError(
+            f"init must be a strategy, values by site name, or an earlier fit, got {type(init).__name__}"
+        ) from error
+    values = {name: value for name, value in values.items() if name in target.latent_names}
+    if not values:
+        raise InitError(
+            f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})"
+        )
+    chains = {name: value[_spread(num_chains, *value.shape[:2])] for name, value in values.items()}
+    return find_start(target, key, num_chains, given=chains)
+
+
+def _spread(num_chains: int, earlier_chains: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chain and draw at which each chain starts: the last draws, and where chains were fewer earlier ones as well."""
+    index = np.arange(num_chains)
+    rounds = -(-num_chains // earlier_chains)
+    return index % earlier_chains, draws - 1 - (index // earlier_chains) * (draws // rounds)

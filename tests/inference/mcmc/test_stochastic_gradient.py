@@ -1,0 +1,80 @@
+"""Stochastic gradients: the posterior of all rows from batches, and the bias that is said."""
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import bayeskit as bk
+
+RNG = np.random.default_rng(0)
+ROWS = 203  # a batch of 20 does not divide it
+X = np.column_stack([np.ones(ROWS), RNG.normal(size=ROWS)])
+Y = X @ [0.5, -1.0] + RNG.normal(size=ROWS)
+PRECISION = X.T @ X + np.eye(2) / 100
+MEAN = np.linalg.solve(PRECISION, X.T @ Y)
+SD = np.sqrt(np.diag(np.linalg.inv(PRECISION)))
+RUN = {"num_chains": 2, "num_warmup": 300, "num_draws": 500, "chain_method": "vectorized"}
+
+
+def regression(x, y, batch=20):
+    b = numpyro.sample("b", dist.Normal(0.0, 10.0).expand([2]).to_event(1))
+    with numpyro.plate("row", len(y), subsample_size=batch) as rows:
+        numpyro.sample("y", dist.Normal(x[rows] @ b, 1.0), obs=y[rows])
+
+
+def infer(method, **options):
+    return bk.infer(regression, {"x": X, "y": Y, **options}, method, key=0, progress=False)
+
+
+@pytest.mark.parametrize(
+    "method", [bk.SGLD(**RUN, step_size=0.05, steps_per_draw=40), bk.SGHMC(**RUN)], ids=["sgld", "sghmc"]
+)
+def test_batches_give_the_posterior_of_all_rows(method):
+    """To Monte Carlo error (the draws are worth a quarter as many), and 3% of bias of the standard deviation."""
+    post = infer(method)
+    b = post["posterior/b"].values
+    ess = 1000 / 4
+    assert np.all(np.abs(b.mean((0, 1)) - MEAN) < 4 * SD / np.sqrt(ess))
+    assert np.all(np.abs(b.std((0, 1)) / SD - 1) < 4 / np.sqrt(2 * ess) + 0.03)
+    verdict = bk.check(post, quiet=True)
+    assert not [finding for finding in verdict.findings if finding.name == "step_size_bias"]
+    assert any("bias of the step size" in note for note in verdict.unchecked)
+    assert post.attrs["method"] == type(method).__name__
+
+
+def test_the_excess_of_variance_is_what_it_says_and_is_found():
+    r"""By all rows, a normal variance comes out as $1 / (1 - \epsilon / 4)$."""
+    whole = infer(bk.SGLD(**RUN, step_size=0.8), batch=ROWS)
+    said = float(whole["sample_stats/excess_variance"].mean())
+    assert said == pytest.approx(0.2, rel=1e-6)
+    ratio = (whole["posterior/b"].values.std((0, 1)) / SD) ** 2
+    assert np.all(np.abs(ratio - 1 / (1 - 0.2)) < 4 * np.sqrt(2 / 1000) * ratio)
+    names = {finding.name: finding.severity for finding in bk.check(whole, quiet=True).findings}
+    assert names == {"step_size_bias": "warning"}
+
+
+@pytest.mark.full
+def test_the_noise_of_batches_is_in_the_excess():
+    noisy = infer(bk.SGLD(**RUN, step_size=0.2, control_variates=False))
+    ratio = (noisy["posterior/b"].values.std((0, 1)) / SD) ** 2 - 1
+    said = float(noisy["sample_stats/excess_variance"].mean())
+    assert 0.3 < said < 1.5
+    assert 0.6 < ratio.mean() / said < 1.6
+    names = {finding.name: finding.severity for finding in bk.check(noisy, quiet=True).findings}
+    assert names["step_size_bias"] == "error"
+
+
+def test_what_is_refused():
+    def inside(y):
+        with numpyro.plate("row", len(y), subsample_size=20) as rows:
+            own = numpyro.sample("own", dist.Normal())
+            numpyro.sample("y", dist.Normal(own, 1.0), obs=y[rows])
+
+    with pytest.raises(bk.errors.MethodError, match="'own' is inside plate 'row'"):
+        bk.infer(inside, {"y": Y}, bk.SGLD(), key=0, progress=False)
+    for setting, value in {"step_size": 2.0, "decay": 1.0, "num_warmup": 0, "control_variates": 1}.items():
+        with pytest.raises(bk.errors.MethodError, match=setting):
+            bk.SGLD(**{setting: value})
+    with pytest.raises(bk.errors.MethodError, match="friction"):
+        bk.SGHMC(friction=20.0)
