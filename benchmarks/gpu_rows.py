@@ -55,7 +55,7 @@ SMALL = Size(
     autoencoder=(64, 20),
     kernel=300,
     bridge=(8, 1000, 3),
-    pfn=((8, 100),),
+    pfn=((8, 75),),
     seconds=300.0,
 )
 

@@ -1,7 +1,7 @@
 """The training of a prior-data fitted network as one would write it in plain JAX: the peer of a row of `gpu.py`.
 
-A transformer of the sizes of `pfn.train`'s (width 64, 4 layers, 2 heads, 128 hidden units, 256 bars), on the same 33 rows
-of a Gaussian process, drawn by a Cholesky factorisation; each row attends to those that are shown. Loss: the log
+A transformer of the sizes of `pfn.train`'s (width 64, 4 layers, 2 heads, 128 hidden units, 256 bars), on the same 33
+rows of a Gaussian process, drawn by a Cholesky factorisation; each row attends to those that are shown. Loss: the log
 probability of the bars. Compiled steps of Adam, as many a call as there.
 """
 
