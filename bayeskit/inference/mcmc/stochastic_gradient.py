@@ -20,8 +20,7 @@ from bayeskit.target import Target
 
 __all__ = ["SGHMC", "SGLD"]
 
-POWERS = 30
-"""Products with the Hessian that its largest eigenvalue is found by."""
+POWERS = 30  # of the Hessian, for its largest eigenvalue
 PROBES = 64
 """Random vectors that the diagonal of the Hessian is found by; up to so many coordinates, the unit vectors."""
 
@@ -70,7 +69,7 @@ class StochasticGradient(ChainMethod):
 
     @abstractmethod
     def excess(self, noise: Array, size: Array, stiffness: Array) -> Array:
-        """By what share a normal posterior's variance is too large where it is narrowest, for that noise of the gradient."""
+        """The share by which a normal posterior is too wide (in variance) where it is narrowest, for that noise."""
 
     @property
     def warmup_steps(self) -> int:
@@ -154,7 +153,8 @@ class SGLD(StochasticGradient):
     .. math:: z' = z + \tfrac\epsilon2 D \hat g(z) + \sqrt{\epsilon D}\, \xi, \qquad \xi \sim N(0, I).
 
     Nothing is accepted or refused, so the draws have a bias, which falls with the step size: the variance of a normal
-    posterior is too large by about :math:`\tfrac\epsilon4 (\lambda + V)`, with :math:`V` the variance of :math:`D^{1/2} \hat g` and
+    posterior is too large by about :math:`\tfrac\epsilon4 (\lambda + V)`,
+    with :math:`V` the variance of :math:`D^{1/2} \hat g` and
     :math:`\lambda` the largest eigenvalue of the curvature in units of the scales: 1 without correlations, and up to
     the number of coordinates with them, in the direction in which the posterior is narrowest.
     The statistic ``excess_variance`` estimates it at every draw, and :func:`bayeskit.check` judges it. With
@@ -210,8 +210,8 @@ class SGHMC(StochasticGradient):
 
     .. math:: v' = (1 - \gamma\epsilon) v + \epsilon^2 \hat g(z) + \sqrt{2 \gamma \epsilon^3}\, \xi, \qquad z' = z + v'.
 
-    The variance of a normal posterior is too large by about :math:`\tfrac{\epsilon^2}4 \lambda + \tfrac{\epsilon}{2 \gamma} V`,
-    which is the statistic ``excess_variance``.
+    The variance of a normal posterior is too large by about
+    :math:`\tfrac{\epsilon^2}4 \lambda + \tfrac{\epsilon}{2 \gamma} V`, which is the statistic ``excess_variance``.
 
     Args:
         num_chains: number of chains.
