@@ -5,6 +5,7 @@
 #   make docs      the pages, and their Python blocks
 #   make test-all  every row of every table, with the array shapes of all signatures checked at every call
 #   make slow      the long references
+#   make gpu       bayeskit beside its peers on an accelerator, six minutes; on a CPU a minute, at sizes that say only that it runs
 #   make check     everything that CI checks
 #
 # Compiled programs of the tests are kept in ~/.cache/bayeskit/xla (tests/conftest.py), which `make clean` leaves alone.
@@ -20,7 +21,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --durations 10
 # a library behind XLA makes some sums of products wrong on CPUs (bayeskit/xla/miscompilation.py)
 export XLA_FLAGS ?= --xla_cpu_experimental_ynn_fusion_type=
 
-.PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench check clean python
+.PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench gpu check clean python
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -101,6 +102,10 @@ examples: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/nuts.py
 	$(BIN)/python benchmarks/first_verdict.py
+
+# on a machine with an NVIDIA GPU first: .venv/bin/pip install -e ".[cuda]"
+gpu: $(VENV)/.test
+	$(BIN)/python benchmarks/gpu.py --json gpu.json
 
 check: lint types contracts docs test examples
 

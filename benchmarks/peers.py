@@ -15,6 +15,17 @@ import numpy as np
 CHAINS, WARMUP, DRAWS = 4, 1000, 1000
 
 
+class Length(NamedTuple):
+    """Of a run."""
+
+    chains: int = CHAINS
+    warmup: int = WARMUP
+    draws: int = DRAWS
+
+
+USUAL = Length()
+
+
 class Run(NamedTuple):
     """One run: values of the latent sites, shape (chain, draw, size), and what it cost.
 
@@ -33,7 +44,8 @@ Sampler = Callable[[int], Run]
 
 def joined(values: Mapping[str, object]) -> np.ndarray:
     """Sites in the order of their names, elements as columns: the same columns for every library."""
-    return np.concatenate([np.asarray(values[name]).reshape(CHAINS, DRAWS, -1) for name in sorted(values)], axis=2)
+    arrays = [np.asarray(values[name]) for name in sorted(values)]
+    return np.concatenate([array.reshape(*array.shape[:2], -1) for array in arrays], axis=2)
 
 
 def split(data: dict) -> tuple[dict, dict]:
@@ -51,10 +63,16 @@ def latent_sites(model: Callable, data: dict) -> list[str]:
 
 
 def bayeskit(model: Callable, data: dict, sites: list[str], backend: str) -> Sampler:
-    """The whole of `bk.infer`, starting points and DataTree included."""
+    """`bk.NUTS` with this backend."""
     import bayeskit as bk
 
     method = bk.NUTS(num_chains=CHAINS, num_warmup=WARMUP, num_draws=DRAWS, backend=backend)
+    return by_method(model, data, sites, method)
+
+
+def by_method(model: Callable, data: dict, sites: list[str], method: object) -> Sampler:
+    """A method of bayeskit: the whole of `bk.infer`, starting points and DataTree included."""
+    import bayeskit as bk
 
     def sample(seed: int) -> Run:
         start = time.perf_counter()
@@ -79,7 +97,7 @@ def _timed(run: Callable, arrays: dict, seed: int, *, parallel: bool) -> Run:
     return Run(joined(draws), seconds, float(np.mean(steps)), int(np.sum(diverging)))
 
 
-def numpyro(model: Callable, data: dict, sites: list[str], chain_method: str) -> Sampler:
+def numpyro(model: Callable, data: dict, sites: list[str], chain_method: str, length: Length = USUAL) -> Sampler:
     """NumPyro's `MCMC` with its defaults.
 
     `MCMC.run` traces and compiles anew each time, which would hide the time that sampling takes. The whole of it is
@@ -93,7 +111,8 @@ def numpyro(model: Callable, data: dict, sites: list[str], chain_method: str) ->
     parallel = chain_method == "parallel"
 
     def draw(key: jax.Array, arrays: dict) -> tuple:
-        settings = {"num_warmup": WARMUP, "num_samples": DRAWS, "num_chains": 1 if parallel else CHAINS}
+        num_chains = 1 if parallel else length.chains
+        settings = {"num_warmup": length.warmup, "num_samples": length.draws, "num_chains": num_chains}
         mcmc = MCMC(NUTS(model), chain_method="vectorized", progress_bar=False, **settings)
         mcmc.run(key, **arrays, **rest, extra_fields=("num_steps", "diverging"))
         samples, extra = (get(group_by_chain=not parallel) for get in (mcmc.get_samples, mcmc.get_extra_fields))

@@ -16,7 +16,7 @@ ROUNDING = 16
 """Spacings of numbers over which rounding may spread a constant: the diagonal of a correlation matrix is a sum of as
 many squares as it has rows."""
 
-PIECE = 2**26
+PIECE = 2**25
 """Bytes of draws that are looked at together; at least one element."""
 
 

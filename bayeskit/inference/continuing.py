@@ -239,6 +239,8 @@ def _same_method(
                 f"the run in {os.fspath(path)} needs its method again, as it was given to bayeskit.infer: {error}; "
                 f"call bayeskit.resume(model, data, {os.fspath(path)!r}, method=...)"
             ) from None
+    if not isinstance(method, Method):
+        raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     now = json.loads(json.dumps(method.as_record()))
     differ = [name for name in sorted({*kept, *now} - {but}) if kept.get(name) != now.get(name)]
     if differ:

@@ -75,7 +75,8 @@ def _hand_over(error: Exception, run: Run, labelled: Labelled, *, is_new: bool) 
         error.post = _so_far(run, labelled)  # type: ignore[attr-defined]
         error.add_note(f"{drawn} draws a chain were made before; they are in .post of this error")
     elif is_new and run.disk is not None and run.disk.read_checkpoint() is None:
-        run.disk.discard()
+        with contextlib.suppress(StorageError):  # the error that ended the run says more
+            run.disk.discard()
         run.disk = None
 
 

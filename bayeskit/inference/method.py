@@ -39,6 +39,10 @@ class Draws(NamedTuple):
     positions: Array
 
 
+OWN_START = "own"
+"""The strategy of a method that draws its own points from the prior, wherever these have a density."""
+
+
 class Method(Settings, ABC):
     """Settings of an inference method (a frozen dataclass) and its pure functions over explicit state.
 
@@ -50,7 +54,7 @@ class Method(Settings, ABC):
     extends: ClassVar[bool] = True
     """Whether a run can go on after its last draw, as that of a longer one; not where the draws are made together."""
     starts_from: ClassVar[str] = "likeliest"
-    """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`."""
+    """What ``init="auto"`` stands for: a strategy of `bayeskit.target.find_start`, or `OWN_START`."""
 
     num_chains: int
     num_warmup: int

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
 import numpy as np
 
+from bayeskit._keys import host_split
 from bayeskit._typing import Array, Values
 from bayeskit.errors import InitError
-from bayeskit.inference.method import Method
+from bayeskit.inference.method import OWN_START, Method
 from bayeskit.target import Target, find_start, find_start_by
+from bayeskit.target.start import draw_prior
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +31,8 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Values:
     num_chains = method.num_chains
     if init is None or isinstance(init, str):
         strategy = method.starts_from if init in (None, "auto") else init
+        if strategy == OWN_START and init in (None, "auto"):
+            return _prior_points(target, jax.device_put(host_split(np.asarray(key), num_chains)))
         return find_start(target, key, num_chains, strategy=strategy)
     if isinstance(init, Mapping) and not hasattr(init, "children"):
         return find_start(target, key, num_chains, given=init)
@@ -47,6 +53,9 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Values:
         )
     chains = {name: value[_spread(num_chains, *value.shape[:2])] for name, value in values.items()}
     return find_start(target, key, num_chains, given=chains)
+
+
+_prior_points = safe_jit(jax.vmap(draw_prior, in_axes=(None, 0)))
 
 
 def _spread(num_chains: int, earlier_chains: int, draws: int) -> tuple[np.ndarray, np.ndarray]:

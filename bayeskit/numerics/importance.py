@@ -69,9 +69,13 @@ def pareto_k(log_weights: np.ndarray) -> Fit:
 
 
 def systematic(weights: np.ndarray, num_draws: int, key: Array) -> np.ndarray:
-    """Indices drawn in proportion to weights with the least noise, in random order."""
-    offset_key, order_key = jax.random.split(key)
-    offset = float(jax.random.uniform(offset_key))
-    points = (np.arange(num_draws) + offset) / num_draws
-    index = np.minimum(np.searchsorted(np.cumsum(weights), points), len(weights) - 1)
-    return index[np.asarray(jax.random.permutation(order_key, num_draws))]
+    """Indices drawn in proportion to weights with little noise, in random order.
+
+    The weights are shuffled first: of equal ones, equal steps would take every n-th, and where draws of several
+    approximations alternate, those of one alone.
+    """
+    offset_key, order_key, shuffle_key = jax.random.split(key, 3)
+    shuffled = np.asarray(jax.random.permutation(shuffle_key, len(weights)))
+    points = (np.arange(num_draws) + float(jax.random.uniform(offset_key))) / num_draws
+    index = np.minimum(np.searchsorted(np.cumsum(weights[shuffled]), points), len(weights) - 1)
+    return shuffled[index[np.asarray(jax.random.permutation(order_key, num_draws))]]

@@ -21,6 +21,7 @@ from xarray.core import indexing
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file
+from bayeskit.storage.identity import Identity
 
 STATE = ".bayeskit"
 """The folder of a run under way, and of its result, that holds its record, its starts and its last checkpoint."""
@@ -71,11 +72,19 @@ class StoredDraws(BackendArray):
         dtype: of its numbers.
         length: draws in a chunk.
         tail: draws after the last whole chunk that are not in a file.
+        identity: of the run whose files these are.
     """
 
     def __init__(
-        self, folder: Path, shape: tuple[int, ...], dtype: np.dtype, length: int, tail: np.ndarray | None = None
+        self,
+        folder: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        length: int,
+        tail: np.ndarray | None = None,
+        identity: Identity | None = None,
     ):
+        self.identity = identity
         self.folder, self.shape, self.dtype, self.length, self.tail = folder, shape, np.dtype(dtype), length, tail
         self._first_of_tail = shape[1] if tail is None else shape[1] - tail.shape[1]
 
@@ -118,6 +127,7 @@ class StoredDraws(BackendArray):
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(self.num_files):
             link(self.file(number), folder / self.file(number).name)
+        self._check()
         if self.tail is None or not self.tail.size:
             return
         for first in range(0, self.tail.shape[1], self.length):  # more than one where a write has been refused
@@ -160,7 +170,13 @@ class StoredDraws(BackendArray):
         shape = (self.shape[0], self.length, *self.shape[2:])
         if not all(shape):
             return np.empty(shape, self.dtype)
-        return read_chunk(self.file(start // self.length), shape, self.dtype)
+        found = read_chunk(self.file(start // self.length), shape, self.dtype)
+        self._check()  # after the file: it may have been replaced while it was read
+        return found
+
+    def _check(self) -> None:
+        if self.identity is not None:
+            self.identity.check()
 
 
 def stored(variable: xr.Variable) -> StoredDraws | None:

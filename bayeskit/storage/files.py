@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 import warnings
 import zlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ import xarray as xr
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
 from bayeskit.storage.chunks import STATE, StoredDraws
+from bayeskit.storage.identity import read_run
 from bayeskit.storage.streamed import lazy_variables, streamed, write_metadata
 
 NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf")
@@ -131,7 +133,8 @@ def _write_zarr(post: xr.DataTree, temporary: Path, path: Path, state: Path | No
     record = {file.relative_to(temporary).as_posix(): _checksum(file) for file in files}
     for (group, name), draws in lazy.items():
         draws.put_files(temporary / group / name)  # each chunk has a checksum of its own
-    (temporary / MANIFEST).write_text(json.dumps({"format": 1, "files": record}))
+    run = uuid.uuid4().hex if state is None else read_run(state / "record.json")
+    (temporary / MANIFEST).write_text(json.dumps({"format": 1, "run": run, "files": record}))
     if state is not None:
         shutil.copytree(state, temporary / STATE, ignore=shutil.ignore_patterns(".*"))
 

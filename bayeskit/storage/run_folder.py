@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file
 from bayeskit.storage.chunks import STATE
@@ -22,6 +24,8 @@ RECORD, START, CHECKPOINT = "record.json", "start.npz", "checkpoint.npz"
 def partial_folder(path: str | os.PathLike[str]) -> Path:
     """The folder of an unfinished run: the name of its result with ``.partial`` added."""
     path = Path(path)
+    if not path.name:
+        raise StorageError(f"{str(path)!r} cannot be the name of a result")
     return path.with_name(f"{path.name}{SUFFIX}")
 
 
@@ -77,14 +81,22 @@ def read_record(folder: Path) -> dict[str, object]:
     return record
 
 
-def make_folder(path: str | os.PathLike[str], record: Mapping[str, object], fill: Callable[[Path], None]) -> None:
+def make_folder(
+    path: str | os.PathLike[str], record: Mapping[str, object], fill: Callable[[Path], None], run: str | None = None
+) -> None:
     """Make the folder of a run, which has its name only when it is complete; ``fill(state)`` adds to its state.
+
+    Args:
+        path: of its result.
+        record: what it is.
+        fill: is given the folder of its state.
+        run: the name of the run that it goes on with; a new one by default.
 
     Raises:
         StorageError: the record is not JSON, or a refused write.
     """
     try:
-        text = json.dumps({"format": _FORMAT, "record": dict(record)})
+        text = json.dumps({"format": _FORMAT, "run": uuid.uuid4().hex if run is None else run, "record": dict(record)})
     except (TypeError, ValueError) as error:
         raise StorageError(f"the record of a run must be JSON: {error}") from error
     folder = partial_folder(path)
@@ -107,3 +119,16 @@ def array_folder(folder: Path, group: str, name: str) -> Path:
     """Where the chunks of an array are while its run is under way."""
     safe = quote(name, safe=" ")
     return folder / group / (f"%2E{safe[1:]}" if safe.startswith(".") else safe or "%")
+
+
+def read_draws(file: Path, arrays: Mapping[str, np.ndarray]) -> tuple[int, int, dict[tuple[str, str], np.ndarray]]:
+    """What a checkpoint says of draws: whole chunks, draws in each, and the draws after them by group and name."""
+    tail = {}
+    for name, array in arrays.items():
+        if name.startswith("draw:"):
+            group, _, variable = name.removeprefix("draw:").partition("/")
+            tail[group, variable] = array
+    try:
+        return int(arrays["whole"]), int(arrays["length"]), tail
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{file} is damaged: it does not say how many draws belong to it") from error

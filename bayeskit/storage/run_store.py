@@ -14,14 +14,17 @@ from bayeskit.errors import StorageError
 from bayeskit.storage.arrays import check_fit, check_kept, read_arrays, write_arrays
 from bayeskit.storage.atomic import remove_folder, sync_file
 from bayeskit.storage.chunks import STATE, StoredDraws, chunk_file, draws_per_chunk, link, write_chunk
+from bayeskit.storage.identity import Identity, read_run
 from bayeskit.storage.run_folder import (
     CHECKPOINT,
+    RECORD,
     START,
     array_folder,
     check_free,
     check_state,
     make_folder,
     partial_folder,
+    read_draws,
     read_record,
 )
 
@@ -77,6 +80,7 @@ class RunStore:
         self._tail: dict[tuple[str, str], np.ndarray] = {}  # draws after these, by group and name
         self._written: list[Path] = []  # files that may not be on the disk itself
         self._next = 0.0  # when a checkpoint is due
+        self._identity = Identity(self.state_folder / RECORD)
 
     @classmethod
     def create(
@@ -126,7 +130,7 @@ class RunStore:
         check_free(path)
         check_state(path)
         old, arrays = Path(path) / STATE, stored_arrays(Path(path))
-        whole, length, tail = _read_draws(old / CHECKPOINT, read_arrays(old / CHECKPOINT))
+        whole, length, tail = read_draws(old / CHECKPOINT, read_arrays(old / CHECKPOINT))
 
         def fill(state: Path) -> None:
             for name in (START, CHECKPOINT):
@@ -140,7 +144,7 @@ class RunStore:
                     link(source.file(number), folder / source.file(number).name)
 
         try:
-            make_folder(path, record, fill)
+            make_folder(path, record, fill, read_run(old / RECORD))
         except KeyError as error:
             raise StorageError(f"{path} is incomplete: {error} is missing") from None
         return cls.open(path)
@@ -195,6 +199,7 @@ class RunStore:
             self._write_chunk()
 
     def _write_chunk(self) -> None:
+        self._identity.check()
         for (group, name), array in self._tail.items():
             if array.size == 0:
                 continue
@@ -221,6 +226,7 @@ class RunStore:
         Raises:
             StorageError: an array of a type that cannot be kept, or a refused write.
         """
+        self._identity.check()
         begin = time.monotonic()
         while self._written:
             sync_file(self._written.pop())
@@ -273,27 +279,16 @@ class RunStore:
 
     def discard(self) -> None:
         """Remove the unfinished run."""
+        self._identity.check()
         remove_folder(self.folder)
 
     def _stored(self, key: tuple[str, str]) -> StoredDraws:
         tail = self._tail[key]
         shape = (tail.shape[0], self.num_draws, *tail.shape[2:])
-        return StoredDraws(array_folder(self.folder, *key), shape, tail.dtype, self._length, tail)
+        return StoredDraws(array_folder(self.folder, *key), shape, tail.dtype, self._length, tail, self._identity)
 
     def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._whole, self._length, self._tail = _read_draws(self.state_folder / CHECKPOINT, arrays)
+        self._whole, self._length, self._tail = read_draws(self.state_folder / CHECKPOINT, arrays)
         for key in self._tail:
             for file in self._stored(key).missing():
                 raise StorageError(f"{file} is missing")
-
-
-def _read_draws(file: Path, arrays: Mapping[str, np.ndarray]) -> tuple[int, int, dict[tuple[str, str], np.ndarray]]:
-    tail = {}
-    for name, array in arrays.items():
-        if name.startswith("draw:"):
-            group, _, variable = name.removeprefix("draw:").partition("/")
-            tail[group, variable] = array
-    try:
-        return int(arrays["whole"]), int(arrays["length"]), tail
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{file} is damaged: it does not say how many draws belong to it") from error

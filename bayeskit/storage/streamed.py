@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayeskit.errors import StorageError
 from bayeskit.storage.chunks import StoredDraws, is_stored, stored
+from bayeskit.storage.identity import Identity
 
 
 def streamed(tree: xr.DataTree) -> dict[tuple[str, str], StoredDraws]:
@@ -39,11 +40,12 @@ def lazy_variables(path: Path, manifest: str) -> dict[str, dict[str, StoredDraws
     file, found = path / ".zmetadata", dict[str, dict[str, StoredDraws]]()
     if not (path / manifest).is_file() or not file.is_file():
         return found  # written by ArviZ or xarray
+    identity = Identity(path / manifest)
     for key, content in json.loads(file.read_text())["metadata"].items():
         if key.count("/") == 2 and key.endswith("/.zarray") and is_stored(content):
             group, name, _ = key.split("/")
             shape, dtype = tuple(content["shape"]), np.dtype(content["dtype"])
-            draws = StoredDraws(path.absolute() / group / name, shape, dtype, content["chunks"][1])
+            draws = StoredDraws(path.absolute() / group / name, shape, dtype, content["chunks"][1], None, identity)
             for missing in draws.missing():
                 raise StorageError(f"{path} is incomplete: {group}/{name}/{missing.name} is missing")
             found.setdefault(group, {})[name] = draws

@@ -84,7 +84,10 @@ if find_spec("flowjax"):
 # for fits in tests/inference/vi/test_stopping.py
 GUIDES = ("VI block", "VI mixture", "VI flow")
 MAPPED = ("NUTS blackjax vectorized", "NUTS blackjax sharded", "NUTS numpyro vectorized", "VI vectorized")
-by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=(*GUIDES, *MAPPED)))
+# the default tier has both, and the bias they say, in tests/inference/mcmc/test_stochastic_gradient.py
+BIASED = ("SGLD", "SGHMC")
+SPARED = (*GUIDES, *MAPPED, *BIASED, "Pathfinder as it is")
+by_method = pytest.mark.parametrize("name", rows({**CASES, **NEEDS}, NEEDS, full=SPARED))
 BIAS = {"MCLMC": 0.05, "SGLD": 0.05, "SGHMC": 0.05}  # of a posterior standard deviation
 COMMON = {"diverging": bool, "lp": float, "step_size": float, "n_steps": int}
 ENERGY = {"energy": float, "acceptance_rate": float}

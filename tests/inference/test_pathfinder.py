@@ -146,3 +146,14 @@ def test_single_precision():
 def test_impossible_settings(setting, value):
     with pytest.raises(bk.errors.MethodError, match=setting):
         bk.Pathfinder(**{setting: value})
+
+
+def test_paths_that_alternate_in_the_pool_are_all_drawn_from():
+    """With weights that are all equal, every eighth draw of a pool of eight paths in turn is of one path."""
+
+    def two_modes():
+        x = numpyro.sample("x", dist.Normal(0.0, 10.0))
+        numpyro.factor("modes", jnp.logaddexp(-0.5 * ((x - 1.5) / 0.1) ** 2, -0.5 * ((x + 1.5) / 0.1) ** 2))
+
+    x = infer(two_modes, bk.Pathfinder())["posterior/x"].values
+    assert abs((x > 0).mean() - 0.5) < 4 * 0.5 / 1000**0.5

@@ -310,3 +310,50 @@ def test_a_damaged_chunk_of_a_result_is_noticed(store, damage):
     with pytest.raises(StorageError, match=rf"posterior/mu/0\.1 is {damage.replace('changed', 'damaged')}"):
         post["posterior/mu"].values
     np.testing.assert_array_equal(post["posterior/mu"][:, :3].values, WHOLE["posterior"]["mu"][:, :3])
+
+
+def _begun(path, value):
+    store = RunStore.create(path, {"method": "NUTS"}, {"mu": np.zeros(2)})
+    store.append({"posterior": {"mu": np.full((2, 5), value)}, "sample_stats": {"lp": np.zeros((2, 5))}})
+    store.checkpoint([np.array(1)], steps_done=5)
+    return store
+
+
+def _result(path, value):
+    store = _begun(path, value)
+    store.finish(make_tree({name: store.group(name) for name in ("posterior", "sample_stats")}))
+    return load(path)
+
+
+def test_draws_of_another_run_are_not_taken_for_those_of_the_first(tmp_path):
+    path = tmp_path / "run.zarr"
+    first = _result(path, 1.0)
+    _result(path, 2.0)
+    with pytest.raises(StorageError, match="has been replaced or removed"):
+        first["posterior/mu"].values
+    with pytest.raises(StorageError, match="has been replaced or removed"):
+        save(first, tmp_path / "copy.zarr")
+
+
+def test_the_draws_of_a_run_that_goes_on_stay(tmp_path):
+    path = tmp_path / "run.zarr"
+    first = _result(path, 1.0)
+    longer = RunStore.reopen(path, {"method": "NUTS"})
+    longer.append({"posterior": {"mu": np.ones((2, 3))}, "sample_stats": {"lp": np.zeros((2, 3))}})
+    longer.checkpoint([np.array(1)], steps_done=8)
+    longer.finish(make_tree({name: longer.group(name) for name in ("posterior", "sample_stats")}))
+    np.testing.assert_array_equal(first["posterior/mu"].values, np.ones((2, 5)))
+
+
+def test_a_writer_whose_run_another_process_has_ended_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "run.zarr"
+    late, early = _begun(path, 1.0), RunStore.open(path)
+    early.finish(make_tree({name: early.group(name) for name in ("posterior", "sample_stats")}))
+    with pytest.raises(StorageError, match="has been replaced or removed"):
+        late.append({"posterior": {"mu": np.ones((2, 5))}, "sample_stats": {"lp": np.ones((2, 5))}})
+    assert not late.folder.exists()
+    begun = _begun(path, 2.0)
+    for write in (lambda: late.checkpoint([np.array(1)], steps_done=9), late.discard):
+        with pytest.raises(StorageError, match="has been replaced or removed"):
+            write()
+    assert begun.folder.exists()

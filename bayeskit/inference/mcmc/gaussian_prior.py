@@ -44,7 +44,7 @@ def check_gaussian_prior(target: Target, method: str) -> None:
     if target.structure.of_kind("discrete"):
         name = target.structure.of_kind("discrete")[0].name
         raise ModelError(f"{method} needs a jointly normal prior, and site {name!r} is discrete; use bayeskit.NUTS()")
-    bent, diagonal = (jax.tree.map(np.asarray, found) for found in _bends(target))
+    bent, diagonal, found_root = (jax.tree.map(np.asarray, found) for found in _bends(target))
     for name, (difference, size) in bent.items():
         if not difference <= np.finfo(size.dtype).eps ** 0.5 * size:
             site = target.structure[name]
@@ -58,6 +58,11 @@ def check_gaussian_prior(target: Target, method: str) -> None:
             f"{method} needs a normal prior of every value, and that of coordinate {int(np.argmin(diagonal))} of the "
             "unconstrained vector is flat; use bayeskit.NUTS()"
         )
+    if not found_root:
+        raise ModelError(
+            f"{method} needs a normal prior, and this one is flat along some combination of its values (an improper "
+            "prior on a mean, say), or singular to the precision of its numbers; use bayeskit.NUTS()"
+        )
 
 
 def gaussian_prior(target: Target) -> Gaussian:
@@ -69,9 +74,9 @@ def gaussian_prior(target: Target) -> Gaussian:
 
 
 @safe_jit
-def _bends(target: Target) -> tuple[dict[str, tuple[Array, Array]], Array]:
+def _bends(target: Target) -> tuple[dict[str, tuple[Array, Array]], Array, Array]:
     """Of each term of the prior the largest third difference, and the size of what it is a difference of;
-    and the diagonal of the precision.
+    the diagonal of the precision; and whether it has a root.
     """
 
     def terms(flat: Array) -> dict[str, Array]:
@@ -91,4 +96,4 @@ def _bends(target: Target) -> tuple[dict[str, tuple[Array, Array]], Array]:
     worst = {name: jnp.argmax(bend - jnp.finfo(bend.dtype).eps ** 0.5 * size) for name, (bend, size) in each.items()}
     bent = {name: (each[name][0][at], each[name][1][at]) for name, at in worst.items()}
     _, _, precision = expansion(lambda flat, _: -target.log_prior(target.unravel(flat)), jnp.zeros(target.size))
-    return bent, jnp.diag(precision)
+    return bent, jnp.diag(precision), jnp.isfinite(inverse_root(precision)).all()

@@ -20,13 +20,14 @@ from bayeskit.target import Target
 
 __all__ = ["SGHMC", "SGLD"]
 
+POWERS = 30  # of the Hessian, for its largest eigenvalue
 PROBES = 64
 """Random vectors that the diagonal of the Hessian is found by; up to so many coordinates, the unit vectors."""
 
 
 class GradientState(NamedTuple):
-    """Raw key, steps taken, position, velocity; the mode, the gradient there by all rows, and the scale of each
-    coordinate (a standard deviation by the curvature at the mode).
+    """Raw key, steps taken, position, velocity; the mode, the gradient there by all rows, the scale of each
+    coordinate (a standard deviation by the curvature at the mode), and the largest curvature in units of the scales.
     """
 
     key: Array
@@ -36,6 +37,7 @@ class GradientState(NamedTuple):
     mode: Array
     mode_gradient: Array
     scale: Array
+    stiffness: Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ class StochasticGradient(ChainMethod):
         """Position and velocity after a step, all in units of the scale."""
 
     @abstractmethod
-    def excess(self, noise: Array, size: Array) -> Array:
-        """By what share the variance of a standard normal posterior is too large, for that variance of the gradient."""
+    def excess(self, noise: Array, size: Array, stiffness: Array) -> Array:
+        """The share by which a normal posterior is too wide (in variance) where it is narrowest, for that noise."""
 
     @property
     def warmup_steps(self) -> int:
@@ -86,7 +88,9 @@ class StochasticGradient(ChainMethod):
         del target
         zero = jnp.zeros_like(position)
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        return GradientState(raw, jnp.zeros((), jnp.int32), position, zero, position, zero, zero + 1.0)
+        return GradientState(
+            raw, jnp.zeros((), jnp.int32), position, zero, position, zero, zero + 1.0, jnp.ones((), zero.dtype)
+        )
 
     def warm_chain(self, state: GradientState, target: Target) -> GradientState:
         """Half of the steps go to the mode, by Adam; its curvature gives the scales; the other half moves away."""
@@ -96,6 +100,7 @@ class StochasticGradient(ChainMethod):
         scale = _scale(gradient, mode, probe_key)
         position = mode + scale * jax.random.normal(start_key, mode.shape, mode.dtype)
         state = state._replace(position=position, mode=mode, mode_gradient=gradient(mode), scale=scale)
+        state = state._replace(stiffness=_stiffness(gradient, mode, scale, probe_key))
 
         def step(state: GradientState, key: Array) -> tuple[GradientState, None]:
             return self._step(state, target, key, jnp.asarray(self.step_size, mode.dtype)), None
@@ -119,7 +124,7 @@ class StochasticGradient(ChainMethod):
             "step_size": size,
             "n_steps": jnp.asarray(self.steps_per_draw, jnp.int32),
             "diverging": ~jnp.isfinite(lp),
-            "excess_variance": self.excess(noise, size),
+            "excess_variance": self.excess(noise, size, state.stiffness),
         }
         return state._replace(step=state.step + 1), state.position, stats
 
@@ -148,7 +153,10 @@ class SGLD(StochasticGradient):
     .. math:: z' = z + \tfrac\epsilon2 D \hat g(z) + \sqrt{\epsilon D}\, \xi, \qquad \xi \sim N(0, I).
 
     Nothing is accepted or refused, so the draws have a bias, which falls with the step size: the variance of a normal
-    posterior is too large by about :math:`\tfrac\epsilon4 (1 + V)`, :math:`V` the variance of :math:`D^{1/2} \hat g`.
+    posterior is too large by about :math:`\tfrac\epsilon4 (\lambda + V)`,
+    with :math:`V` the variance of :math:`D^{1/2} \hat g` and
+    :math:`\lambda` the largest eigenvalue of the curvature in units of the scales: 1 without correlations, and up to
+    the number of coordinates with them, in the direction in which the posterior is narrowest.
     The statistic ``excess_variance`` estimates it at every draw, and :func:`bayeskit.check` judges it. With
     ``control_variates`` the gradient is that by all rows at the mode plus the difference that the batch makes (Baker,
     Fearnhead, Fox and Nemeth 2019), so that :math:`V` is small where the posterior is narrow.
@@ -190,8 +198,8 @@ class SGLD(StochasticGradient):
         noise = jax.random.normal(key, white.shape, white.dtype)
         return white + 0.5 * size * gradient + jnp.sqrt(size) * noise, state.velocity
 
-    def excess(self, noise: Array, size: Array) -> Array:
-        return size / 4.0 * (1.0 + noise)
+    def excess(self, noise: Array, size: Array, stiffness: Array) -> Array:
+        return size / 4.0 * (stiffness + noise)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,8 +210,8 @@ class SGHMC(StochasticGradient):
 
     .. math:: v' = (1 - \gamma\epsilon) v + \epsilon^2 \hat g(z) + \sqrt{2 \gamma \epsilon^3}\, \xi, \qquad z' = z + v'.
 
-    The variance of a normal posterior is too large by about :math:`\tfrac{\epsilon^2}4 + \tfrac{\epsilon}{2 \gamma} V`,
-    which is the statistic ``excess_variance``.
+    The variance of a normal posterior is too large by about
+    :math:`\tfrac{\epsilon^2}4 \lambda + \tfrac{\epsilon}{2 \gamma} V`, which is the statistic ``excess_variance``.
 
     Args:
         num_chains: number of chains.
@@ -241,8 +249,8 @@ class SGHMC(StochasticGradient):
         velocity = velocity + jnp.sqrt(2.0 * self.friction * size**3) * noise
         return white + velocity, velocity
 
-    def excess(self, noise: Array, size: Array) -> Array:
-        return size**2 / 4.0 + size / (2.0 * self.friction) * noise
+    def excess(self, noise: Array, size: Array, stiffness: Array) -> Array:
+        return stiffness * size**2 / 4.0 + size / (2.0 * self.friction) * noise
 
 
 def _key(state: GradientState, number: Array | int) -> Array:
@@ -278,3 +286,15 @@ def _scale(gradient: Any, mode: Array, key: Array) -> Array:
     products = jax.lax.map(lambda probe: probe * jax.jvp(gradient, (mode,), (probe,))[1], probes.astype(mode.dtype))
     curvature = jnp.abs(jnp.sum(products, axis=0) if few else jnp.mean(products, axis=0))
     return 1.0 / jnp.sqrt(jnp.maximum(curvature, 1e-6 * jnp.max(curvature)))
+
+
+def _stiffness(gradient: Any, mode: Array, scale: Array, key: Array) -> Array:
+    """The largest curvature in units of the scales, by power iteration."""
+
+    def power(direction: Array, _: None) -> tuple[Array, Array]:
+        product = scale * jax.jvp(gradient, (mode,), (scale * direction,))[1]
+        length = jnp.linalg.norm(product)
+        return product / jnp.maximum(length, jnp.finfo(length.dtype).tiny), length
+
+    first = jax.random.normal(key, mode.shape, mode.dtype)
+    return jax.lax.scan(power, first / jnp.linalg.norm(first), None, length=POWERS)[1][-1]

@@ -176,6 +176,8 @@ class Budget(NamedTuple):
     most: int
 
 
+NO_SPREAD = 1e-3
+"""Nats; log likelihoods that differ by less do not move the evidence, and their differences may be rounding."""
 SETTLED = 0.02
 """Particles have moved enough where a further move takes them further from their start by no more than this share, """
 FORGOTTEN = 0.1
@@ -251,7 +253,8 @@ def move(
 
 
 def _correlation(first: Array, second: Array) -> Array:
-    """Pearson's; zero where one does not vary."""
+    """Pearson's; zero where they do not vary, but for rounding."""
     first, second = first - first.mean(), second - second.mean()
-    size = jnp.sqrt(jnp.square(first).sum() * jnp.square(second).sum())
-    return jnp.where(size > 0, (first * second).sum() / jnp.where(size > 0, size, 1.0), 0.0)
+    size = jnp.sqrt(jnp.square(first).mean() * jnp.square(second).mean())
+    varies = size > NO_SPREAD**2
+    return jnp.where(varies, (first * second).mean() / jnp.where(varies, size, 1.0), 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Generator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -17,48 +17,20 @@ from bayeskit.errors import SamplingError
 from bayeskit.inference.smc.evidence import pooled
 from bayeskit.inference.smc.moves import Particles
 from bayeskit.inference.smc.nested_slices import Plan, rounds
-from bayeskit.inference.smc.particles import ParticleMethod, check_share, check_whole, compiled
+from bayeskit.inference.smc.nested_state import TRACES, NestedState
+from bayeskit.inference.smc.particles import (
+    ParticleMethod,
+    check_finite_likelihood,
+    check_share,
+    check_whole,
+    compiled,
+)
 from bayeskit.inference.smc.shrinkage import account, counts, log_shells, ties
 from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
 from bayeskit.target import Target
 
-TRACES = ("log_evidence", "log_volume", "remaining", "expansions")
 MOST_BATCHES = 50
 """Batches of prior draws until there are live points enough of positive likelihood."""
-
-
-class NestedState(NamedTuple):
-    """Of each run.
-
-    Attributes:
-        key: raw.
-        stage: stages done.
-        live: the live points.
-        draws: of the posterior; each an independent choice among the dead points so far, by their weights.
-        log_weight: log of the sum of these weights, the evidence without the live points.
-        log_volume: of the prior that has a positive likelihood.
-        volume_left: log of what the dead points have left.
-        dead: log likelihoods of the dead points, `num_dead` of them.
-        num_dead: how many have died.
-        undefined: share of the prior draws whose likelihood was NaN.
-        finished: what is left no longer matters.
-        cursor: draws dealt out.
-        trace: `TRACES` of each stage, NaN where there was none.
-    """
-
-    key: np.ndarray
-    stage: np.ndarray
-    live: Particles
-    draws: Particles
-    log_weight: np.ndarray
-    log_volume: np.ndarray
-    volume_left: np.ndarray
-    dead: np.ndarray
-    num_dead: np.ndarray
-    undefined: np.ndarray
-    finished: np.ndarray
-    cursor: np.ndarray
-    trace: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +45,8 @@ class NestedSampling(ParticleMethod):
     Of ``num_live`` points drawn from the prior those of the lowest likelihood die, :math:`n_i` alive before each death,
     and are replaced by draws of the prior above their likelihood, by slice sampling along random directions in the
     metric of the live points. It ends when the live points hold less than ``tolerance`` of the evidence. The error is
-    that of the unknown volumes; it supposes that replacements are independent, which more ``num_moves`` make truer.
+    that of the unknown volumes, the first of which is the share of the prior with a positive likelihood; it supposes
+    that replacements are independent, which more ``num_moves`` make truer.
     ``post.attrs`` holds ``log_evidence``, ``log_evidence_error``, ``log_evidence_chi2`` of the runs about their mean,
     and ``information``, the nats from prior to posterior. :func:`bayeskit.check` says where a run was cut by its limit.
 
@@ -161,7 +134,7 @@ class NestedSampling(ParticleMethod):
     def init(self, key: Array, target: Target, positions: Values) -> NestedState:
         runs, plan = self.num_chains, self._plan(target.size)
         keys = host_split(np.asarray(key), runs)
-        live, log_volume, undefined = self._live(keys, target)
+        live, log_volume, volume_error, undefined = self._live(keys, target)
         none = jax.tree.map(lambda leaf: np.zeros((runs, self.num_draws, *leaf.shape[2:]), leaf.dtype), live)
         stages = self._most_stages(plan)
         return NestedState(
@@ -171,6 +144,7 @@ class NestedSampling(ParticleMethod):
             draws=none,
             log_weight=np.full(runs, -np.inf),
             log_volume=log_volume,
+            volume_error=volume_error,
             volume_left=log_volume,
             dead=np.zeros((runs, stages * plan.num_delete * plan.num_rounds)),
             num_dead=np.zeros(runs, np.int32),
@@ -180,8 +154,8 @@ class NestedSampling(ParticleMethod):
             trace={name: np.full((runs, stages), np.nan) for name in TRACES},
         )
 
-    def _live(self, keys: np.ndarray, target: Target) -> tuple[Particles, np.ndarray, np.ndarray]:
-        """Draws of the prior that have a positive likelihood, and the log of the share that has."""
+    def _live(self, keys: np.ndarray, target: Target) -> tuple[Particles, np.ndarray, np.ndarray, np.ndarray]:
+        """Draws of the prior that have a positive likelihood, the log of the share that has and its error."""
         found: list[list[Particles]] = [[] for _ in keys]
         positive, undefined, wanted = np.zeros(len(keys)), np.zeros(len(keys)), self.num_live
         for batch in range(1, MOST_BATCHES + 1):
@@ -192,6 +166,7 @@ class NestedSampling(ParticleMethod):
                     "draws of the prior lie on the boundary of their support, at infinity in unconstrained "
                     "coordinates; use float64, or a prior that keeps away from its boundary"
                 )
+            check_finite_likelihood(points.log_likelihood)
             good = points.log_likelihood > -np.inf
             positive += good.sum(1)
             undefined += np.isnan(points.log_likelihood).sum(1)
@@ -200,7 +175,8 @@ class NestedSampling(ParticleMethod):
             if (positive >= wanted).all():
                 rows = [jax.tree.map(lambda *leaves: np.concatenate(leaves)[:wanted], *one) for one in found]
                 live = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-                return live, np.log(positive / (batch * wanted)), undefined / (batch * wanted)
+                share = positive / (batch * wanted)
+                return live, np.log(share), np.sqrt((1.0 - share) / positive), undefined / (batch * wanted)
         raise SamplingError(
             f"fewer than {wanted} of {MOST_BATCHES * wanted} draws of the prior have a positive likelihood; look at "
             "the prior with bayeskit.predict(model, data, key=...), and write one that the data are possible under"
@@ -218,6 +194,7 @@ class NestedSampling(ParticleMethod):
         """Let points die and be replaced, in all runs that are not finished."""
         keys = np.stack([host_fold_in(key, stage) for key, stage in zip(state.key, state.stage, strict=True)])
         live, dead, expansions = jax.tree.map(np.asarray, compiled(rounds)(plan, target, keys, state.live))
+        check_finite_likelihood(live.log_likelihood)
         new = jax.tree.map(np.array, state)
         for run in map(int, np.flatnonzero(~state.finished)):
             for leaf, fresh in zip(new.live, live, strict=True):
@@ -273,13 +250,13 @@ class NestedSampling(ParticleMethod):
 
     def found(self, state: Any) -> dict[str, float]:
         runs = self._accounts(state)
-        numbers = pooled(
-            np.array([one.log_evidence for one in runs]), np.array([one.error for one in runs]), unbiased=False
-        )
+        errors = np.hypot([one.error for one in runs], state.volume_error)
+        numbers = pooled(np.array([one.log_evidence for one in runs]), errors, unbiased=False)
         numbers["information"] = float(np.mean([one.information for one in runs]))
         stages = np.arange(self.num_chains), np.maximum(np.asarray(state.stage) - 1, 0)
         numbers["evidence_remaining"] = float(np.max(np.asarray(state.trace["remaining"])[stages]))
-        tied = max(ties(np.asarray(state.dead)[run, : state.num_dead[run]]) for run in range(self.num_chains))
+        dead = [np.asarray(state.dead)[run, : state.num_dead[run]] for run in range(self.num_chains)]
+        tied = max(ties(one, self.num_live) for one in dead)
         undefined = float(np.max(state.undefined))
         if tied:
             numbers["likelihood_ties"] = tied

@@ -136,6 +136,7 @@ class ParallelTempering(Method):
             "log_sums": np.full((chains, BLOCKS, levels - 1), -np.inf, dtype),
             "counts": np.zeros((chains, BLOCKS), np.int32),
             "drawn": np.zeros(chains, np.int32),
+            "undefined": np.zeros(chains, np.int32),
             "rounds": np.zeros(chains, np.int32),
         }
         return TemperedState(**fields)
@@ -190,8 +191,10 @@ class ParallelTempering(Method):
         ]
         estimates, errors = (np.array(column) for column in zip(*stones, strict=True))
         evidence = pooled(estimates, errors, unbiased=False) if np.isfinite(errors).all() else {}
+        undefined = float(np.max(state.undefined / np.maximum(state.drawn, 1)))
         return {
             **evidence,
+            **({"undefined_likelihood": undefined} if undefined else {}),
             "round_trips": float(np.sum(state.round_trips)),
             "arrivals": float(np.sum(state.arrivals)),
             "barrier": float(rejection.sum()),

@@ -11,8 +11,9 @@ import numpy as np
 
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, Values
+from bayeskit.errors import SamplingError
 from bayeskit.inference.driver import CHUNKS, MAX_CHUNK
-from bayeskit.inference.method import Draws, Method
+from bayeskit.inference.method import OWN_START, Draws, Method
 from bayeskit.target import Target
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -38,6 +39,7 @@ class ParticleMethod(Method):
     """A method that is done when its stages are: the state has draws, `cursor` of which have been dealt out."""
 
     extends: ClassVar[bool] = False
+    starts_from: ClassVar[str] = OWN_START
 
     num_chains: int
 
@@ -57,6 +59,20 @@ class ParticleMethod(Method):
         values = constrained(target, chosen)
         new = state._replace(cursor=state.cursor + np.int32(num_steps))
         return new, Draws(values, jax.tree.map(lambda stat: stat[:, index], stats), chosen)
+
+
+def check_finite_likelihood(log_likelihood: Array) -> None:
+    """No likelihood is infinite.
+
+    Raises:
+        SamplingError: one is, so that there is no posterior.
+    """
+    infinite = np.isposinf(np.asarray(log_likelihood))
+    if infinite.any():
+        raise SamplingError(
+            f"the likelihood is infinite at {infinite.mean():.2%} of the points, so that the "
+            "posterior cannot be normalised; look for a division by zero, an overflow or a scale of zero in the model"
+        )
 
 
 def check_whole(name: str, value: object, least: int) -> None:

@@ -42,6 +42,7 @@ class TemperedState(NamedTuple):
         log_sums: of powers of the likelihood, by block and level, for the evidence.
         counts: draws in each block.
         drawn: draws made.
+        undefined: of the draws of the prior then, how many had a likelihood that was NaN.
         rounds: rounds of adaptation that are done.
     """
 
@@ -57,6 +58,7 @@ class TemperedState(NamedTuple):
     log_sums: Array
     counts: Array
     drawn: Array
+    undefined: Array
     rounds: Array
 
 
@@ -71,7 +73,8 @@ class Plan(NamedTuple):
 def one_step(plan: Plan, target: Target, state: TemperedState, warm: Array) -> Any:
     """One step of one chain: moves at every level, then swaps; `warm` says whether to adapt or to count."""
     move_key, prior_key, swap_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
-    rungs, rates = _moved(plan, target, state.rungs, move_key, prior_key)
+    rungs, rates, undefined = _moved(plan, target, state.rungs, move_key, prior_key)
+    state = state._replace(undefined=state.undefined + (undefined & ~warm).astype(state.undefined.dtype))
     gain = jnp.where(warm, jnp.maximum((state.step + 1.0) ** -0.5, 0.05), 0.0).astype(rungs.log_step.dtype)
     stats = {
         "acceptance_rate": rates[-1],
@@ -86,8 +89,10 @@ def one_step(plan: Plan, target: Target, state: TemperedState, warm: Array) -> A
     return state._replace(step=state.step + 1), (state.rungs.particle.position, stats)
 
 
-def _moved(plan: Plan, target: Target, rungs: Rung, key: Array, prior_key: Array) -> tuple[Rung, Array]:
-    """The levels after their moves, and mean acceptance probabilities; the first has a new draw of the prior."""
+def _moved(plan: Plan, target: Target, rungs: Rung, key: Array, prior_key: Array) -> tuple[Rung, Array, Array]:
+    """The levels after their moves, and mean acceptance probabilities; the first has a new draw of the prior, and
+    whether its likelihood is NaN.
+    """
 
     def one(key: Array, rung: Rung) -> tuple[Particles, Array]:
         def again(leap: Leap, key: Array) -> tuple[Leap, Array]:
@@ -110,7 +115,7 @@ def _moved(plan: Plan, target: Target, rungs: Rung, key: Array, prior_key: Array
         rungs.particle,
     )
     rates = jnp.concatenate([jnp.full(1, plan.target_accept, rates.dtype), rates])
-    return rungs._replace(particle=together), rates
+    return rungs._replace(particle=together), rates, jnp.isnan(log_likelihood)
 
 
 def _swapped(state: TemperedState, key: Array) -> TemperedState:

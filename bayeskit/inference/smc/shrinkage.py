@@ -69,6 +69,15 @@ def account(
     return Account(log_evidence, float(simulated.std(ddof=1)), information, float(1.0 / np.square(weights).sum()))
 
 
-def ties(log_likelihood: np.ndarray) -> float:
-    """Share of values that another one equals."""
-    return 1.0 - len(np.unique(log_likelihood)) / len(log_likelihood)
+PLATEAU = 0.05
+
+
+def ties(log_likelihood: np.ndarray, num_live: int) -> float:
+    r"""Share of values on a plateau: those that more than a twentieth of the number of live points have.
+
+    Of :math:`n` live points :math:`m` on a plateau die together, so that the volume falls by
+    :math:`-\log(1 - m / n) \approx m / n + m^2 / 2 n^2`, and not by :math:`m / n`: pairs that rounding
+    makes do no harm.
+    """
+    _, sizes = np.unique(log_likelihood, return_counts=True)
+    return float(sizes[sizes > max(2.0, PLATEAU * num_live)].sum() / len(log_likelihood))

@@ -18,7 +18,13 @@ from bayeskit.errors import SamplingError
 from bayeskit.inference.smc import weights as w
 from bayeskit.inference.smc.evidence import pooled
 from bayeskit.inference.smc.moves import MOVES, Budget, Moved, Particles, Plan, move, spread
-from bayeskit.inference.smc.particles import ParticleMethod, check_share, check_whole, compiled
+from bayeskit.inference.smc.particles import (
+    ParticleMethod,
+    check_finite_likelihood,
+    check_share,
+    check_whole,
+    compiled,
+)
 from bayeskit.inference.smc.smc_state import TRACES, SMCState, check_prior_draws, noted, where_going
 from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
 from bayeskit.target import Target
@@ -194,6 +200,7 @@ class SMC(ParticleMethod):
         near = temperature.astype(start.log_prior.dtype)
         found_there = compiled(_move)(self.plan, target, self.budget, keys, start, near, factors, state.log_step)
         moved: Any = jax.tree.map(np.asarray, found_there)
+        check_finite_likelihood(moved.particles.log_likelihood)
         eve = np.take_along_axis(state.eve, parents, 1)
         new = state._replace(
             stage=state.stage + 1,

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayeskit.errors import SamplingError
 from bayeskit.inference.smc.moves import Particles
+from bayeskit.inference.smc.particles import check_finite_likelihood
 
 TRACES = (
     "temperature",
@@ -80,7 +81,7 @@ def check_prior_draws(particles: Particles) -> None:
     """The prior draws can be used.
 
     Raises:
-        SamplingError: none has a finite likelihood, or one lies at infinity.
+        SamplingError: none has a finite likelihood, one has an infinite one, or one lies at infinity.
     """
     if not np.isfinite(particles.position).all():
         share = 1.0 - np.isfinite(particles.position).all(-1).mean()
@@ -88,6 +89,7 @@ def check_prior_draws(particles: Particles) -> None:
             f"{share:.2%} of the draws of the prior lie on the boundary of their support, at infinity in unconstrained "
             "coordinates; use float64, or a prior that keeps away from its boundary"
         )
+    check_finite_likelihood(particles.log_likelihood)
     if not np.isfinite(particles.log_likelihood).any(1).all():
         raise SamplingError(
             f"no draw of the prior, of {particles.log_prior.shape[1]}, has a finite likelihood; look at the prior with "

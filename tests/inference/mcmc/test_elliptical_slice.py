@@ -107,3 +107,15 @@ def test_impossible_settings():
     for setting, value in {"steps_per_draw": 0, "num_chains": 0, "chain_method": "no"}.items():
         with pytest.raises(bk.errors.MethodError, match=setting):
             bk.EllipticalSlice(**{setting: value})
+
+
+def test_a_prior_that_is_flat_along_a_combination_is_refused():
+    """Every coordinate has a curvature of its own, and their common shift has none."""
+
+    def shifted():
+        level = numpyro.sample("level", dist.ImproperUniform(dist.constraints.real, (), ()))
+        place = numpyro.sample("place", dist.Normal(level, 1.0))
+        numpyro.sample("y", dist.Normal(place, 1.0), obs=2.0)
+
+    with pytest.raises(bk.errors.ModelError, match="flat along some combination"):
+        bk.infer(shifted, {}, bk.EllipticalSlice(), key=0, progress=False)

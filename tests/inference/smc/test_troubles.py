@@ -10,8 +10,13 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from scipy import stats
 
 import bayeskit as bk
+from bayeskit.inference.smc.moves import Particles, _correlation
+from bayeskit.inference.smc.particles import check_finite_likelihood
+from bayeskit.inference.smc.shrinkage import ties
+from bayeskit.inference.smc.smc_state import check_prior_draws
 from bayeskit.storage import make_tree
 
 SMALL = {
@@ -145,6 +150,38 @@ def test_an_undefined_likelihood_is_said():
     post = run(UNDEFINED, SMALL["SMC"], key=2)
     assert 0 < found(post, "undefined_likelihood").value < 0.06
     assert np.isfinite(post["sample_stats/lp"]).all()
+    tempered = run(UNDEFINED, SMALL["ParallelTempering"], key=2)
+    assert 0 < found(tempered, "undefined_likelihood").value < 0.1
+
+
+@pytest.mark.parametrize("name", ["SMC", "NestedSampling"])
+def test_only_the_prior_need_reach_where_the_likelihood_is(name):
+    """No uniform starting point has a likelihood. The share of the prior that has one is known from its draws alone."""
+    post = run(np.where(AT > 8, -0.5 * (AT - 9.0) ** 2, -NEVER), SMALL[name], key=3)
+    exact = np.log(np.sqrt(2 * np.pi) * (1 - 2 * stats.norm.sf(1.0)) / 20)
+    error = post.attrs["log_evidence_error"]
+    assert abs(post.attrs["log_evidence"] - exact) < 4 * error
+    assert error > 0.1
+
+
+def test_an_infinite_likelihood_is_refused():
+    for check, value in (
+        (check_prior_draws, Particles(np.zeros((1, 2, 1)), np.zeros((1, 2)), np.array([[0, np.inf]]))),
+        (check_finite_likelihood, np.array([0.0, np.inf, -np.inf, np.nan])),
+    ):
+        with pytest.raises(bk.errors.SamplingError, match="infinite"):
+            check(value)
+    check_finite_likelihood(np.array([0.0, -np.inf, np.nan]))
+
+
+def test_rounding_is_no_plateau_and_no_memory():
+    rng = np.random.default_rng(0)
+    pairs = np.repeat(np.arange(50.0), 2)
+    assert ties(pairs, 100) == 0.0
+    assert ties(np.append(pairs, np.full(20, 7.5)), 100) == 20 / 120
+    noise = jnp.asarray(rng.normal(size=100))
+    assert float(_correlation(5.0 + 1e-6 * noise, 5.0 + 1e-6 * noise)) == 0.0
+    assert float(_correlation(5.0 + noise, 5.0 + noise)) == pytest.approx(1.0)
 
 
 def test_too_few_stages():

@@ -118,7 +118,8 @@ def test_account_of_a_known_integral():
 
 
 def test_ties():
-    assert shrinkage.ties(np.array([0.0, 1.0, 1.0, 2.0])) == 0.25
+    assert shrinkage.ties(np.array([0.0, 1.0, 1.0, 2.0, 1.0]), 10) == 0.6
+    assert shrinkage.ties(np.array([0.0, 1.0, 1.0, 2.0]), 10) == 0.0
 
 
 def test_ladder_divides_the_barrier_equally():
