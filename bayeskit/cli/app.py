@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bayeskit.cli import stores
+from bayeskit.cli import calibrate, stores
 from bayeskit.cli.errors import FAILED, UNFINISHED, reports_errors
 from bayeskit.cli.plan import override, parse_settings
 from bayeskit.cli.stores import Debug, Posterior, plan_of
@@ -200,7 +200,8 @@ def report(
     write_report(post, out)
 
 
-app.command()(stores.export)
+for command in (calibrate.sbc, calibrate.compare, stores.export):
+    app.command()(command)
 
 
 @app.command()

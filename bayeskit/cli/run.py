@@ -47,7 +47,7 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
     precision = set_precision(None if plan.precision is None else plan.precision == "float32")
     method = make_method(plan.method, plan.settings)
     _check_output(plan)
-    loaded = _load(plan)
+    loaded = read_inputs(plan)
     if not overwrite:
         _check_same_run(plan, loaded.file, loaded.arguments)
     return _carry_out(
@@ -89,7 +89,7 @@ def go_on(plan: Plan, *, compare: bool, progress: bool, more: int | None = None)
     attrs = kept["attrs"]
     set_precision((plan.precision or attrs["float_dtype"]) == "float32")
     method = _method_again(plan, kept) if compare else None
-    loaded = _load(plan)
+    loaded = read_inputs(plan)
 
     def act() -> xr.DataTree:
         run = (loaded.file.model, loaded.arguments, plan.out)
@@ -110,7 +110,7 @@ def predict_from(plan: Plan, to: Path | None) -> None:
         raise UsageError("say what to predict: --predictive NAME, an observed argument of the model")
     post = read_result(Path(plan.out))
     set_precision((plan.precision or post.attrs.get("float_dtype")) == "float32")
-    loaded = _load(plan)
+    loaded = read_inputs(plan)
     out = str(to or plan.out)
     _predict(plan, loaded, post, out)
     console.print(f"result  {out}", soft_wrap=True)
@@ -129,7 +129,8 @@ class _Loaded(NamedTuple):
         return self.file.labels(name, self.columns, self.source)
 
 
-def _load(plan: Plan) -> _Loaded:
+def read_inputs(plan: Plan) -> _Loaded:
+    """The model file of a plan, with its data as arguments."""
     file = load_model(plan.model)
     columns, source = _columns(plan.data)
     arguments = file.arguments(columns, source)
