@@ -200,8 +200,9 @@ def report(
     write_report(post, out)
 
 
-for command in (calibrate.sbc, calibrate.compare, stores.export):
-    app.command()(command)
+app.command()(calibrate.sbc)
+app.command()(calibrate.compare)
+app.command()(stores.export)
 
 
 @app.command()

@@ -88,14 +88,24 @@ def _labels(post: xr.DataTree, variable: xr.DataArray, group: str | Sequence[obj
     raise DataError(f"group={group!r} is neither a dimension of the observations nor an argument of their shape{hint}")
 
 
-def with_refits(fit: ELPDData, name: str, groups: Groups, refit: Callable[[object], xr.DataTree] | None) -> ELPDData:
-    """The estimate with the terms that cannot be trusted taken from fits without their observations."""
-    shapes = np.array(fit.pareto_k, dtype=float)
-    bad = np.flatnonzero(~(shapes.ravel() <= fit.good_k))
+def with_refits(
+    fit: ELPDData,
+    grouped: xr.DataTree,
+    name: str,
+    groups: Groups,
+    refit: Callable[[object], xr.DataTree] | None,
+) -> ELPDData:
+    """The estimate with the terms that cannot be trusted, or told, taken from fits without their observations."""
+    shapes, terms = np.array(fit.pareto_k, dtype=float), np.array(fit.elpd_i, dtype=float)
+    bad = np.flatnonzero(~((shapes <= fit.good_k) & np.isfinite(terms)))
     if refit is None or not bad.size:
         return fit
-    terms = np.array(fit.elpd_i, dtype=float)
-    full = terms.sum() + float(fit.p)  # of the whole posterior, which p is the difference to
+    from scipy.special import logsumexp
+
+    dataset = grouped["log_likelihood"].to_dataset()
+    density = dataset[name].transpose("chain", "draw", ...).to_numpy().astype(float)
+    draws = density.shape[0] * density.shape[1]
+    full = float((logsumexp(density, axis=(0, 1)) - np.log(draws)).sum())  # of the whole posterior
     for number in bad:
         place = np.unravel_index(number, terms.shape)
         terms[place] = _term(refit(groups.labels[number]), name, groups, int(number))

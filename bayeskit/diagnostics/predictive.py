@@ -76,10 +76,12 @@ def loo(
     """
     if group is None and refit is None:
         return _loo(post, var_name, "")
+    if refit is not None and not callable(refit):
+        raise DataError(f"refit must be a function of a label that returns a fit, got {refit!r}")
     name = _observed_name(post, var_name, "")
     grouped, labels = by_group(post, name, group)
-    fit = _loo(grouped, name, "", warn=False)
-    fit = with_refits(fit, name, labels, refit)
+    fit = _loo(grouped, name, "", warn=False, finite=refit is None)
+    fit = with_refits(fit, grouped, name, labels, refit)
     _warn_large_k(fit, name, "", None if group is None else labels.labels)
     return fit
 
@@ -137,7 +139,7 @@ def compare(posts: Mapping[str, xr.DataTree], var_name: str | None = None) -> pd
     return pd.DataFrame({**columns, "elpd_diff": columns["elpd"] - columns["elpd"].iloc[0]})[_COLUMNS]
 
 
-def _loo(post: xr.DataTree, var_name: str | None, whose: str, *, warn: bool = True) -> ELPDData:
+def _loo(post: xr.DataTree, var_name: str | None, whose: str, *, warn: bool = True, finite: bool = True) -> ELPDData:
     from arviz_stats import loo as arviz_loo
 
     name = _observed_name(post, var_name, whose)
@@ -149,7 +151,7 @@ def _loo(post: xr.DataTree, var_name: str | None, whose: str, *, warn: bool = Tr
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         fit = arviz_loo(post, pointwise=True, var_name=name, reff=1.0 if single else None)
-    if not np.isfinite(fit.elpd):
+    if finite and not np.isfinite(fit.elpd):
         raise DataError(f"the leave-one-out estimate of {name!r}{whose} is {fit.elpd}")
     if warn:
         _warn_large_k(fit, name, whose)

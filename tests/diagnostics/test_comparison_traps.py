@@ -114,3 +114,15 @@ def test_a_prior_that_takes_steps_in_another_site_depends_on_it():
     ones = np.ones((1, 4))
     prior = bk.log_prior(steps, {"y": 0.3}, make_tree({"posterior": {"a": ones, "b": ones, "c": ones}}))["log_prior"]
     assert [prior[name].attrs["depends_on"] for name in "abc"] == ["", "a", ""]
+
+
+def test_a_refit_stands_in_where_weights_give_no_number():
+    wild, calm = fit(0.005), fit()
+    with pytest.raises(bk.errors.DataError, match="estimate of 'y' is"):
+        bk.loo(wild, group=np.arange(12) % 2)
+    with pytest.raises(bk.errors.DataError, match="refit must be a function"):
+        bk.loo(wild, refit=3)
+    found = bk.loo(wild, group=np.arange(12) % 2, refit=lambda label: calm)
+    assert np.isfinite([found.elpd, found.p, found.se]).all()
+    by_hand = [LOG_LIKELIHOOD[..., half::2].sum(axis=-1) for half in (0, 1)]
+    assert np.allclose(found.elpd_i, [np.log(np.exp(one).mean()) for one in by_hand])
