@@ -55,6 +55,9 @@ if os.environ.get("BAYESKIT_RUNTIME_TYPES", "0") == "1":
     install_import_hook("bayeskit", "beartype.beartype")
 
 
+collect_ignore = ["inference/over_devices.py"]  # a program, started by a test
+
+
 def processor_seconds() -> float:
     """Of this process, all of its threads, and the processes that it has started and that are done."""
     times = os.times()

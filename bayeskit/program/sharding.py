@@ -48,8 +48,8 @@ def sharded(data: Mapping[str, object], axis: str = "row", *, names: Sequence[st
     Example:
         >>> import numpy as np, bayeskit as bk
         >>> data = bk.sharded({"x": np.zeros((1000, 3)), "y": np.ones(1000), "scale": 2.0})
-        >>> data["x"].sharding.spec, data["scale"]
-        (PartitionSpec('row',), 2.0)
+        >>> data["x"].shape, data["x"].sharding.mesh.axis_names, data["scale"]
+        ((1000, 3), ('row',), 2.0)
     """
     if not isinstance(data, Mapping):
         raise DataError(f"data must map argument names to values, got {type(data).__name__}")

@@ -21,7 +21,7 @@ def pretrained(name: str) -> Net:
     ================ ================================================================================================
     ``"regression"`` curves of one input, up to 101 rows: :class:`bayeskit.models.pfn.priors.Curve`. For data in other
                      units use ``PFNRegressor(net, standardise=True)``.
-    ``"tables"``     up to four classes from tables, up to 40 rows of 32 columns:
+    ``"tables"``     up to four classes from tables, up to 64 rows of 32 columns:
                      :class:`bayeskit.models.pfn.priors.Table`. Use it by ``PFNClassifier(net)``.
     ================ ================================================================================================
 

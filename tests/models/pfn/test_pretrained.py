@@ -15,7 +15,7 @@ HOME = Path(pfn.__file__).parent / "nets"
 @pytest.mark.parametrize("name", ["regression", pytest.param("tables", marks=pytest.mark.full)])
 def test_they_know_the_prior_they_were_trained_on(name):
     net = pfn.pretrained(name)
-    settings = {"Curve": {}, "Table": {"num_rows": 40, "num_features": 32, "num_classes": 4}}
+    settings = {"Curve": {}, "Table": {"num_rows": 64, "num_features": 32, "num_classes": 4}}
     prior = getattr(pfn.priors, net.facts.prior)(**settings[net.facts.prior])
     assert net.facts.fingerprint == Prior(prior).fingerprint
 
