@@ -14,20 +14,21 @@ from bayeskit._settings import check_choice, is_number, is_whole, require
 from bayeskit._typing import Array
 from bayeskit.inference.batches import check_batches, lift_batches, over_all_rows, with_random_rows
 from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod
+from bayeskit.inference.mcmc.curvature import scales, stiffness
 from bayeskit.inference.method import Method, check_counts
 from bayeskit.program import Program
 from bayeskit.target import Target
 
 __all__ = ["SGHMC", "SGLD"]
 
-POWERS = 30  # of the Hessian, for its largest eigenvalue
-PROBES = 64
-"""Random vectors that the diagonal of the Hessian is found by; up to so many coordinates, the unit vectors."""
+PAIRS = 64
+"""Pairs of batches at the end of the warmup, from which the noise of each coordinate is first known."""
 
 
 class GradientState(NamedTuple):
     """Raw key, steps taken, position, velocity; the mode, the gradient there by all rows, the scale of each
-    coordinate (a standard deviation by the curvature at the mode), and the largest curvature in units of the scales.
+    coordinate (a standard deviation by the curvature at the mode), the largest curvature in units of the scales; and
+    the mean so far of the variance of each coordinate of the gradient by batches, in the same units.
     """
 
     key: Array
@@ -38,6 +39,7 @@ class GradientState(NamedTuple):
     mode_gradient: Array
     scale: Array
     stiffness: Array
+    noise: Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,44 +91,51 @@ class StochasticGradient(ChainMethod):
         zero = jnp.zeros_like(position)
         raw = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         return GradientState(
-            raw, jnp.zeros((), jnp.int32), position, zero, position, zero, zero + 1.0, jnp.ones((), zero.dtype)
+            raw, jnp.zeros((), jnp.int32), position, zero, position, zero, zero + 1.0, jnp.ones((), zero.dtype), zero
         )
 
     def warm_chain(self, state: GradientState, target: Target) -> GradientState:
         """Half of the steps go to the mode, by Adam; its curvature gives the scales; the other half moves away."""
-        ascent_key, probe_key, start_key, walk_key = jax.random.split(_key(state, 2**31 - 1), 4)
+        ascent_key, probe_key, start_key, walk_key, pair_key = jax.random.split(_key(state, 2**31 - 1), 5)
         mode = _ascend(target, ascent_key, state.position, max(1, self.num_warmup // 2))
         gradient = jax.grad(lambda flat: _over_all(target, flat))
-        scale = _scale(gradient, mode, probe_key)
+        scale = scales(gradient, mode, probe_key)
         position = mode + scale * jax.random.normal(start_key, mode.shape, mode.dtype)
         state = state._replace(position=position, mode=mode, mode_gradient=gradient(mode), scale=scale)
-        state = state._replace(stiffness=_stiffness(gradient, mode, scale, probe_key))
+        state = state._replace(stiffness=stiffness(gradient, mode, scale, probe_key))
 
         def step(state: GradientState, key: Array) -> tuple[GradientState, None]:
             return self._step(state, target, key, jnp.asarray(self.step_size, mode.dtype)), None
 
-        return jax.lax.scan(step, state, jax.random.split(walk_key, max(1, self.num_warmup // 2)))[0]
+        state = jax.lax.scan(step, state, jax.random.split(walk_key, max(1, self.num_warmup // 2)))[0]
+        noise = jax.lax.map(lambda key: self._noise(state, target, key), jax.random.split(pair_key, PAIRS))
+        return state._replace(noise=jnp.mean(noise, axis=0))
 
     def step_chain(self, state: GradientState, target: Target) -> tuple[GradientState, Array, dict[str, Array]]:
         share = state.step / max(1, self.num_draws)
         size = (self.step_size * (1.0 + 9.0 * share) ** -self.decay).astype(state.position.dtype)
-        walk_key, *pair = jax.random.split(_key(state, state.step), 3)
+        walk_key, pair_key = jax.random.split(_key(state, state.step))
 
         def step(state: GradientState, key: Array) -> tuple[GradientState, None]:
             return self._step(state, target, key, size), None
 
         state, _ = jax.lax.scan(step, state, jax.random.split(walk_key, self.steps_per_draw))
-        one, other = (self._gradient(state, target, key) for key in pair)
-        noise = jnp.mean(0.5 * (state.scale * (one - other)) ** 2)
+        weight = 1.0 / (PAIRS + 1.0 + state.step).astype(size.dtype)
+        noise = state.noise + weight * (self._noise(state, target, pair_key) - state.noise)
         lp = _over_all(target, state.position)
         stats = {
             "lp": lp,
             "step_size": size,
             "n_steps": jnp.asarray(self.steps_per_draw, jnp.int32),
             "diverging": ~jnp.isfinite(lp),
-            "excess_variance": self.excess(noise, size, state.stiffness),
+            "excess_variance": self.excess(jnp.max(noise), size, state.stiffness),
         }
-        return state._replace(step=state.step + 1), state.position, stats
+        return state._replace(step=state.step + 1, noise=noise), state.position, stats
+
+    def _noise(self, state: GradientState, target: Target, key: Array) -> Array:
+        """Of each coordinate an unbiased estimate of the variance of its gradient, in units of the scale."""
+        one, other = (self._gradient(state, target, of_one) for of_one in jax.random.split(key))
+        return 0.5 * (state.scale * (one - other)) ** 2
 
     def _step(self, state: GradientState, target: Target, key: Array, size: Array) -> GradientState:
         rows_key, noise_key = jax.random.split(key)
@@ -154,7 +163,7 @@ class SGLD(StochasticGradient):
 
     Nothing is accepted or refused, so the draws have a bias, which falls with the step size: the variance of a normal
     posterior is too large by about :math:`\tfrac\epsilon4 (\lambda + V)`,
-    with :math:`V` the variance of :math:`D^{1/2} \hat g` and
+    with :math:`V` the largest variance of a coordinate of :math:`D^{1/2} \hat g` and
     :math:`\lambda` the largest eigenvalue of the curvature in units of the scales: 1 without correlations, and up to
     the number of coordinates with them, in the direction in which the posterior is narrowest.
     The statistic ``excess_variance`` estimates it at every draw, and :func:`bayeskit.check` judges it. With
@@ -276,25 +285,3 @@ def _ascend(target: Target, key: Array, position: Array, num_steps: int) -> Arra
 
     _, path = jax.lax.scan(step, (position, optimiser.init(position)), jax.random.split(key, num_steps))
     return jnp.mean(path[-max(1, num_steps // 4) :], axis=0)
-
-
-def _scale(gradient: Any, mode: Array, key: Array) -> Array:
-    """One over the root of the absolute curvature along each coordinate: the chain is right with any scale."""
-    size = mode.shape[0]
-    few = size <= PROBES
-    probes = jnp.eye(size) if few else jax.random.rademacher(key, (PROBES, size)).astype(mode.dtype)
-    products = jax.lax.map(lambda probe: probe * jax.jvp(gradient, (mode,), (probe,))[1], probes.astype(mode.dtype))
-    curvature = jnp.abs(jnp.sum(products, axis=0) if few else jnp.mean(products, axis=0))
-    return 1.0 / jnp.sqrt(jnp.maximum(curvature, 1e-6 * jnp.max(curvature)))
-
-
-def _stiffness(gradient: Any, mode: Array, scale: Array, key: Array) -> Array:
-    """The largest curvature in units of the scales, by power iteration."""
-
-    def power(direction: Array, _: None) -> tuple[Array, Array]:
-        product = scale * jax.jvp(gradient, (mode,), (scale * direction,))[1]
-        length = jnp.linalg.norm(product)
-        return product / jnp.maximum(length, jnp.finfo(length.dtype).tiny), length
-
-    first = jax.random.normal(key, mode.shape, mode.dtype)
-    return jax.lax.scan(power, first / jnp.linalg.norm(first), None, length=POWERS)[1][-1]

@@ -100,3 +100,26 @@ def test_the_excess_is_that_of_the_narrowest_direction():
     exact = 10 / 1001
     assert post["posterior/b"].sum("b_dim_0").values.var() > 1.5 * exact
     assert "step_size_bias" in {finding.name for finding in bk.check(post, quiet=True).findings}
+
+
+def test_one_noisy_coordinate_is_not_hidden_by_quiet_ones():
+    r"""The gradient of a mean of n rows by b of them has variance n / b (1 - b / n) v in units of the scale.
+
+    Here v is the variance of the rows; twenty other coordinates have no data, and so no noise.
+    """
+
+    def mean_among_others(y):
+        numpyro.sample("other", dist.Normal(0.0, 1.0).expand([20]).to_event(1))
+        mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
+        with numpyro.plate("row", len(y), subsample_size=10) as rows:
+            numpyro.sample("y", dist.Normal(mean, 1.0), obs=y[rows])
+
+    method = bk.SGLD(
+        num_chains=2, num_warmup=100, num_draws=100, step_size=0.02, steps_per_draw=2, control_variates=False
+    )
+    post = bk.infer(mean_among_others, {"y": Y}, method, key=0, progress=False)
+    noise = ROWS / 10 * (1 - 10 / ROWS) * Y.var(ddof=1)
+    said = post["sample_stats/excess_variance"].values[:, -1]
+    # the variance estimated from 164 pairs of batches, whose differences are nearly normal, and where chains are
+    assert np.all(np.abs(said / (0.02 / 4 * (1 + noise)) - 1) < 4 * np.sqrt(2 / 164))
+    assert "step_size_bias" in {finding.name for finding in bk.check(post, quiet=True).findings}
