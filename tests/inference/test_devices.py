@@ -38,35 +38,25 @@ def one_and_two(*what):
     return result(one), [result(process) for process in two]
 
 
-@pytest.fixture(scope="module")
-def runs():
-    return one_and_two()
-
-
-@pytest.mark.slow
-def test_an_ensemble_over_processes():
-    one, two = one_and_two("ensemble")
-    assert one["devices"] == 2
-    for other in two:
-        assert other == one
-
-
-def test_two_processes_draw_what_one_draws_with_two_devices(runs):
-    one, two = runs
-    assert one["devices"] == 2
-    for other in two:
-        assert other == one
-
-
-def test_rows_on_two_devices_have_the_same_density(runs):
-    one, _ = runs
+def test_rows_on_two_devices_have_the_same_density():
+    one = result(start(1, 0, "none"))
     spread, alone = one["densities"]
+    assert one["devices"] == 2
     assert one["collective"]
     assert abs(spread - alone) < 1e-10
     assert one["observed"]
     assert one["how"] == ["sharded", "vectorized"]
     by_chain, by_row = (np.asarray(draws) for draws in one["draws"])
     np.testing.assert_allclose(by_row[:20], by_chain[:20], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [(), ("ensemble",)], ids=["chains and rows", "ensemble"])
+def test_two_processes_draw_what_one_draws_with_two_devices(what):
+    one, two = one_and_two(*what)
+    assert one["devices"] == 2
+    for other in two:
+        assert other == one
 
 
 @pytest.mark.slow
