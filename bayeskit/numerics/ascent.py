@@ -1,4 +1,8 @@
-"""Ascent of a log density from several points at once, each evaluation a call for all of them."""
+"""Ascent of a log density from several points at once, each evaluation a call for all of them.
+
+On the host, with a function that is compiled already: to compile a loop (`bayeskit.numerics.quasi_newton`) would take
+longer than these ascents do.
+"""
 
 from __future__ import annotations
 
