@@ -17,8 +17,10 @@ from .inference import MCLMC as MCLMC
 from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
 from .inference import ChEES as ChEES
+from .inference import DiscreteHMCGibbs as DiscreteHMCGibbs
 from .inference import EllipticalSlice as EllipticalSlice
 from .inference import Laplace as Laplace
+from .inference import MixedHMC as MixedHMC
 from .inference import NestedSampling as NestedSampling
 from .inference import ParallelTempering as ParallelTempering
 from .inference import Pathfinder as Pathfinder

@@ -19,6 +19,7 @@ from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, 
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run
 from bayeskit.inference.ending import Labelled, carry_out
+from bayeskit.inference.given_discrete import given_sites, reported
 from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
@@ -124,7 +125,7 @@ def infer(
     kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
-    dims_of_sites, _ = labels(target.structure, dims, coords)
+    dims_of_sites, _ = labels(reported(target), dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = host_key(key)
@@ -142,7 +143,7 @@ def infer(
         "coords": None if coords is None else {n: np.asarray(c).tolist() for n, c in coords.items()},
         "log_likelihood": log_likelihood,
         "discrete": discrete,
-        "sites": site_record(target.structure, dims_of_sites),
+        "sites": site_record(reported(target), dims_of_sites),
         "program": description(target),
         "attrs": attrs,
     }
@@ -189,6 +190,12 @@ def _check_pointwise(target: Target) -> None:
             f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
             "known before the fit; leave it out"
         )
+    if given := given_sites(target):
+        raise ModelError(
+            f"log_likelihood=True: the method draws the discrete site {given[0].name!r}, and given its draws the "
+            "likelihood of an observation says little of a new one; leave it out, and use bayeskit.log_likelihood, "
+            "which sums discrete sites out where it can"
+        )
 
 
 def make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: str | None) -> Also:
@@ -208,9 +215,9 @@ def make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: s
 def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
     if keep is None:
         return None
-    known = [
-        site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
-    ]
+    given = [site.name for site in given_sites(target)]
+    of_model = [site.name for site in target.structure.of_kind("latent", "deterministic")]
+    known = [name for name in (*of_model, *given) if name not in target.hidden]
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:

@@ -81,6 +81,11 @@ class ChainMethod(Method):
         """Values of sites that a step has left among its statistics, and the statistics proper."""
         return {}, stats
 
+    def at_draw(self, target: Target, values: Values) -> Target:
+        """The target at the values that a step has left (`apart`), for the sites that depend on them."""
+        del values
+        return target
+
     def warm_chain(self, state: Any, target: Target) -> Any:
         """Adaptation of one chain that has no step form."""
         del target
@@ -142,12 +147,17 @@ def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps
     state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
     final = method.drawn_from(state, target)
 
-    def constrain(position: Array) -> Values:
-        return final.constrain(final.unravel(position))
-
-    together = None if factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
     own, stats = method.apart(stats)
-    return state, Draws({**jax.lax.map(constrain, positions, batch_size=together), **own}, stats, positions)
+
+    def constrain(drawn: tuple[Array, Values]) -> Values:
+        position, values = drawn
+        here = method.at_draw(final, values)
+        return here.constrain(here.unravel(position))
+
+    first = jax.tree.map(lambda leaf: leaf[0], own)
+    alone = factorises(lambda position: constrain((position, first)), target.size)
+    values = jax.lax.map(constrain, (positions, own), batch_size=None if alone else CONSTRAINED_AT_ONCE)
+    return state, Draws({**values, **own}, stats, positions)
 
 
 def resolve(chain_method: str, num_chains: int) -> str:
