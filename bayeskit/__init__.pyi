@@ -24,6 +24,7 @@ from .inference import MixedHMC as MixedHMC
 from .inference import NestedSampling as NestedSampling
 from .inference import ParallelTempering as ParallelTempering
 from .inference import Pathfinder as Pathfinder
+from .inference import PersistentSampling as PersistentSampling
 from .inference import SGHMC as SGHMC
 from .inference import SGLD as SGLD
 from .inference import SMC as SMC

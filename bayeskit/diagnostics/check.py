@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayeskit.diagnostics import chains, sampler
+from bayeskit.diagnostics.advice import advised
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.approximation import approximation, step_size_bias
@@ -256,7 +257,7 @@ def _of_draws(post: xr.DataTree) -> Verdict:
         findings, numbers = found if isinstance(found, tuple) else (found, [])
         evidence.findings += findings
         measures += numbers
-    stats, findings = evidence.stats, evidence.findings
+    stats, findings = evidence.stats, advised(evidence.findings, post.attrs)
     if evidence.is_of_guide:
         findings = fits_disagree(findings, stats)
     num_chains, num_draws = sites[0].shape[:2]

@@ -31,6 +31,7 @@ from bayeskit.inference.priors import log_prior as log_prior
 from bayeskit.inference.run import infer as infer
 from bayeskit.inference.smc.nested_sampling import NestedSampling as NestedSampling
 from bayeskit.inference.smc.parallel_tempering import ParallelTempering as ParallelTempering
+from bayeskit.inference.smc.persistent_sampling import PersistentSampling as PersistentSampling
 from bayeskit.inference.smc.smc import SMC as SMC
 
 if TYPE_CHECKING:

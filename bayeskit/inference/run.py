@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from bayeskit._keys import host_fold_in, host_key, host_split
 from bayeskit._progress import ProgressBar
+from bayeskit._settings import is_whole
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Data, Key, Model
 from bayeskit.errors import DataError, MethodError, ModelError
@@ -28,6 +30,7 @@ from bayeskit.inference.starting import start
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.storage import RunStore
+from bayeskit.storage.provenance import MASKS
 from bayeskit.storage.run_folder import check_free
 from bayeskit.target import Target, index_check
 from bayeskit.xla.kept_programs import programs_kept
@@ -73,7 +76,8 @@ def infer(
             there when it is used. A run that is stopped can be resumed with :func:`resume`, and one that has ended
             goes on with :func:`extend`. With ``.nc`` the result is written and read in one piece.
         keep: names of the sites to keep; all by default.
-        thin: keep every ``thin``-th draw.
+        thin: keep every ``thin``-th draw. Draws that are no chain (of SMC, nested sampling, an approximation) are not
+            made fewer by it, only kept: what the run has found besides them, such as the evidence, is that of all.
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
         log_likelihood: also store the log likelihood of each observation, for :func:`bayeskit.loo`.
@@ -123,8 +127,9 @@ def infer(
     if store is not None:
         check_free(store)
     kept = _check_keep(target, keep)
-    if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
+    if not is_whole(thin) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
+    thin = int(thin)
     dims_of_sites, _ = labels(reported(target), dims, coords)
     if log_likelihood:
         _check_pointwise(target)
@@ -133,6 +138,8 @@ def infer(
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = record(method, target, raw, thin)
+    if also.pointwise is not None and also.pointwise.masks:
+        attrs[MASKS] = json.dumps(also.pointwise.masks)
     if reason:
         attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {

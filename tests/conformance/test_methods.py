@@ -70,6 +70,7 @@ CASES = {
     "ChEES": bk.ChEES(num_chains=16, num_warmup=200, num_draws=100),
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
     "SMC": bk.SMC(num_particles=400, num_chains=2),
+    "persistent sampling": bk.PersistentSampling(num_particles=400, num_chains=2),
     "nested sampling": bk.NestedSampling(num_live=60, num_chains=2, num_draws=400, num_delete=20),
     "parallel tempering": bk.ParallelTempering(num_chains=2, num_temperatures=8, num_warmup=400, num_draws=400),
     "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
@@ -110,6 +111,7 @@ STATS = {
     bk.ChEES: {**COMMON, **ENERGY},
     bk.MEADS: {**COMMON, **ENERGY},
     bk.SMC: {"lp": float, "acceptance_rate": float},
+    bk.PersistentSampling: {"lp": float, "acceptance_rate": float},
     bk.NestedSampling: {"lp": float, "effective_draws": float},
     bk.ParallelTempering: {"lp": float, "acceptance_rate": float, "step_size": float, "n_steps": int, "replica": int},
     bk.VI: WEIGHTS,
@@ -167,7 +169,7 @@ def test_right_answer(name, fits):
 def test_groups_names_and_types(name, fits):
     method, post = CASES[name], fits(name)
     lead = (method.num_chains, method.num_draws)
-    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.NestedSampling) else []
+    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.PersistentSampling | bk.NestedSampling) else []
     assert list(post.children) == ["posterior", "sample_stats", *fitted, "observed_data", "constant_data"]
     if isinstance(method, bk.VI):
         assert post["warmup_sample_stats"]["loss"].shape == (method.num_chains, method.num_steps)

@@ -76,9 +76,11 @@ def test_discrete_sites_that_cannot_be_summed_out_are_drawn(tmp_path):
     assert post.attrs["method"] == "DiscreteHMCGibbs"
     assert set(post["posterior"].data_vars) == {"mu", "k"}
     reason = post.attrs["method_reason"]
-    assert reason.startswith("DiscreteHMCGibbs: discrete sites are drawn (k), since they cannot be summed out: site 'k'")
+    assert reason.startswith(
+        "DiscreteHMCGibbs: discrete sites are drawn (k), since they cannot be summed out: site 'k'"
+    )
     assert bk.resume(from_three, {"y": 4.2}, store, progress=False).identical(post)
-    with pytest.raises(bk.errors.ModelError, match="site 'k' .*Poisson.* cannot be enumerated"):
+    with pytest.raises(bk.errors.ModelError, match=r"site 'k' .*Poisson.* cannot be enumerated"):
         bk.infer(with_a_count, {"y": 4.2}, method, key=0, progress=False)
 
 

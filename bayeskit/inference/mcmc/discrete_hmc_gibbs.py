@@ -25,7 +25,7 @@ from bayeskit.target import Target
 
 
 class GibbsState(NamedTuple):
-    """Raw key, places of the values of the discrete sites in their lists, and NumPyro's state of the continuous ones."""
+    """Raw key, places of the values of discrete sites in their lists, and NumPyro's state of the continuous ones."""
 
     key: Array
     indices: Indices

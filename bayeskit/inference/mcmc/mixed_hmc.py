@@ -149,4 +149,3 @@ def _model(target: Target) -> None:
     with block():  # the sites of the model itself are none of this one
         density = at_indices(target, places).log_density(target.unravel(position))
     numpyro.factor("density", density)
-

@@ -37,7 +37,9 @@ def exact():
     total, sums = 0.0, 0.0
     for shift, *z in itertools.product((2, 3, 4), *[(0, 1)] * 4):
         offset = 3.0 * np.array(z)
-        weight = stats.multivariate_normal(shift + offset, 4.0 + np.diag(SD**2)).pdf(Y) * stats.bernoulli.pmf(z, 0.4).prod()
+        weight = (
+            stats.multivariate_normal(shift + offset, 4.0 + np.diag(SD**2)).pdf(Y) * stats.bernoulli.pmf(z, 0.4).prod()
+        )
         precision = 1 / 4 + (1 / SD**2).sum()
         mean = (shift / 4 + ((Y - offset) / SD**2).sum()) / precision
         total += weight
@@ -187,7 +189,7 @@ def test_arguments_that_are_refused(method):
         type(method)(num_temperature=3)
     with pytest.raises(bk.errors.DataError, match="y"):
         bk.infer(mixture, {"y": Y * np.nan, "sd": SD}, method, key=0, progress=False)
-    with pytest.raises(bk.errors.ModelError, match="log_likelihood=True: .* discrete site"):
+    with pytest.raises(bk.errors.ModelError, match=r"log_likelihood=True: .* discrete site"):
         bk.infer(mixture, DATA, method, key=0, progress=False, log_likelihood=True)
     with pytest.raises(bk.errors.ModelError, match="discrete='sample'"):
         bk.infer(mixture, DATA, method, key=0, progress=False, discrete="sample")
