@@ -159,6 +159,8 @@ class DirectMethod(Settings, ABC):
     """A method that answers at once: there is no chain to be advanced, and so nothing to keep, thin or resume."""
 
     room: ClassVar[str] = "method"
+    calibrated_by: ClassVar[str] = ""
+    """What checks its calibration, where it draws no latent sites to be ranked by `bayeskit.sbc`."""
 
     @abstractmethod
     def answer(self, model: Any, data: Any, *, key: Any) -> xr.DataTree:

@@ -169,7 +169,11 @@ def test_right_answer(name, fits):
 def test_groups_names_and_types(name, fits):
     method, post = CASES[name], fits(name)
     lead = (method.num_chains, method.num_draws)
-    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.PersistentSampling | bk.NestedSampling) else []
+    fitted = (
+        ["warmup_sample_stats"]
+        if isinstance(method, bk.VI | bk.SMC | bk.PersistentSampling | bk.NestedSampling)
+        else []
+    )
     assert list(post.children) == ["posterior", "sample_stats", *fitted, "observed_data", "constant_data"]
     if isinstance(method, bk.VI):
         assert post["warmup_sample_stats"]["loss"].shape == (method.num_chains, method.num_steps)

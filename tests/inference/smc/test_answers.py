@@ -20,7 +20,8 @@ METHODS = {
 WEIGHT = 0.3
 
 
-@pytest.fixture(scope="module", params=["SMC", "persistent sampling", pytest.param("nested sampling", marks=pytest.mark.full)]
+@pytest.fixture(
+    scope="module", params=["SMC", "persistent sampling", pytest.param("nested sampling", marks=pytest.mark.full)]
 )
 def of_regression(request):
     return bk.infer(problems.regression, DATA, METHODS[request.param], key=1, progress=False)

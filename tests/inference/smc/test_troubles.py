@@ -261,7 +261,9 @@ def test_advice_is_for_particles_and_not_for_chains(name, word):
     shifted = make_tree(
         {"posterior": {"m": post["posterior/m"].values + 9.0 * np.arange(2)[:, None]}}, attrs=dict(post.attrs)
     )
-    findings = [f for f in bk.check(shifted, quiet=True).findings if f.name in ("r_hat", "separated_chains", "ess_bulk")]
+    findings = [
+        f for f in bk.check(shifted, quiet=True).findings if f.name in ("r_hat", "separated_chains", "ess_bulk")
+    ]
     assert findings
     for finding in findings:
         assert word in finding.advice
