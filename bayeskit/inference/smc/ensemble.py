@@ -93,8 +93,8 @@ class Ensemble(NamedTuple):
         return float(np.square(moved).sum()) - rounded
 
     def influence(self) -> tuple[np.ndarray, float]:
-        """What each family's weight moves the log evidence by, shape ``(particle,)``, and how much of the sum of squares
-        the rounding of resampling has made.
+        """What each family's weight moves the log evidence by, shape ``(particle,)``, and how much of the sum of their
+        squares the rounding of resampling has made.
         """
         count, size = self.log_likelihood.shape
         moved = np.zeros((count + 1, size))  # of each evidence, by each family
