@@ -109,8 +109,8 @@ class PersistentSampling(TemperedMethod):
     Args:
         num_particles: particles of a stage, and draws of a run.
         num_chains: independent runs.
-        target_ess: effective number of particles at each stage, as a share of ``num_particles``: larger makes more
-            stages.
+        target_ess: effective number of particles at each stage, as a multiple of ``num_particles``: larger makes more
+            stages. Above one the first stages stay at the prior until there are particles enough.
         kernel: ``"hmc"``; or ``"random_walk"``, which takes no gradients.
         num_moves: moves a stage; by default as many as it takes, up to ``max_moves``.
         max_moves: see ``num_moves``; by default 30, and 300 for a random walk.
@@ -143,7 +143,7 @@ class PersistentSampling(TemperedMethod):
 
     num_particles: int = 1000
     num_chains: int = 4
-    target_ess: float = 0.7
+    target_ess: float = 0.9
     kernel: str = "hmc"
     num_moves: int | None = None
     max_moves: int | None = None
