@@ -48,10 +48,10 @@ class Settings:
             for field in dataclasses.fields(self):  # type: ignore[arg-type]
                 value = getattr(self, field.name)
                 if not isinstance(value, int) and is_whole(value):
-                    object.__setattr__(self, field.name, operator.index(value))  # type: ignore[arg-type]
+                    object.__setattr__(self, field.name, operator.index(value))
             look(self)
 
-        cls.__post_init__ = functools.wraps(look)(__post_init__)
+        cls.__post_init__ = functools.wraps(look)(__post_init__)  # type: ignore[attr-defined]
 
     @classmethod
     def kinds(cls: type[S]) -> dict[str, type[S]]:
