@@ -83,6 +83,8 @@ def test_closed_form(name, fits):
     draws, truth = numbers(fits(name)), exact()
     for i, mean in enumerate(truth):
         error = float(arviz_stats.mcse(draws[..., i], method="mean"))
+        if i >= 3:  # of a value that is hardly ever taken the draws do not tell the spread; it is known
+            error *= max(1.0, float(np.sqrt(mean * (1.0 - mean)) / draws[..., i].std()))
         assert error < 0.05 * draws[..., i].std()  # 400 independent draws
         assert abs(draws[..., i].mean() - mean) < 4 * error, i
 
