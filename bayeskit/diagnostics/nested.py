@@ -16,8 +16,8 @@ nonstationary variance of $\tau V$:
 $$\mathfrak n\hat R \le \sqrt{1 + \tau + \frac{\tilde B}{M V} F^{-1}_{K - 1, K (M - 1)}(1 - \alpha)}.$$
 
 For one draw a chain $\tilde B = V$, and without the quantile this is the threshold $\sqrt{1 + \tau + 1 / M}$ of the
-paper. The same numbers give the effective sample size of all chains, $K M V / \tilde B$, without autocorrelations,
-which short chains do not show.
+paper. By the same numbers the effective sample size of all chains is
+$K M (\tilde B + \tfrac{N - 1}N \tilde W) / \tilde B$, without autocorrelations, which short chains do not show.
 
 Reference: Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman (2024), "Nested R-hat: Assessing the
 convergence of Markov chain Monte Carlo when running many short chains", Bayesian Analysis.
@@ -83,7 +83,7 @@ def nested(draws: np.ndarray, groups: int) -> Nested:
         chance = between_chains / total / (chains // groups)
         # chains that all stand still at the place of their superchain have no variance within
         r_hat = np.where((total == 0) & (between > 0), np.inf, np.sqrt(1.0 + between / total))
-        return Nested(r_hat, chains * total / between_chains, chance)
+        return Nested(r_hat, chains * (between_chains + (length - 1) / length * within) / between_chains, chance)
 
 
 def grouped(site: Site, groups: int) -> Site:

@@ -83,8 +83,8 @@ def _climb(search: Search, points: Points) -> Climb:
     return Climb(starts, end.positions, end.values, end.arrived)
 
 
-def ascent(search: Search, points: Points) -> tuple[Ascent, Path]:
-    """Ascents from points, and what they came by."""
+def ascent(search: Search, points: Points, tolerance: float = TOLERANCE) -> tuple[Ascent, Path]:
+    """Ascents from points until no more than a tolerance is to be gained, and what they came by."""
     path = [(np.asarray(points.positions, float), np.asarray(points.density, float))]
 
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ def ascent(search: Search, points: Points) -> tuple[Ascent, Path]:
     # in single precision, and far from zero, a density is known to no better than this
     finite = path[0][1][np.isfinite(path[0][1])]
     noise = 10.0 * np.finfo(search.dtype).eps * np.abs(finite).max(initial=0.0)
-    tolerance = max(TOLERANCE, noise)
+    tolerance = max(tolerance, noise)
     return ascend(evaluate, *path[0], points.gradient, tolerance=tolerance, max_evaluations=EVALUATIONS), path
 
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ASCENTS = 12
 ROUNDS = 2
+ROUGH = 1.0
+"""How much may be left to gain at first; what looks like another mode is followed to its top."""
 DIP = 1.0
 MOST = 12
 """Modes that are kept, the heaviest."""
@@ -62,17 +64,26 @@ def find_modes(search: Search, climb: Climb) -> str:
         return ""
     ends = _Ends(climb.modes, climb.values, climb.arrived)
     for candidates in search.spare(min(ROUNDS, -(-ASCENTS // search.num_chains) - 1)):
-        more, _ = ascent(search, candidates)
+        more, _ = ascent(search, candidates, ROUGH)
         new = (more.positions, more.values, more.arrived)
         ends = _Ends(*(np.concatenate(pair) for pair in zip(ends, new, strict=True)))
-    if not ends.arrived[np.argmax(ends.values)]:
-        return ""
     tops = _tops(search, ends)
+    if len(tops) > 1:
+        tops = _tops(search, _to_the_top(search, tops))
     return _described(search, tops) if len(tops) > 1 else ""
 
 
+def _to_the_top(search: Search, tops: np.ndarray) -> _Ends:
+    """What is left of the ascents."""
+    parts = [ascent(search, search.at(piece))[0] for piece in _pieces(search, tops)]
+    ends = _Ends(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Ends._fields))
+    return _Ends(*(leaf[: len(tops)] for leaf in ends))
+
+
 def _tops(search: Search, ends: _Ends) -> np.ndarray:
-    """The highest end of each mode, shape ``(mode, size)``."""
+    """The highest end of each mode, shape ``(mode, size)``; none where the highest of all has not arrived."""
+    if not ends.arrived[np.argmax(ends.values)]:
+        return np.empty((0, search.target.size))
     evaluate = evaluator(search)
     left = [int(i) for i in np.argsort(-ends.values, kind="stable") if ends.arrived[i]]
     tops = []
@@ -135,8 +146,13 @@ def _latent(target: Target, position: jax.Array) -> dict[str, jax.Array]:
 _constrained = safe_jit(jax.vmap(_latent, in_axes=(None, 0)), options=brief_options)
 
 
-def _in_pieces(search: Search, positions: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A function of as many positions as there are chains, of any number of them."""
+def _pieces(search: Search, positions: np.ndarray) -> list[np.ndarray]:
+    """Any number of positions in pieces of as many as there are chains, the last one repeated."""
     chains, number = search.num_chains, len(positions)
     padded = np.concatenate([positions, np.repeat(positions[-1:], -number % chains, axis=0)])
-    return np.concatenate([function(padded[i : i + chains]) for i in range(0, number, chains)])[:number]
+    return [padded[i : i + chains] for i in range(0, number, chains)]
+
+
+def _in_pieces(search: Search, positions: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A function of as many positions as there are chains, of any number of them."""
+    return np.concatenate([function(piece) for piece in _pieces(search, positions)])[: len(positions)]
