@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._keys import host_split
+from bayeskit._keys import host_fold_in, host_split
 from bayeskit._typing import Array
 from bayeskit.errors import InitError
 from bayeskit.inference.method import OWN_START, Method
@@ -31,10 +31,20 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Start:
     """
     number = method.num_starts_of_chains
     found = _places(target, key, method, init, number)
+    if method.starts_from == "ascent" and not (init is None or isinstance(init, str)):
+        found = found._replace(modes=_modes(target, key, number))
     each = method.num_chains // number
     if each == 1:
         return found
     return found._replace(values={name: jnp.repeat(value, each, axis=0) for name, value in found.values.items()})
+
+
+def _modes(target: Target, key: Array, number: int) -> str:
+    """Modes that chains do not know of which start where they were told."""
+    try:
+        return start_chains(target, jnp.asarray(host_fold_in(np.asarray(key), 1)), number, strategy="ascent").modes
+    except InitError:
+        return ""
 
 
 def _places(target: Target, key: Array, method: Method, init: Init, num_chains: int) -> Start:

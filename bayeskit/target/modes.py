@@ -86,7 +86,7 @@ def _tops(search: Search, ends: _Ends) -> np.ndarray:
         return np.empty((0, search.target.size))
     evaluate = evaluator(search)
     left = [int(i) for i in np.argsort(-ends.values, kind="stable") if ends.arrived[i]]
-    tops = []
+    tops: list[np.ndarray] = []
     while left and len(tops) < 2 * MOST:
         top = left[0]
         tops.append(ends.positions[top])

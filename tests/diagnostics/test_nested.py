@@ -13,7 +13,7 @@ from bayeskit.diagnostics.nested import nested
 from bayeskit.errors import MethodError
 from bayeskit.storage import make_tree
 
-GROUPS, EACH, DRAWS = 16, 64, 5
+GROUPS, EACH, DRAWS = 8, 128, 5
 CHAINS = GROUPS * EACH
 
 
@@ -59,7 +59,7 @@ def test_it_is_the_formula(draws):
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_the_effective_sample_size_is_that_of_the_process(memory):
-    """Of N draws with lag-one correlation r: N / (1 + 2 sum (1 - t / N) r^t); its relative error is sqrt(2 / 1008)."""
+    """Of N draws with lag-one correlation r: N / (1 + 2 sum (1 - t / N) r^t); its relative error is sqrt(2 / 1016)."""
     x = chains(memory, steps=200)
     lags = np.arange(1, DRAWS)
     exact = CHAINS * DRAWS / (1 + 2 * ((1 - lags / DRAWS) * memory**lags).sum())

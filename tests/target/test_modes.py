@@ -95,3 +95,10 @@ def _sides(data, key):
     start_key, _ = jax.random.split(jax.random.PRNGKey(key))
     found = start_chains(bk.Target(bk.bind(mixture, data)), start_key, 4, strategy="ascent")
     return len(np.unique(np.sign(np.asarray(found.values["x"])[:, 0])))
+
+
+def test_chains_that_were_told_where_to_start_are_told_of_other_modes():
+    method = bk.NUTS(num_warmup=150, num_draws=100)
+    post = bk.infer(mixture, {"weight": 0.5, "scale": 1.0}, method, key=0, init={"x": [1.0, 1.0]}, progress=False)
+    (finding,) = (f for f in bk.check(post, quiet=True).findings if f.name == "unvisited_mode")
+    assert finding.value == pytest.approx(0.5, abs=0.01)
