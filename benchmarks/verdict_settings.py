@@ -123,7 +123,7 @@ REGRESSION, WIDE = _normal_regression(4, 30), _normal_regression(10, 40)
 NONCENTRED, CENTRED = _schools(False), _schools(True)
 FUNNEL = Problem(funnel, {"centred": True}, {"v": (0.0, 3.0)})
 UNFUNNELLED = Problem(funnel, {"centred": False}, {"v": (0.0, 3.0)})
-EQUAL, UNEQUAL, NEAR = _modes(0.5), _modes(0.2), _modes(0.5, apart=0.45)
+EQUAL, UNEQUAL, NEAR = _modes(0.5), _modes(0.2), _modes(0.5, apart=0.3)
 HEAVY = Problem(heavy, {}, {"x": (np.zeros(4), np.full(4, np.sqrt(5 / 3)))})
 SKEWED, WAITING = _waiting(1), _waiting(30)
 
@@ -150,7 +150,7 @@ SETTINGS = (
     Setting("eight schools, NUTS", NONCENTRED, LONG),
     Setting("funnel without its neck, NUTS", UNFUNNELLED, LONG),
     Setting("two modes, equal, SMC", EQUAL, bk.SMC(num_particles=1000)),
-    Setting("two modes, equal, tempering", EQUAL, bk.ParallelTempering(num_warmup=1000)),
+    Setting("two modes, equal, tempering", EQUAL, bk.ParallelTempering(num_draws=4000)),
     Setting("two modes that meet, NUTS", NEAR, LONG),
     Setting("two modes, equal, NUTS", EQUAL, LONG),
     Setting("two modes, unequal, NUTS", UNEQUAL, LONG),

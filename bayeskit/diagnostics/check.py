@@ -14,7 +14,7 @@ from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.approximation import approximation, step_size_bias
 from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
-from bayeskit.diagnostics.convergence import convergence
+from bayeskit.diagnostics.convergence import FEW_DRAWS, convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
 from bayeskit.diagnostics.evidence import from_prior
@@ -53,7 +53,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     ==================== ======== ================================================================================
     `non_finite_draws`   error    a draw, a sample statistic or a predicted value that is NaN (or infinite)
     `r_hat`              error    rank-normalised split $\hat R > 1.01$
-    `nested_r_hat`       error    superchains that differ by more than their chains explain, with few draws a chain
+    `nested_r_hat`       error    superchains that differ by more than their chains explain
     `ess_bulk`           error    effective sample size of the bulk below 100 a chain
     `ess_tail`           error    the same for the 5% and 95% quantiles
     `divergences`        error    one divergent transition or more
@@ -197,7 +197,8 @@ class Evidence:
         sites: as they are judged.
         moving: those that can be judged as chains; none where there is a single draw.
         stats: of the draws, ``(chain, draw, ...)``.
-        groups: superchains by which short chains are judged; zero where each chain is judged by itself.
+        groups: superchains; zero where there are none.
+        short: superchains where their chains are too short to be judged one by one, else zero.
         findings: what the checks before have found.
     """
 
@@ -207,6 +208,7 @@ class Evidence:
     moving: list[Site]
     stats: dict[str, np.ndarray]
     groups: int = 0
+    short: int = 0
     findings: list[Finding] = dataclasses.field(default_factory=list)
 
     @property
@@ -215,9 +217,9 @@ class Evidence:
         return self.stats.get("lp")
 
     def as_chains(self, name: str) -> np.ndarray | None:
-        """A statistic, the chains of a superchain as one."""
+        """A statistic, short chains of a superchain as one."""
         values = self.stats.get(name)
-        return values.reshape(self.groups, -1) if values is not None and self.groups else values
+        return values.reshape(self.short, -1) if values is not None and self.short else values
 
     @property
     def measured(self) -> list[Site]:
@@ -240,11 +242,11 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: _non_finite_groups(e.post),
     lambda e: chains.stuck_chains(e.moving, e.as_chains("acceptance_rate")),
     lambda e: chains.separated_chains(e.moving, e.as_chains("lp")),
-    lambda e: chains.unsettled_density(None if e.groups else e.lp),  # of superchains, by nested R-hat
+    lambda e: chains.unsettled_density(None if e.short else e.lp),  # of short chains, by nested R-hat
     lambda e: unvisited_modes(e.post.attrs, e.drawn),
     lambda e: chains.underflow(e.moving),
     lambda e: sampler.divergences(e.stats, e.moving),
-    lambda e: sampler.energy(e.stats, e.groups),
+    lambda e: sampler.energy(e.stats, e.short),
     lambda e: nested_convergence(e.sites, e.lp, e.groups) if e.groups else convergence(e.sites),
     lambda e: sampler.tree_depth(e.stats),
     lambda e: importance_weights(e.stats, e.measured),
@@ -263,8 +265,9 @@ def _of_draws(post: xr.DataTree) -> Verdict:
     sites = judged(drawn)
     num_chains, num_draws = sites[0].shape[:2]
     groups = num_superchains(post, num_chains, num_draws)
-    moving = [grouped(site, groups) for site in sites] if groups else sites if num_draws > 1 else []
-    evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post), groups), []
+    short = groups if num_draws < FEW_DRAWS else 0
+    moving = [grouped(site, short) for site in sites] if short else sites if num_draws > 1 else []
+    evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post), groups, short), []
     for one in CHECKS:
         found = one(evidence)
         findings, numbers = found if isinstance(found, tuple) else (found, [])

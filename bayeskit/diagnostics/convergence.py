@@ -36,8 +36,8 @@ def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
             labels = [label for label, used in zip(site.labels[elements], use[elements], strict=True) if used]
             moving = draws_of[:, :, use[elements]]
             r_hat |= zip(labels, _r_hat(moving), strict=True)
-            bulk |= zip(labels, _ess(moving, "bulk"), strict=True)
-            tail |= zip(labels, _ess(moving, "tail", TAIL), strict=True)
+            bulk |= zip(labels, ess(moving, "bulk"), strict=True)
+            tail |= zip(labels, ess(moving, "tail", TAIL), strict=True)
     needed = ESS_PER_CHAIN * chains
     measures = [
         worst("max R-hat", r_hat, R_HAT_LIMIT, largest=True),
@@ -91,7 +91,8 @@ def _r_hat_of_halves(draws: np.ndarray) -> float:
     return max(value for value in values if not np.isnan(value)) if not np.isnan(values).all() else np.nan
 
 
-def _ess(draws: np.ndarray, method: str, prob: tuple[float, float] | None = None) -> list[float]:
+def ess(draws: np.ndarray, method: str, prob: tuple[float, float] | None = None) -> list[float]:
+    """Effective sample size of each element of draws ``(chain, draw, element)``, by ArviZ."""
     from arviz_stats.base import array_stats
 
     if draws.shape[2] == 0:
@@ -135,9 +136,9 @@ def _r_hat_finding(r_hat: Scores) -> list[Finding]:
     ]
 
 
-def ess_finding(name: str, ess: Scores, needed: float, what: str, total: int, unit: str = "chain") -> list[Finding]:
+def ess_finding(name: str, scores: Scores, needed: float, what: str, total: int, unit: str = "chain") -> list[Finding]:
     """Elements of which the draws are worth too few independent ones."""
-    bad = {label: value for label, value in ess.items() if not value >= needed}
+    bad = {label: value for label, value in scores.items() if not value >= needed}
     if not bad:
         return []
     names = tuple(_ranked(bad, lambda value: value))

@@ -24,8 +24,8 @@ LEAST_SHARE = float(np.exp(-5.0))
 """Laplace's masses are right within a factor of a few; a smaller share may be nothing."""
 MOST_DRAWS = 20_000
 """Draws that are looked at, spread over all."""
-ALIKE = 1.0
-"""Logarithms of masses by which modes may differ that are one with labels swapped."""
+ALIKE = 0.3
+"""Logarithms of masses by which modes may differ that are one with labels swapped: their estimates have some noise."""
 
 
 class _Seen(NamedTuple):
@@ -62,7 +62,7 @@ def unvisited_modes(attrs: Mapping[Any, Any], sites: list[Site]) -> list[Finding
     worst = int(np.argmax(shares))
     if shares[worst] < LEAST_SHARE:
         return []
-    return [_finding(seen, shares, worst, alike=abs(mass[worst] - behind) < ALIKE)]
+    return [_finding(seen, shares, worst, alike=bool((np.abs(mass[worst] - mass[visited]) < ALIKE).any()))]
 
 
 def _look(modes: list[dict[str, Any]], sites: list[Site]) -> _Seen | None:
@@ -100,7 +100,7 @@ def _finding(seen: _Seen, shares: np.ndarray, worst: int, *, alike: bool) -> Fin
     where = ", ".join(f"{seen.labels[k]} = {seen.centre[worst][k]:.3g}" for k in order[:3])
     others = int((shares >= LEAST_SHARE).sum()) - 1
     more = f", and {others} more such mode{'s' if others > 1 else ''}" if others else ""
-    swapped = " It has as much as the ones visited, and may be one of them with labels swapped." if alike else ""
+    swapped = " It has as much as one that was visited, and may be that one with labels swapped." if alike else ""
     return Finding(
         "unvisited_mode",
         "error" if matters else "warning",

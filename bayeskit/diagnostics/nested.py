@@ -19,6 +19,9 @@ For one draw a chain $\tilde B = V$, and without the quantile this is the thresh
 paper. By the same numbers the effective sample size of all chains is
 $K M (\tilde B + \tfrac{N - 1}N \tilde W) / \tilde B$, without autocorrelations, which short chains do not show.
 
+Chains of 100 draws or more are cut into halves, and the halves of a superchain count as two, so that a drift that all
+chains share is seen as well; their effective sample sizes are by autocorrelations, as always.
+
 Reference: Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman (2024), "Nested R-hat: Assessing the
 convergence of Markov chain Monte Carlo when running many short chains", Bayesian Analysis.
 """
@@ -33,13 +36,15 @@ import xarray as xr
 from scipy.special import ndtri
 from scipy.stats import f, rankdata
 
-from bayeskit.diagnostics.convergence import FEW_DRAWS, TAIL, ess_finding, worst
+from bayeskit.diagnostics.convergence import FEW_DRAWS, TAIL, ess, ess_finding, worst
 from bayeskit.diagnostics.elements import Site, mapped
 from bayeskit.diagnostics.verdict import Finding, Measure, number
 
 TOLERANCE = 0.02
 """Nonstationary variance in units of the variance, as R-hat = 1.01 allows: biases up to 0.14 standard deviations."""
 LEVEL = 1e-3
+MANY = 32
+"""Chains below which long ones are judged one by one: the variance between chains of a superchain is then uncertain."""
 ESS_PER_SUPERCHAIN = 100.0
 
 
@@ -58,9 +63,9 @@ class Nested(NamedTuple):
 
 
 def num_superchains(post: xr.DataTree, chains: int, draws: int) -> int:
-    """By how many superchains the chains are judged; zero where each is judged by itself, as it is when long."""
+    """In how many superchains the chains have started; zero where each is judged by itself."""
     groups = post.attrs.get("num_superchains", 0)
-    if not isinstance(groups, int | np.integer) or draws >= FEW_DRAWS:
+    if not isinstance(groups, int | np.integer) or (chains < MANY and draws >= FEW_DRAWS):
         return 0
     return int(groups) if groups >= 2 and chains % groups == 0 and chains > groups else 0
 
@@ -104,8 +109,9 @@ def nested_convergence(sites: list[Site], lp: np.ndarray | None, groups: int) ->
     }
     if lp is not None and np.isfinite(lp).all() and np.ptp(lp) > 0:
         parts["lp"] = lp.astype(float)
-    quantile = f.isf(LEVEL / max(len(parts), 1), groups - 1, chains - groups)
-    found = {label: _judge(draws, groups, quantile) for label, draws in parts.items()}
+    halves = 2 if sites[0].shape[1] >= FEW_DRAWS else 1
+    quantile = f.isf(LEVEL / max(len(parts), 1), halves * groups - 1, halves * (chains - groups))
+    found = {label: _judge(draws, groups, halves, quantile) for label, draws in parts.items()}
     needed = ESS_PER_SUPERCHAIN * groups
     measures = []
     if found:
@@ -130,15 +136,20 @@ class _Judged(NamedTuple):
     tail: float
 
 
-def _judge(draws: np.ndarray, groups: int, quantile: float) -> _Judged:
+def _judge(draws: np.ndarray, groups: int, halves: int, quantile: float) -> _Judged:
     """The larger excess of location and spread, of normalised ranks as for R-hat; ``draws`` are ``(chain, draw)``."""
-    parts = [*_scores(draws), *((draws <= value).astype(float) for value in np.quantile(draws, TAIL))]
-    place, spread, *tails = (nested(part[:, :, None], groups) for part in parts)
+    scores = _scores(draws)
+    cut = [np.concatenate(np.split(part[:, : part.shape[1] // halves * halves], halves, axis=1)) for part in scores]
     pairs = [
-        (float(one.r_hat[0]), float(np.sqrt(1.0 + TOLERANCE + quantile * one.chance[0]))) for one in (place, spread)
+        (float(one.r_hat[0]), float(np.sqrt(1.0 + TOLERANCE + quantile * one.chance[0])))
+        for one in (nested(part[:, :, None], halves * groups) for part in cut)
     ]
     r_hat, limit = max(pairs, key=lambda pair: pair[0] - pair[1])
-    return _Judged(r_hat, limit, float(place.ess[0]), min(float(one.ess[0]) for one in tails))
+    tails = [(draws <= value).astype(float) for value in np.quantile(draws, TAIL)]
+    bulk, *rest = (float(nested(part[:, :, None], groups).ess[0]) for part in (scores[0], *tails))
+    if halves > 1:  # long enough for autocorrelations
+        (bulk,), rest = ess(draws[:, :, None], "bulk"), ess(draws[:, :, None], "tail", TAIL)
+    return _Judged(r_hat, limit, bulk, min(rest))
 
 
 def _scores(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -177,12 +177,25 @@ def check_counts(method: Method) -> None:
         require(is_whole(value) and value >= least, name, value, f"an integer of at least {least}")
 
 
-def check_superchains(method: Method, groups: int | None) -> None:
+MOST_SUPERCHAINS = 16
+LEAST_IN_SUPERCHAIN = 4
+
+
+def check_superchains(method: Method, groups: int | str | None) -> None:
     """Superchains are two or more, of two or more chains each."""
     chains = method.num_chains
-    ok = groups is None or (is_whole(groups) and groups >= 2 and chains % groups == 0 and chains > groups)
-    must = f"None, or an integer from 2 on of which num_chains = {chains} is a multiple (twice as many or more)"
+    ok = groups in (None, "auto") or (is_whole(groups) and groups >= 2 and chains % groups == 0 and chains > groups)
+    must = f"'auto', None, or an integer from 2 on of which num_chains = {chains} is a multiple (twice as many or more)"
     require(ok, "num_superchains", groups, must)
+
+
+def superchains(num_chains: int, groups: int | str | None) -> int:
+    """In how many groups chains start; by themselves in up to 16, of four chains or more, where they are so many."""
+    if groups == "auto":
+        fitting = [k for k in range(2, MOST_SUPERCHAINS + 1) if num_chains % k == 0]
+        fitting = [k for k in fitting if num_chains // k >= LEAST_IN_SUPERCHAIN]
+        return max(fitting) if num_chains >= 2 * MOST_SUPERCHAINS and fitting else num_chains
+    return int(groups or num_chains)
 
 
 def check_accept(value: object) -> None:

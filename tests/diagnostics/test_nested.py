@@ -104,6 +104,34 @@ def test_what_is_said_without_superchains_and_of_long_chains():
     assert long.max_r_hat < 1.01
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_many_long_chains_are_judged_together(seed):
+    """Each is worth about 30 of its 200 draws: R-hat of the chains one by one would be 1.02."""
+    draws = chains(0.75, 200, seed, steps=100)
+    draws = draws.reshape(GROUPS, EACH, 200, 2)[:, :8].reshape(-1, 200, 2)
+    together, alone = verdict(draws), verdict(draws, groups=0)
+    assert together.ok
+    assert together.max_r_hat < 1.02
+    assert not alone.ok
+    assert "nested_r_hat" in names(verdict(draws + np.linspace(0.0, 1.0, 200)[:, None]))
+
+
+@pytest.mark.parametrize(
+    ("num_chains", "groups", "places"),
+    [
+        (64, "auto", 16),
+        (512, "auto", 16),
+        (60, "auto", 15),
+        (62, "auto", 2),
+        (28, "auto", 28),
+        (64, None, 64),
+        (64, 4, 4),
+    ],
+)
+def test_in_how_many_places_chains_start(num_chains, groups, places):
+    assert bk.ChEES(num_chains=num_chains, num_superchains=groups).num_starts_of_chains == places
+
+
 def correlated():
     numpyro.sample("x", dist.MultivariateNormal(np.zeros(3), 0.1 * np.eye(3) + 0.9))
     numpyro.factor("data", 0.0)

@@ -14,7 +14,7 @@ from blackjax.mcmc import dynamic_hmc
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array
 from bayeskit.inference.chains.ensemble import Ensemble
-from bayeskit.inference.method import check_counts, check_superchains
+from bayeskit.inference.method import check_counts, check_superchains, superchains
 from bayeskit.target import Target
 
 
@@ -33,8 +33,10 @@ class ChEES(Ensemble):
         target_accept: acceptance rate that the step size is tuned for; .651 is optimal for HMC.
         learning_rate: of Adam, for the trajectory length.
         max_leapfrogs: most leapfrogs a step.
-        num_superchains: where given, so many groups of chains start together, each at a place of its own, which tells
-            whether many short chains have forgotten their starts: nested R-hat, see :func:`bayeskit.check`.
+        num_superchains: so many groups of chains start together, each at a place of its own, which tells whether many
+            chains have forgotten their starts (nested R-hat, see :func:`bayeskit.check`). ``"auto"``: 16, or the
+            largest number below of which the chains are a multiple; none for fewer than 32 chains. ``None``: each
+            chain starts by itself.
 
     Raises:
         MethodError: an impossible setting.
@@ -49,7 +51,7 @@ class ChEES(Ensemble):
     target_accept: float = 0.651
     learning_rate: float = 0.025
     max_leapfrogs: int = 1000
-    num_superchains: int | None = None
+    num_superchains: int | str | None = "auto"
 
     @property
     def library(self) -> str:
@@ -57,7 +59,7 @@ class ChEES(Ensemble):
 
     @property
     def num_starts_of_chains(self) -> int:
-        return self.num_superchains or self.num_chains
+        return superchains(self.num_chains, self.num_superchains)
 
     def __post_init__(self) -> None:
         check_counts(self)

@@ -13,7 +13,7 @@ from blackjax.mcmc import ghmc
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
 from bayeskit.inference.chains.ensemble import Ensemble
-from bayeskit.inference.method import check_counts, check_superchains
+from bayeskit.inference.method import check_counts, check_superchains, superchains
 from bayeskit.target import Target
 
 
@@ -30,8 +30,10 @@ class MEADS(Ensemble):
         num_warmup: adaptation steps.
         num_draws: draws a chain.
         steps_per_draw: leapfrogs between draws.
-        num_superchains: where given, so many groups of chains start together, each at a place of its own, which tells
-            whether many short chains have forgotten their starts: nested R-hat, see :func:`bayeskit.check`.
+        num_superchains: so many groups of chains start together, each at a place of its own, which tells whether many
+            chains have forgotten their starts (nested R-hat, see :func:`bayeskit.check`). ``"auto"``: 16, or the
+            largest number below of which the chains are a multiple; none for fewer than 32 chains. ``None``: each
+            chain starts by itself.
 
     Raises:
         MethodError: an impossible setting.
@@ -44,7 +46,7 @@ class MEADS(Ensemble):
     num_warmup: int = 2000
     num_draws: int = 200
     steps_per_draw: int = 32
-    num_superchains: int | None = None
+    num_superchains: int | str | None = "auto"
 
     @property
     def library(self) -> str:
@@ -52,7 +54,7 @@ class MEADS(Ensemble):
 
     @property
     def num_starts_of_chains(self) -> int:
-        return self.num_superchains or self.num_chains
+        return superchains(self.num_chains, self.num_superchains)
 
     def __post_init__(self) -> None:
         check_counts(self)
