@@ -130,7 +130,7 @@ SKEWED, WAITING = _waiting(1), _waiting(30)
 LONG = bk.NUTS(num_warmup=400, num_draws=500)
 FAR = {"x": np.full(SIZE, 100.0)}
 HIGH = {"z": np.ones(8)}
-QUICK = {"num_steps": 1500, "num_draws": 1000}
+QUICK = {"num_steps": 1500, "num_draws": 10_000}
 
 SETTINGS = (
     Setting("Gaussian, NUTS", GAUSSIAN, LONG),
@@ -141,7 +141,7 @@ SETTINGS = (
     ),
     Setting("regression, NUTS", REGRESSION, LONG),
     Setting("regression, VI of full rank", REGRESSION, bk.VI(guide=bk.guides.FullRank(), **QUICK)),
-    Setting("regression, Laplace", REGRESSION, bk.Laplace()),
+    Setting("regression, Laplace", REGRESSION, bk.Laplace(num_draws=10_000)),
     Setting("regression, Pathfinder", REGRESSION, bk.Pathfinder()),
     Setting("regression, SMC", REGRESSION, bk.SMC(num_particles=500)),
     Setting("regression, SGLD", REGRESSION, bk.SGLD(step_size=0.05, steps_per_draw=40)),
@@ -176,7 +176,7 @@ SETTINGS = (
         bk.ChEES(num_chains=512, num_superchains=4, num_warmup=2, num_draws=5, max_leapfrogs=2),
         "uniform",
     ),
-    Setting("skewed gamma, Laplace", SKEWED, bk.Laplace()),
+    Setting("skewed gamma, Laplace", SKEWED, bk.Laplace(num_draws=10_000)),
     Setting("skewed gamma, Pathfinder", SKEWED, bk.Pathfinder(num_paths=1)),
     Setting("skewed gamma, VI of mean field", SKEWED, bk.VI(guide=bk.guides.MeanField(), **QUICK)),
     Setting("regression, SGLD, large steps", REGRESSION, bk.SGLD(step_size=1.5, steps_per_draw=40)),
