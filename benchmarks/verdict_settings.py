@@ -178,7 +178,9 @@ SETTINGS = (
     ),
     Setting("skewed gamma, Laplace", SKEWED, bk.Laplace(num_draws=10_000)),
     Setting("skewed gamma, Pathfinder", SKEWED, bk.Pathfinder(num_paths=1)),
-    Setting("skewed gamma, VI of mean field", SKEWED, bk.VI(guide=bk.guides.MeanField(), **QUICK)),
+    Setting(
+        "skewed gamma, VI of mean field", SKEWED, bk.VI(guide=bk.guides.MeanField(), **{**QUICK, "num_draws": 100_000})
+    ),
     Setting("regression, SGLD, large steps", REGRESSION, bk.SGLD(step_size=1.5, steps_per_draw=40)),
     Setting("regression in 10, SMC of 20 particles", WIDE, bk.SMC(num_particles=20)),
 )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bayeskit.target.target import Target
 
 ASCENTS = 12
-ROUNDS = 2
+ROUNDS = 7
 ROUGH = 1.0
 """How much may be left to gain at first; what looks like another mode is followed to its top."""
 DIP = 1.0

@@ -149,7 +149,7 @@ class Search:
         keys = host_split(host_fold_in(self._raw, self.attempts), self.num_chains)
         self.attempts += 1
         found = self._call(keys, self._nowhere, True)
-        if len(self._candidates) < self._wanted - 1:
+        if len(self._candidates) < self._wanted:
             self._candidates.append(found)
         return found
 
