@@ -132,8 +132,8 @@ def evaluator(search: Search) -> Evaluate:
     """Log densities and gradients at as many positions as there are chains."""
 
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        points = search.at(positions)
-        return np.asarray(points.density, float), np.asarray(points.gradient, float)
+        density, gradient = search.evaluate(positions)
+        return np.asarray(density, float), np.asarray(gradient, float)
 
     return evaluate
 
