@@ -109,6 +109,8 @@ def _is_constant(name: str, value: object) -> bool:
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:
     """What the attributes say about a run before it starts."""
+    starts = method.num_starts_of_chains
+    superchains = {"num_superchains": starts} if starts < method.num_chains else {}
     return {
         **provenance({method.library: method.library_version()}),
         "inference_library": method.library,
@@ -118,6 +120,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "key": json.dumps(np.asarray(key).tolist()),
         "model": target.program.origin,
         "num_chains": method.num_chains,
+        **superchains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,
         "thin": thin,

@@ -160,8 +160,10 @@ def infer(
     def act(bar: ProgressBar) -> None:
         bar.say(str(attrs.get("method_reason", "")))
         start_key, run_key = jax.device_put(list(host_split(raw)))
-        positions = start(target, start_key, method, init)
+        positions, modes = start(target, start_key, method, init)
         check_indices(positions)
+        if modes:
+            attrs["modes"] = modes  # the record and the result hold the same mapping
         if store is not None:
             run.disk = RunStore.create(store, make_record, {n: np.asarray(p) for n, p in positions.items()})
         run.warm_up(bar, method.init(run_key, target, positions))
