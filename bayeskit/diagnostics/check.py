@@ -58,7 +58,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `ess_bulk`           error    effective sample size of the bulk below 100 a chain
     `ess_tail`           error    the same for the 5% and 95% quantiles
     `divergences`        error    one divergent transition or more
-    `tree_depth`         warning  more than 1% of the trajectories cut at the largest tree depth; error over 50%
+    `tree_depth`         warning  more than 1% of the trajectories cut at the largest tree depth
     `e_bfmi`             warning  E-BFMI of a chain below 0.3; error below 0.2
     `stuck_chain`        error    a chain that stands still, or moves 30 times less than the others
     `separated_chains`   error    chains whose central 90% do not overlap
