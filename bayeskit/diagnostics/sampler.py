@@ -86,8 +86,9 @@ def _where_divergent(diverging: np.ndarray, sites: list[Site]) -> tuple[tuple[st
 
 
 def tree_depth(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
-    """Trajectories that were cut at the largest tree depth. They draw from the posterior all the same, in small strides:
-    whether these were enough, effective sample sizes tell.
+    """Trajectories that were cut at the largest tree depth.
+
+    They draw from the posterior all the same, in small strides: whether these were enough, effective sample sizes tell.
     """
     if "reached_max_treedepth" not in stats:
         return [], []
