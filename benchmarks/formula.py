@@ -2,13 +2,14 @@
 
     python benchmarks/formula.py [--peer PYTHON] [--draws 2000]
 
-Both sample with four chains of as many draws, each with its own NUTS. `--peer` is a Python that has bambi, where this one
-has not (`pip install "bayeskit[bench]"`); it runs in a process of its own.
+Both sample with four chains of as many draws, each with its own NUTS. `--peer` is a Python that has bambi, where this
+one has not (`pip install "bayeskit[bench]"`); it runs in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -75,16 +76,17 @@ def by_bayeskit(name: str, draws: int) -> tuple[dict[str, np.ndarray], float]:
 
 def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> pd.Series:
     """Of each element that both have, the difference of means in standard errors."""
-    import bayeskit as bk
-    from bayeskit.storage import make_tree
+    from arviz_stats.base import array_stats
 
-    both = sorted(ours.keys() & theirs.keys())
-    shapes = {n: (ours[n].shape[2:], theirs[n].shape[2:]) for n in both if ours[n].shape[2:] != theirs[n].shape[2:]}
-    if shapes:
-        raise SystemExit(f"shapes differ: {shapes}")
-    a, b = (bk.summary(make_tree({"posterior": {n: d[n] for n in both}}), round_to=None) for d in (ours, theirs))
-    error = np.hypot(a["mcse_mean"].astype(float), b["mcse_mean"].astype(float))
-    return (a["mean"].astype(float) - b["mean"].astype(float)) / error
+    found = {}
+    for name in sorted(ours.keys() & theirs.keys()):
+        a, b = (draws[name].reshape(*draws[name].shape[:2], -1) for draws in (ours, theirs))
+        if a.shape[2] != b.shape[2]:
+            raise SystemExit(f"{name}: shapes {ours[name].shape} and {theirs[name].shape} differ")
+        errors = [array_stats.mcse(each, chain_axis=0, draw_axis=1, method="mean") for each in (a, b)]
+        for i, z in enumerate(np.atleast_1d((a.mean((0, 1)) - b.mean((0, 1))) / np.hypot(*errors))):
+            found[f"{name}[{i}]" if a.shape[2] > 1 else name] = float(z)
+    return pd.Series(found)
 
 
 def main() -> None:
@@ -96,21 +98,22 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.write:
-        return by_bambi(given.only, given.draws, given.write)
+        by_bambi(given.only, given.draws, given.write)
+        return
     rows = []
     for name in [given.only] if given.only else FORMULAS:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "draws.npz")
             command = [given.peer, __file__, "--only", name, "--draws", str(given.draws), "--write", str(path)]
-            subprocess.run(command, check=True)
+            environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" or given.peer == sys.executable}
+            subprocess.run(command, check=True, env=environment)
             kept = dict(np.load(path))
         theirs, seconds = {n.replace("%", "/"): v for n, v in kept.items() if n != "seconds"}, float(kept["seconds"])
         ours, own = by_bayeskit(name, given.draws)
         z = differences(ours, theirs)
-        rows.append(
-            f"| {name} | `{FORMULAS[name][0]}` | {FORMULAS[name][1]} | {len(z)} | {z.abs().max():.2f} ({z.abs().idxmax()}) "
-            f"| {own:.0f} | {seconds:.0f} |"
-        )
+        formula, family, _ = FORMULAS[name]
+        largest = f"{z.abs().max():.2f} ({z.abs().idxmax()})"
+        rows.append(f"| {name} | `{formula}` | {family} | {len(z)} | {largest} | {own:.0f} | {seconds:.0f} |")
         print(rows[-1], flush=True)
     print("\n| data | formula | family | elements | largest difference, standard errors | bayeskit, s | bambi, s |")
     print("\n".join(["|---|---|---|---|---|---|---|", *rows]))

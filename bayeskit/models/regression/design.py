@@ -240,7 +240,7 @@ def _common(term: Any) -> Common:
     categories = [component.kind == "categoric" for component in components]
     if term.kind == "interaction":
         kind = "categoric" if all(categories) else "interaction"
-        labels: Sequence[object] = [label for label in term.labels] if any(categories) else []
+        labels: Sequence[object] = list(term.labels) if any(categories) else []
     else:
         kind = term.kind
         labels = list(term.levels) if term.kind == "categoric" and term.levels is not None else []

@@ -34,15 +34,15 @@ def formula(
 
     The language is that of formulae, which bambi uses: ``y ~ x * z``, ``(1 + x | site)``, ``bs(x, df=4)``,
     ``offset(log(area))``, ``p(successes, trials)``, ``0 +`` for no intercept. Names in the result are bambi's:
-    ``Intercept``, ``x``, ``1|site``, ``1|site_sigma``, ``sigma``, ``alpha``. Priors are bambi's too: they scale with the
-    table, as :mod:`bayeskit.models.regression.priors` says.
+    ``Intercept``, ``x``, ``1|site``, ``1|site_sigma``, ``sigma``, ``alpha``. Priors are bambi's too, and scale with the
+    table (the page on formulas lists them).
 
     Args:
         formula: response ~ terms.
         data: the table, as for :func:`bayeskit.columns`; otherwise the one that :func:`bayeskit.infer` is given.
         family: ``"normal"``, ``"student"``, ``"bernoulli"``, ``"binomial"``, ``"poisson"``, ``"negative_binomial"``,
             ``"zero_inflated_poisson"``, ``"zero_inflated_negative_binomial"``, or ``"ordinal"`` (cumulative logit).
-        link: ``"identity"``, ``"log"``, ``"inverse"``, ``"logit"``, ``"probit"``, ``"cloglog"``; the family's by default.
+        link: ``"identity"``, ``"log"``, ``"inverse"``, ``"logit"``, ``"probit"``, ``"cloglog"``.
         priors: distributions by name, instead of the defaults. That of ``"Intercept"`` is the intercept at the means of
             all columns, where there are any; that of ``"1|site"`` is the standard deviation of the sites.
         noncentered: varying effects as a standard deviation times standard normal ones; ``False`` draws them as such.
