@@ -65,7 +65,7 @@ def formula(
         <BLANKLINE>
         <BLANKLINE>
         def model(year, count=None):
-            \"\"\"count ~ year, poisson with log link.\"\"\"
+            ...
             intercept = numpyro.sample("Intercept_at_means", dist.Normal(0.0, 4.1833))
             b_year = numpyro.sample("year", dist.Normal(0.0, 2.23607))
             mean_year = 1.5
