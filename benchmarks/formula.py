@@ -3,7 +3,8 @@
     python benchmarks/formula.py [--peer PYTHON] [--draws 2000]
 
 Both sample with four chains of as many draws, each with its own NUTS. `--peer` is a Python that has bambi, where this
-one has not (`pip install "bayeskit[bench]"`); it runs in a process of its own.
+one has not (`pip install "bayeskit[bench]"`); it runs in a process of its own. Both must have the same
+release of formulae: later ones centre the columns of splines.
 """
 
 from __future__ import annotations
