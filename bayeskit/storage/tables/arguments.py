@@ -20,7 +20,7 @@ from bayeskit.errors import DataError
 from bayeskit.storage.tables.described import described
 from bayeskit.storage.tables.encoding import Clock, Encoding, Level, codes, kind_of, levels_of, unseen
 from bayeskit.storage.tables.frames import as_frame
-from bayeskit.storage.tables.learning import check_known, complete, learned, one_a_level, timed
+from bayeskit.storage.tables.learning import check_known, complete, learned, one_a_level, retimed, timed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,6 +168,9 @@ class Columns(Mapping[str, Any]):
             return ""
         if kind in ("date", "duration"):
             return f"it holds {kind}s; dates={{{name!r}: 'days'}} makes numbers of them"
+        if kind == "text":  # of a table that is encoded as that of a fit
+            row = int(np.flatnonzero(column.notna())[0])
+            return f"it holds {column.iloc[row]!r} in row {self.frame.index[row]!r}, and it was no text in the fit"
         return f"it holds {kind}, and data are numbers, booleans, strings or dates"
 
     def __getitem__(self, name: str) -> Any:
@@ -282,18 +285,16 @@ def encoded(
     """
     check_choice("new_levels", new_levels, ("error", "prior"))
     frame, single, source = (table.frame, table.added, table.source) if isinstance(table, Columns) else as_frame(table)
-    if not isinstance(table, Columns):
-        frame, _ = timed(frame, {n: c for n, c in encoding.dates.items() if n in frame}, source)
+    own = table.encoding.dates if isinstance(table, Columns) else {}
+    frame = frame.assign(**{n: retimed(frame[n], own[n], c) for n, c in encoding.dates.items() if n in own})
+    frame, _ = timed(frame, {n: c for n, c in encoding.dates.items() if n in frame and n not in own}, source)
     new: dict[str, tuple[Level, ...]] = {}
     for name, known in encoding.levels.items():
         if name in frame and (codes(frame[name], known)[frame[name].notna().to_numpy()] < 0).any():
             if new_levels == "error":
                 raise unseen(frame[name], known, name, source)
             new[name] = tuple(level for level in levels_of(frame[name]) if level not in known)
-    fresh = learned(frame, {}, (), {}, source).levels
-    levels = {**encoding.levels, **{n: v for n, v in fresh.items() if n not in encoding.levels}}
-    whole = replace(encoding, levels=levels)
-    return Columns(frame, whole, source, added={**single, **(added or {})}, new_levels=new)
+    return Columns(frame, encoding, source, added={**single, **(added or {})}, new_levels=new)
 
 
 def _argument(name: str) -> str:
