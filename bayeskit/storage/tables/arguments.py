@@ -79,6 +79,11 @@ def columns(
         array([1])
     """
     frame, single, source = as_frame(table)
+    for what, value in {"dates": dates, "per": per}.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise DataError(
+                f"{what}: a mapping such as {{'column': '{'days' if what == 'dates' else 'group'}'}}, got {value!r}"
+            )
     asked = {"dates": dates or {}, "groups": groups, "per": {**(per or {}), **dict.fromkeys((per or {}).values(), "")}}
     for what, names in asked.items():
         check_known(frame, names, what, source)
@@ -145,6 +150,18 @@ class Columns(Mapping[str, Any]):
         found = {"num_rows": Source("", "rows"), **sizes, **by_argument, **{name: Source(name) for name in usable}}
         return found if self.chosen is None else {name: found[name] for name in self.chosen}
 
+    @cached_property
+    def _ambiguous(self) -> dict[str, list[str]]:
+        """What a name may mean, where it is more than one thing."""
+        meant: dict[str, list[str]] = {}
+        for name in self.frame.columns:
+            meant.setdefault(_argument(name), []).append(f"the column {name!r}")
+        meant |= {name: [f"the column {name!r}"] for name in self.frame.columns}
+        for name in self.encoding.levels:
+            meant.setdefault(f"num_{_argument(name)}", []).append(f"the number of levels of {name!r}")
+        meant.setdefault("num_rows", []).append("the number of rows")
+        return {name: several for name, several in meant.items() if len(several) > 1}
+
     @property
     def used(self) -> tuple[str, ...]:
         """Columns that the model names, their sizes included; without a model, all that can be arguments."""
@@ -178,6 +195,8 @@ class Columns(Mapping[str, Any]):
             return self.added[name]
         if name in self.reasons:
             raise DataError(f"{self.source}: column {name!r} cannot be an argument: {self.reasons[name]}")
+        if several := self._ambiguous.get(name):
+            raise DataError(f"{self.source}: {name!r} may be {' or '.join(several)}; rename a column")
         source = self._sources[name]
         if source.what == "rows":
             return self.num_rows
@@ -209,6 +228,8 @@ class Columns(Mapping[str, Any]):
         if column.dtype == object:
             column = column.astype(float)  # decimals, and numbers among which some are None
         whole = column.dtype.kind in "iu" and not column.isna().any()
+        if whole and column.max() > np.iinfo(np.int64).max:
+            raise DataError(f"{self.source}: column {name!r} holds {column.max()}, which is beyond 64 bits with a sign")
         return column.to_numpy(dtype=np.int64) if whole else column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def _by_level(self, name: str) -> np.ndarray:
@@ -232,6 +253,10 @@ class Columns(Mapping[str, Any]):
             reason = next((r for n, r in self.reasons.items() if each.name in (n, _argument(n))), None)
             if each.name in self.added:
                 continue
+            if several := self._ambiguous.get(each.name):
+                raise DataError(
+                    f"{self.source}: the argument {each.name!r} may be {' or '.join(several)}; rename a column"
+                )
             if each.name in self._sources and not reason:
                 chosen.append(each.name)
             elif reason:

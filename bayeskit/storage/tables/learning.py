@@ -62,6 +62,9 @@ def learned(
     """The levels of all columns of text and of those that name groups, and the values by level."""
     named = [groups] if isinstance(groups, str) else [*groups, *per.values()]
     text = [name for name in frame.columns if kind_of(frame[name]) == "text"]
+    for name in named:
+        if (kind := kind_of(frame[name])) not in ("text", "number", "boolean"):
+            raise DataError(f"groups: column {name!r} of {source} holds {kind}; groups have names, numbers or booleans")
     levels = {name: levels_of(frame[name]) for name in dict.fromkeys([*text, *named])}
     found = {name: (group, one_a_level(frame, name, group, levels[group], source)) for name, group in per.items()}
     return Encoding(levels, clocks, found)
