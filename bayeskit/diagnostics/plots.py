@@ -42,6 +42,7 @@ def rank_plot(elements: Mapping[str, np.ndarray]) -> Plot:
         caption="One line a chain: how its draws are spread over the ranks of all draws, against evenly. "
         "Chains that agree stay inside the grey band.",
         alt=f"Rank plots of {', '.join(elements)}",
+        raster=True,
     )
 
 

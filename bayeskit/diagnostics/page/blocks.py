@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -103,3 +103,19 @@ class Section:
     title: str
     blocks: Sequence[Block]
     starts_page: bool = True
+
+
+class Picture(NamedTuple):
+    """A picture that something learned has of itself.
+
+    Attributes:
+        title: heading above it.
+        caption: how to read it.
+        alt: for who cannot see it.
+        draw: draws it, and returns the matplotlib figure.
+    """
+
+    title: str
+    caption: str
+    alt: str
+    draw: Callable[[], object]

@@ -65,5 +65,5 @@ def _density(draws: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np
 
     kept = draws[(draws >= low - (high - low)) & (draws <= high + (high - low))]
     at, height, _ = array_stats.kde(kept if len(kept) > 10 else draws)
-    grid = np.linspace(low, high, 400)
+    grid = np.linspace(low, high, 160)
     return grid, np.interp(grid, at, height, left=0.0, right=0.0) * (len(kept) / len(draws))

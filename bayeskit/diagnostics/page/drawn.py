@@ -34,8 +34,10 @@ def drawn_plot(draw: Draw, title: str, caption: str, alt: str, *, raster: bool =
     kind = "png" if raster else "svg"
     settings = {"dpi": 130} if raster else {"metadata": {"Date": None}}
     content = io.BytesIO()
+    import matplotlib
+
     try:
-        with file_backend():
+        with file_backend(), matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
             drawn = draw()
             figure = cast("Figure", figure_of(drawn) if hasattr(drawn, "viz") else drawn)
             figure.savefig(content, format=kind, bbox_inches="tight", **settings)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def _title(subject: Subject) -> str:
     name = str(subject.attrs.get("model", ""))
     if not name and subject.thing is not None:
         name = type(subject.thing).__name__
-    return name.removesuffix(".model").removeprefix("models.").removeprefix("__main__.") or "Posterior"
+    return name.removesuffix(".model").rpartition(".")[2] or "Posterior"
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -18,27 +18,12 @@ from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.calibration import is_of_ranks
 from bayeskit.diagnostics.check import Learned, check
 from bayeskit.diagnostics.elements import Site, group_sites, hidden
+from bayeskit.diagnostics.page.blocks import Picture
 from bayeskit.diagnostics.page.model_at_hand import ModelAtHand, find_model
 from bayeskit.diagnostics.verdict import Verdict
 from bayeskit.errors import StorageError
 
 _AUXILIARY = re.compile(r"^z$|^z_|_(raw|white|trans|base|decentered|std_normal)$")
-
-
-class Picture(NamedTuple):
-    """A picture that something learned has of itself.
-
-    Attributes:
-        title: heading above it.
-        caption: how to read it.
-        alt: for who cannot see it.
-        draw: draws it, and returns the matplotlib figure.
-    """
-
-    title: str
-    caption: str
-    alt: str
-    draw: Callable[[], object]
 
 
 @runtime_checkable
@@ -110,7 +95,7 @@ class Subject:
         self_hidden = hidden(sites)
         return sorted(
             (site for site in sites if site.name not in self_hidden),
-            key=lambda site: (is_auxiliary(site.name), site.shape[2] != 1 or "[" in site.labels[0]),
+            key=lambda site: (is_auxiliary(site.name), site.labels != [site.name]),
         )
 
     def drawable(self, site: Site) -> dict[str, np.ndarray]:

@@ -44,11 +44,10 @@ def estimates(subject: Subject) -> Section | None:
     if shown:
         blocks.append(forest_of_scalars(shown, "Intervals"))
     vectors = [site for site in named if site.labels != [site.name] and site.shape[2]]
-    for site in vectors:
-        blocks.append(_folded(site, table, columns))
     for site in vectors[:MOST_VECTORS]:
         if elements := subject.drawable(site):
             blocks.append(forest_of_vector(site.name, elements))
+    blocks += [_folded(site, table, columns) for site in vectors]
     if len(vectors) > MOST_VECTORS:
         blocks.append(Text(f"Pictures are of the first {MOST_VECTORS} of {len(vectors)} vectors.", is_note=True))
     raw = [site for site in subject.sites if is_auxiliary(site.name) and site.shape[2]]
@@ -64,9 +63,8 @@ def estimates(subject: Subject) -> Section | None:
 
 
 def _what_is_said(subject: Subject) -> str:
-    what = {True: "particles", False: "draws"}[subject.is_of_particles]
     return (
-        f"The point estimate is the mean of the {what}; the interval is the central one of 90%, from the 5% to the 95% "
+        "The point estimate is the mean of the draws; the interval is the central one of 90%, from the 5% to the 95% "
         "quantile (equal tails). In the pictures the point is the median."
     )
 

@@ -28,6 +28,8 @@ _HOW = (
 
 def leave_one_out(subject: Subject) -> Section | None:
     """The estimate of each observed site, and a picture of its Pareto shapes."""
+    if subject.has("leave_one_out"):
+        return Section("Leave-one-out", [_exact(subject)], starts_page=False)
     if not subject.has("posterior"):
         return None
     if not subject.has("log_likelihood"):
@@ -67,6 +69,15 @@ def leave_one_out(subject: Subject) -> Section | None:
         columns = ["observed", "observations", "elpd", "standard error", "p", "Pareto k too large"]
         blocks.insert(0, Table(columns, rows, note=note))
     return Section("Leave-one-out", blocks)
+
+
+def _exact(subject: Subject) -> Block:
+    """Of a network, which predicts each row from all others by itself."""
+    density = np.asarray(subject.tree["leave_one_out/log_density"].values, dtype=float)
+    error = float(np.std(density) * np.sqrt(density.size))
+    row = ["all rows", f"{density.size:,}", f"{density.sum():,.1f}".replace("-", "−"), f"{error:,.1f}"]
+    note = "elpd: the sum of the log densities of each row, predicted from all others; no weights stand in for that."
+    return Table(["", "rows", "elpd", "standard error"], [row], note=note)
 
 
 def _judged(name: str, fit: ELPDData, bad: np.ndarray) -> str:

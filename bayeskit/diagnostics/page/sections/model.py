@@ -15,7 +15,7 @@ from bayeskit.diagnostics.page.subject import Subject
 from bayeskit.diagnostics.page.wording import counted
 
 MOST_IN_GRAPH = 40
-_STARS = {"latent": "", "observed": "observed", "deterministic": "computed"}
+_STARS = {"latent": "latent", "observed": "observed", "deterministic": "computed"}
 
 
 def model(subject: Subject) -> Section | None:
@@ -53,7 +53,7 @@ def _sites(found: ModelAtHand) -> Table:
         ]
         for site in found.sites
     ]
-    return Table(["site", "distribution", "depends on", "shape", "plates", ""], rows, "Sites", is_words=True)
+    return Table(["site", "distribution", "depends on", "shape", "plates", "kind"], rows, "Sites", is_words=True)
 
 
 def _graph(found: ModelAtHand) -> list[Block]:

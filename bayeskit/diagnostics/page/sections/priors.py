@@ -62,7 +62,7 @@ def _compared(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Table:
     rows = [
         [name, _interval(before), _interval(after), _share(before, after)] for name, (before, after) in pairs.items()
     ]
-    note = "Left over: the width of the posterior's interval as a share of the prior's; at 100% the data have said nothing."
+    note = "Left over: the width of the posterior's interval as a share of the prior's; at 100%, the data are silent."
     return Table(
         ["", "prior, central 90%", "posterior, central 90%", "left over"], rows, "Prior against posterior", note
     )

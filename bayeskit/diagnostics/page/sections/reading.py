@@ -41,7 +41,7 @@ def reading(subject: Subject) -> list[Text]:
 def _what(subject: Subject) -> str:
     attrs = subject.attrs
     method = str(attrs.get("method", ""))
-    by = f" by {_METHODS.get(method, method)}" if method else ""
+    by = f" by {_METHODS.get(method, f'the method {method}')}" if method else ""
     if subject.has("replicates"):
         return f"The method {method} was tried on data that the model {_name(subject)} makes itself."
     if subject.has("training"):
@@ -71,10 +71,12 @@ def _observations(subject: Subject) -> str:
 def _size(subject: Subject) -> str:
     chains, draws = subject.sites[0].shape[:2] if subject.sites else (0, 0)
     if subject.is_of_particles:
-        return f"in {counted(chains, 'run')} with {counted(draws, 'particle')} each"
+        what = "particle" if "temperature" in subject.stages else "weighted point"
+        return f"in {counted(chains, 'run')} with {counted(draws, what)} each"
     if subject.is_independent:
         fits = f"{counted(chains, 'fit')} with " if chains > 1 else ""
-        return f"an approximation, from which {fits}{counted(draws, 'draw')} were taken"
+        what = "" if "approximation" in _METHODS.get(str(subject.attrs.get("method", "")), "") else "an approximation, "
+        return f"{what}from which {fits}{counted(draws, 'draw')} were taken"
     return f"in {counted(chains, 'chain')} of {counted(draws, 'draw')}"
 
 
@@ -114,10 +116,10 @@ def _quantities(subject: Subject) -> list[str]:
     sentences = [f"{one}." for one in found]
     if len(shown) > MOST_QUANTITIES:
         sentences.append(f"{len(shown) - MOST_QUANTITIES} further quantities are in the table.")
-    vectors = [s.name for s in subject.sites if not is_auxiliary(s.name) and s.labels != [s.name]]
+    vectors = [s for s in subject.sites if not is_auxiliary(s.name) and s.labels != [s.name] and s.shape[2]]
     if vectors:
-        have = "has several values" if len(vectors) == 1 else "have several values each"
-        sentences.append(f"{listed(vectors, 4)} {have}, shown below.")
+        each = listed([f"{site.name} (of length {site.shape[2]})" for site in vectors], 3)
+        sentences.append(f"The estimates of {each} are shown below.")
     evidence, error = (number_in(subject.attrs, name) for name in ("log_evidence", "log_evidence_error"))
     if math.isfinite(evidence) and subject.has("posterior"):
         known = f", with a standard error of {number(error)}" if math.isfinite(error) else ""
