@@ -76,7 +76,7 @@ def energy_plot(energy: np.ndarray) -> Plot:
 
 def predictive_plot(name: str, predicted: xr.DataArray, observed: xr.DataArray) -> Plot:
     """Observed data against data drawn from the posterior predictive distribution."""
-    kind = kind_of_data(observed)
+    kind = kind_of_data(observed, predicted)
     return drawn_plot(
         lambda: draw_predictive(name, predicted, observed),
         title=f"Posterior predictive check of {name}",
@@ -87,8 +87,8 @@ def predictive_plot(name: str, predicted: xr.DataArray, observed: xr.DataArray) 
 
 _CAPTIONS = {
     "binary": "Proportions: of the observations that the model expects with a probability (across), the share that "
-    "came true (up). Blue: that share, with a 90% band of what the model expects; where the line and its band leave "
-    "the diagonal, probabilities are too low or too high.",
+    "came true (up). Band: where that line lies in 90% of the data sets that the model makes; outside of it, "
+    "probabilities are too low (above) or too high (below).",
     "count": "Rootogram: how often each count was observed (black points) and is predicted (blue, with 90% intervals), "
     "on a square root scale. A model that fits predicts small and large counts as often as they occur.",
     "few": "Cumulative shares. Black: the observed data. Blue: 50 data sets drawn from the posterior. A model that "
@@ -103,27 +103,33 @@ def draw_predictive(name: str, predicted: xr.DataArray, observed: xr.DataArray) 
     """Proportions of what is yes or no, a rootogram of counts; else densities, or cumulative shares of few data."""
     import arviz_plots
 
-    kind = kind_of_data(observed)
+    kind = kind_of_data(observed, predicted)
     thin = max(1, predicted.sizes["draw"] // 250)
-    kept = predicted.isel(draw=slice(None, None, thin))
-    if kind == "binary":
-        kept, observed = (one.astype(int) for one in (kept, observed))
+    kept = predicted.isel(draw=slice(None, None, thin)).transpose("chain", "draw", ...)
+    if kind == "binary":  # as one row of zeros and ones
+        kept = xr.DataArray(
+            kept.values.reshape(*kept.shape[:2], -1).astype(int),
+            dims=("chain", "draw", "observation"),
+        )
+        observed = xr.DataArray(observed.values.ravel().astype(int), dims="observation")
     tree = xr.DataTree.from_dict(
         {"/posterior_predictive": kept.to_dataset(name=name), "/observed_data": observed.to_dataset(name=name)}
     )
-    shared = {"var_names": [name], "backend": "matplotlib", "figure_kwargs": {"figsize": (6.4, 3.0)}}
+    shared = {"var_names": [name], "backend": "matplotlib", "figure_kwargs": {"figsize": (6.4, 3.2)}}
     if kind == "binary":
-        return arviz_plots.plot_ppc_pava(tree, ci_prob=0.9, **shared)
+        texts = {"xlabel": {"text": "expected probability"}, "ylabel": {"text": "share that came true"}}
+        return arviz_plots.plot_ppc_pava(tree, ci_prob=0.9, visuals=texts, **shared)
     if kind == "count":
         return arviz_plots.plot_ppc_rootogram(tree, ci_prob=0.9, **shared)
     return arviz_plots.plot_ppc_dist(tree, kind="ecdf" if kind == "few" else "kde", **shared)
 
 
-def kind_of_data(observed: xr.DataArray) -> str:
+def kind_of_data(observed: xr.DataArray, predicted: xr.DataArray) -> str:
     """What kind of check suits observations: ``"binary"``, ``"count"``, ``"few"`` or ``"many"`` numbers."""
     values = np.asarray(observed.values)
-    if values.dtype.kind == "b" or (values.dtype.kind in "iu" and values.size and np.isin(values, (0, 1)).all()):
+    whole = values.dtype.kind in "biu" and values.size > 0
+    if whole and all(bool(((one == 0) | (one == 1)).all()) for one in (observed, predicted)):
         return "binary"
-    if values.dtype.kind in "iu" and (values >= 0).all():
+    if whole and (values >= 0).all():
         return "count"
     return "few" if values.size < _FEW_DATA else "many"

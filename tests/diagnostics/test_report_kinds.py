@@ -343,12 +343,20 @@ def test_ranks_of_a_calibration(words):
 def make_ranks(rng):
     """The result of a calibration, as `bayeskit.sbc` leaves it."""
     count = 120
-    return xr.DataTree.from_dict(
+    tree = xr.DataTree.from_dict(
         {
             "/pit": xr.Dataset({"mu": ("replicate", rng.uniform(size=count))}),
-            "/replicates": xr.Dataset({"ess": ("replicate", np.full(count, 100.0))}),
+            "/replicates": xr.Dataset(
+                {
+                    "ess": ("replicate", np.full(count, 100.0)),
+                    "failure": ("replicate", np.full(count, "")),
+                    "num_divergences": ("replicate", np.zeros(count, int)),
+                }
+            ),
         }
     )
+    tree.attrs = {"num_replicates": count, "method": "NUTS", "model": "models.line.model"}
+    return tree
 
 
 @pytest.mark.parametrize(
@@ -415,4 +423,8 @@ def test_numbers_are_rounded_by_their_scale():
     ],
 )
 def test_the_kind_of_check_suits_the_data(values, kind):
-    assert kind_of_data(xr.DataArray(values)) == kind
+    assert kind_of_data(xr.DataArray(values), xr.DataArray(values[None, None])) == kind
+
+
+def test_rare_counts_are_no_proportions():
+    assert kind_of_data(xr.DataArray(np.array([0, 1, 0])), xr.DataArray(np.array([[[0, 2, 1]]]))) == "count"

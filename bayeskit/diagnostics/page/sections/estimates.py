@@ -17,6 +17,10 @@ from bayeskit.diagnostics.tables import note_on_angles, summary
 MOST_ROWS = 60
 MOST_SCALARS = 40
 MOST_VECTORS = 8
+_SAID = (
+    "The point estimate is the mean of the draws; the interval is the central one of 90%, from the 5% to the 95% "
+    "quantile (equal tails). In the pictures the point is the median."
+)
 _HEADINGS = {
     "mean": "mean",
     "sd": "sd",
@@ -35,7 +39,7 @@ def estimates(subject: Subject) -> Section | None:
         return None
     table = summary(subject.tree)
     columns = _columns(subject)
-    blocks: list[Block] = [Text(_what_is_said(subject))]
+    blocks: list[Block] = [Text(_SAID)]
     named = [site for site in subject.sites if not is_auxiliary(site.name)]
     scalars = [site for site in named if site.labels == [site.name]]
     if scalars:
@@ -60,13 +64,6 @@ def estimates(subject: Subject) -> Section | None:
     if angles := note_on_angles(subject.tree):
         blocks.append(Text(angles, is_note=True))
     return Section("Estimates", blocks)
-
-
-def _what_is_said(subject: Subject) -> str:
-    return (
-        "The point estimate is the mean of the draws; the interval is the central one of 90%, from the 5% to the 95% "
-        "quantile (equal tails). In the pictures the point is the median."
-    )
 
 
 def _columns(subject: Subject) -> list[str]:
