@@ -65,7 +65,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.open, self.text = [], [], []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # where a long name may wrap
         self.close()
 
     def handle_starttag(self, tag, attrs):

@@ -32,6 +32,7 @@ class Code:
         text: the lines.
         title: heading above it; where it is folded, the line that opens it.
         is_folded: whether it is closed on a screen; on paper it never is.
+        is_prose: whether it is prose, whose lines may wrap.
     """
 
     kind: ClassVar[str] = "code"
@@ -39,6 +40,7 @@ class Code:
     text: str
     title: str = ""
     is_folded: bool = False
+    is_prose: bool = False
 
 
 @dataclass(frozen=True)

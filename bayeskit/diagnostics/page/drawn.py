@@ -40,7 +40,7 @@ def drawn_plot(draw: Draw, title: str, caption: str, alt: str, *, raster: bool =
         with file_backend(), matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
             drawn = draw()
             figure = cast("Figure", figure_of(drawn) if hasattr(drawn, "viz") else drawn)
-            figure.savefig(content, format=kind, bbox_inches="tight", **settings)  # type: ignore[arg-type]
+            figure.savefig(content, format=kind, bbox_inches="tight", **settings)
     except Exception as error:
         reason = f"This plot could not be drawn: {error or type(error).__name__}"
         return Plot(title, caption, alt, note=reason, is_wide=is_wide)

@@ -87,11 +87,21 @@ def _text(subject: Subject, title: str | None) -> str:
         facts=[(label, subject.attrs[name]) for name, label in _TITLE_BLOCK.items() if name in subject.attrs],
         reading=reading(subject),
         verdict=subject.verdict,
+        headline=_headline(subject),
+        unchecked=[one for one in subject.verdict.unchecked if subject.is_of_chains or "sample_stats" not in one],
         measures=[one for one in subject.verdict.measures if _is_shown(subject, one.name)],
         number=number,
         sections=found,
     )
     return page.lstrip()
+
+
+def _headline(subject: Subject) -> str:
+    """That of the verdict, in the words of the method."""
+    line = subject.verdict.headline
+    if subject.is_of_particles:
+        return line.replace(" chain", " run").replace(" draws", " particles")
+    return line.replace(" chain", " fit") if subject.is_independent else line
 
 
 def _is_shown(subject: Subject, measure: str) -> bool:

@@ -14,7 +14,7 @@ from bayeskit.diagnostics.page.subject import Subject, is_auxiliary
 from bayeskit.diagnostics.page.wording import counted, rounded
 from bayeskit.diagnostics.tables import note_on_angles, summary
 
-MOST_ROWS = 60
+MOST_ROWS, MOST_RAW = 60, 12
 MOST_SCALARS = 40
 MOST_VECTORS = 8
 _SAID = (
@@ -60,10 +60,10 @@ def estimates(subject: Subject) -> Section | None:
         blocks.append(
             Text(f"Raw quantities of the parameterisation, which say nothing by themselves: {names}.", is_note=True)
         )
-        blocks += [_folded(site, table, columns) for site in raw]
+        blocks += [_folded(site, table, columns, MOST_RAW) for site in raw]
     if angles := note_on_angles(subject.tree):
         blocks.append(Text(angles, is_note=True))
-    return Section("Estimates", blocks)
+    return Section("Estimates", blocks, starts_page=False)
 
 
 def _columns(subject: Subject) -> list[str]:
@@ -90,18 +90,18 @@ def _note(columns: Sequence[str], subject: Subject) -> str:
     return " ".join(notes)
 
 
-def _folded(site: Site, table: pd.DataFrame, columns: Sequence[str]) -> Table:
-    labels = list(site.labels)
+def _folded(site: Site, table: pd.DataFrame, columns: Sequence[str], most: int = MOST_ROWS) -> Table:
+    labels = [label for label in site.labels if label in table.index]
     title = f"{site.name}: {counted(len(labels), 'element')}"
-    if len(labels) > MOST_ROWS:
-        labels = _worst_of(labels, table)
-        title += f"; shown are the {MOST_ROWS} with the smallest effective sample sizes"
+    if len(labels) > most:
+        labels = _worst_of(labels, table, most)
+        title += f"; shown are the {most} with the smallest effective sample sizes"
     return _table(labels, table, columns, title, is_folded=True)
 
 
-def _worst_of(labels: list[str], table: pd.DataFrame) -> list[str]:
+def _worst_of(labels: list[str], table: pd.DataFrame, most: int) -> list[str]:
     ess = np.nan_to_num(table.loc[labels, ["ess_bulk", "ess_tail"]].to_numpy(dtype=float), nan=-1.0).min(axis=1)
-    worst = set(np.argsort(ess, kind="stable")[:MOST_ROWS].tolist())
+    worst = set(np.argsort(ess, kind="stable")[:most].tolist())
     return [label for place, label in enumerate(labels) if place in worst]
 
 
@@ -115,17 +115,20 @@ def _table(
     is_folded: bool = False,
 ) -> Table:
     rows = [
-        [label, *(_cell(column, float(row[column]), float(row["sd"])) for column in columns)]
-        for label, row in ((label, table.loc[label]) for label in labels)
+        [label, *(_cell(column, float(row[column]), float(row["mcse_mean"]), float(row["sd"])) for column in columns)]
+        for label, row in ((label, table.loc[label]) for label in labels if label in table.index)
     ]
     return Table(["", *(_HEADINGS[column] for column in columns)], rows, title, note, is_folded)
 
 
-def _cell(column: str, value: float, sd: float) -> str:
+def _cell(column: str, value: float, error: float, sd: float) -> str:
+    """A number with the digits that its Monte Carlo error lets stand."""
     if np.isnan(value):
         return "–"
     if column.startswith("ess"):
         return f"{value:,.0f}"
     if column == "r_hat":
         return f"{value:.3f}"
-    return rounded(value, value, 2) if column == "mcse_mean" else rounded(value, sd, 3)
+    if column == "mcse_mean":
+        return rounded(value, value, 1)
+    return rounded(value, error, 1) if error > 0.0 else rounded(value, sd, 3)

@@ -106,11 +106,9 @@ def _record(subject: Subject) -> list[Block]:
     phases = json_object(subject.attrs.get("phases"))
     rows = [[name, f"{steps:,}"] for name, steps in phases.items() if isinstance(steps, int)]
     blocks: list[Block] = []
-    if stopped := str(subject.attrs.get("stopped", "")):
-        total = subject.verdict.num_steps
-        blocks.append(
-            Text(f"It ended after {counted(total, 'step')} because {stopped}." if total else f"It ended: {stopped}.")
-        )
+    total = subject.verdict.num_steps
+    if total and (stopped := str(subject.attrs.get("stopped", ""))):
+        blocks.append(Text(f"It ended after {counted(total, 'step')} because {stopped}."))
     if len(rows) > 1:
         blocks.append(Table(["phase", "steps"], rows))
     return blocks

@@ -68,7 +68,7 @@ def leave_one_out(subject: Subject) -> Section | None:
         )
         columns = ["observed", "observations", "elpd", "standard error", "p", "Pareto k too large"]
         blocks.insert(0, Table(columns, rows, note=note))
-    return Section("Leave-one-out", blocks)
+    return Section("Leave-one-out", blocks, starts_page=False)
 
 
 def _exact(subject: Subject) -> Block:

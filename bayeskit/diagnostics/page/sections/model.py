@@ -22,9 +22,10 @@ def model(subject: Subject) -> Section | None:
     """The model behind draws."""
     if not subject.has("posterior"):
         return None
-    found, blocks = subject.model, []
+    found = subject.model
+    blocks: list[Block] = []
     if found.about:
-        blocks.append(Code(found.about, "What it says of itself"))
+        blocks.append(Code(found.about, "What it says of itself", is_prose=True))
     if found.sites:
         blocks += _graph(found)
         blocks.append(_sites(found))

@@ -30,10 +30,10 @@ _NUMBERS = {
     "mode_share": "share of the largest mode",
 }
 _PANELS = {
-    "temperature": ("temperature", "Temperature of the likelihood: 0 is the prior, 1 the posterior."),
-    "ess": ("ESS", "What the weights were worth before the particles were drawn anew."),
-    "moved": ("share moved", "Particles that the moves of a stage moved."),
-    "ancestors": ("ancestors", "Draws of the prior from which the particles descend."),
+    "temperature": ("temperature", "The temperature of the likelihood, from 0 (the prior) to 1 (the posterior)"),
+    "ess": ("ESS", "how many particles the weights were worth before they were drawn anew"),
+    "moved": ("share moved", "the share of particles that the moves of a stage moved"),
+    "ancestors": ("ancestors", "how many draws of the prior the particles descend from"),
 }
 
 
@@ -71,7 +71,7 @@ def _picture(shown: Mapping[str, np.ndarray]) -> Plot:
     return drawn_plot(
         lambda: _draw(kept),
         title="Stages",
-        caption=" ".join(f"{_PANELS[name][0].capitalize()}: {_PANELS[name][1]}" for name in kept) + " One line a run.",
+        caption="; ".join(_PANELS[name][1] for name in kept) + ". One line a run.",
         alt=f"{', '.join(_PANELS[name][0] for name in kept)} against the stage, by run",
     )
 

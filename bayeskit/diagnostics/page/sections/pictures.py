@@ -28,7 +28,7 @@ def pictures(subject: Subject) -> Section | None:
     if about and len(about) < 400 and " object at 0x" not in about:
         blocks.append(Text(about))
     rows = [
-        [title, number(float(str(subject.attrs[name]))).replace("-", "−")]
+        [title, _shown(float(str(subject.attrs[name])))]
         for name, title in _NUMBERS.items()
         if isinstance(subject.attrs.get(name), int | float)
     ]
@@ -39,3 +39,7 @@ def pictures(subject: Subject) -> Section | None:
             drawn_plot(one.draw, one.title, one.caption, one.alt, is_wide=True) for one in subject.thing.pictures()
         ]
     return Section("What was learned", blocks, starts_page=False) if blocks else None
+
+
+def _shown(value: float) -> str:
+    return (f"{value:.3g}" if abs(value) >= 1e6 else number(value)).replace("-", "−")

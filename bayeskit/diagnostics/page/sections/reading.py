@@ -28,7 +28,6 @@ _MEASURES = {
     "max R-hat": "R-hat is at most {value}, so that the chains agree",
     "min bulk ESS": "every mean rests on at least {value} effective draws",
     "max Pareto k": "the largest Pareto k is {value}, so that weights can check the approximation",
-    "error of the log evidence": "the log evidence is known to a standard error of {value}",
     "predictive p-value of the prior": "the data are as the network was trained for (p = {value})",
 }
 

@@ -43,7 +43,7 @@ def _times(subject: Subject) -> Table | None:
     wall, warmup, compiling, sampling = (
         number_in(subject.attrs, name) for name in ("wall_time", "warmup_time", "compile_time", "sampling_time")
     )
-    if not math.isfinite(wall):
+    if not wall > 0.0:
         return None
     rows: list[list[str]] = []
     note = ""
