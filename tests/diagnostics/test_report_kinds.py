@@ -1,7 +1,5 @@
 """What a report says of each kind of result, and of the model behind it."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re
@@ -18,7 +16,7 @@ import pytest
 import xarray as xr
 
 from bayeskit.diagnostics.page import drawn, simulated
-from bayeskit.diagnostics.page.blocks import Picture, Plot
+from bayeskit.diagnostics.page.blocks import Picture, Plot, pictures_of
 from bayeskit.diagnostics.page.forest import by_scale
 from bayeskit.diagnostics.page.report import report
 from bayeskit.diagnostics.page.subject import is_auxiliary
@@ -302,7 +300,7 @@ def test_an_approximation_has_weights_and_a_loss(words):
 
 
 class Learned:
-    """Something learned that has a picture of itself."""
+    """Something learned, of which there is a picture."""
 
     def __init__(self):
         steps = np.exp(-np.arange(300.0) / 20)
@@ -313,8 +311,10 @@ class Learned:
     def __repr__(self):
         return "Learned(3 components)"
 
-    def pictures(self):
-        yield Picture("Curve", "A curve.", "A curve that rises", lambda: plt.figure(figsize=(1, 1)))
+
+@pictures_of.register
+def _(thing: Learned):
+    yield Picture("Curve", "A curve.", f"A curve of {thing} that rises", lambda: plt.figure(figsize=(1, 1)))
 
 
 def test_what_was_learned_shows_itself(words):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -121,3 +122,13 @@ class Picture(NamedTuple):
     caption: str
     alt: str
     draw: Callable[[], object]
+
+
+@functools.singledispatch
+def pictures_of(thing: object) -> Iterable[Picture]:
+    """The pictures that a report shows of something learned, the most telling one first; none by default.
+
+    A family registers a function for what it learns: ``@pictures_of.register``.
+    """
+    del thing
+    return ()

@@ -9,6 +9,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bayeskit._typing import Data, Model
+from bayeskit.diagnostics.amortised import P_VALUE
 from bayeskit.diagnostics.check import Learned
 from bayeskit.diagnostics.page.sections import SECTIONS
 from bayeskit.diagnostics.page.sections.reading import reading
@@ -101,6 +102,8 @@ def _headline(subject: Subject) -> str:
     line = subject.verdict.headline
     if subject.is_of_particles:
         return line.replace(" chain", " run").replace(" draws", " particles")
+    if P_VALUE in subject.attrs:
+        return line.replace("1 chain of ", "")
     return line.replace(" chain", " fit") if subject.is_independent else line
 
 

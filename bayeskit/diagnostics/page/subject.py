@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -18,20 +17,11 @@ from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.calibration import is_of_ranks
 from bayeskit.diagnostics.check import Learned, check
 from bayeskit.diagnostics.elements import Site, group_sites, hidden
-from bayeskit.diagnostics.page.blocks import Picture
 from bayeskit.diagnostics.page.model_at_hand import ModelAtHand, find_model
 from bayeskit.diagnostics.verdict import Verdict
 from bayeskit.errors import StorageError
 
 _AUXILIARY = re.compile(r"^z$|^z_|_(raw|white|trans|base|decentered|std_normal)$")
-
-
-@runtime_checkable
-class Pictured(Protocol):
-    """Something learned that has pictures of itself."""
-
-    def pictures(self) -> Iterable[Picture]:
-        """They, the most telling one first."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from bayeskit._keepable import keepable
 from bayeskit._keys import as_key
 from bayeskit._settings import is_whole
 from bayeskit._typing import Array, ArrayLike, Key
-from bayeskit.diagnostics.page.blocks import Picture
 from bayeskit.errors import DataError
 from bayeskit.models.spectral_pde.equations import Basis, derivative_rows
 from bayeskit.models.spectral_pde.features import Layout
@@ -123,15 +122,6 @@ class Solution:
     def on_grid(self, num: int = 300) -> tuple[np.ndarray, ...]:
         """Equispaced points for plots, the ends included: one array a coordinate."""
         return tuple(np.linspace(low, high, num) for low, high in self.domain)
-
-    def pictures(self) -> Iterator[Picture]:
-        """What a report shows of it: :func:`bayeskit.models.spectral_pde.plot`, of up to two coordinates."""
-        from bayeskit.models.spectral_pde.plots import plot
-
-        if len(self.coordinates) < 3:
-            caption = "The posterior of the solution, its standard deviation, and the spectrum that was learned."
-            alt = f"The solution over {' and '.join(self.coordinates)}, with its uncertainty"
-            yield Picture("Solution", caption, alt, lambda: plot(self, num=120))
 
     @property
     def basis(self) -> Basis:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bayeskit.diagnostics.page.blocks import Block, Section, Table, Text
+from bayeskit.diagnostics.page.blocks import Block, Section, Table, Text, pictures_of
 from bayeskit.diagnostics.page.drawn import drawn_plot
-from bayeskit.diagnostics.page.subject import Pictured, Subject
+from bayeskit.diagnostics.page.subject import Subject
 from bayeskit.diagnostics.verdict import number
 
 _NUMBERS = {
@@ -34,10 +34,9 @@ def pictures(subject: Subject) -> Section | None:
     ]
     if rows:
         blocks.append(Table(["", ""], rows))
-    if isinstance(subject.thing, Pictured):
-        blocks += [
-            drawn_plot(one.draw, one.title, one.caption, one.alt, is_wide=True) for one in subject.thing.pictures()
-        ]
+    blocks += [
+        drawn_plot(one.draw, one.title, one.caption, one.alt, is_wide=True) for one in pictures_of(subject.thing)
+    ]
     return Section("What was learned", blocks, starts_page=False) if blocks else None
 
 

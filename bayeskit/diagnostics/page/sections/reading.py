@@ -48,7 +48,8 @@ def _what(subject: Subject) -> str:
         learned = f", in {counted(steps, 'step')} of training" if steps else ""
         return f"{type(subject.thing).__name__ if subject.thing is not None else 'A model'} was fitted{by}{learned}."
     if P_VALUE in attrs:
-        return f"A network trained on the prior {_name(subject)} predicted {_observations(subject)}."
+        what = "new rows from " if subject.has("predictions") else ""
+        return f"A network trained on the prior {_name(subject)} predicted {what}{_observations(subject)}."
     return f"The model {_name(subject)} was fitted to {_observations(subject)}{by}, {_size(subject)}."
 
 
