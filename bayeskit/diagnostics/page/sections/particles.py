@@ -56,7 +56,7 @@ def particles(subject: Subject) -> Section | None:
         note = (
             "Models of the same data can be compared by the evidence, which their priors decide as well as their fit."
         )
-        blocks.append(Table(["", ""], rows, "Evidence", note))
+        blocks.append(Table(["", ""], rows, "Evidence" if "temperature" in shown else "", note))
     if "temperature" in shown:
         blocks.append(_picture(shown))
     return Section("Evidence and stages" if len(blocks) > 1 else "Evidence", blocks, starts_page=False)
