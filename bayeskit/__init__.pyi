@@ -17,11 +17,14 @@ from .inference import MCLMC as MCLMC
 from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
 from .inference import ChEES as ChEES
+from .inference import DiscreteHMCGibbs as DiscreteHMCGibbs
 from .inference import EllipticalSlice as EllipticalSlice
 from .inference import Laplace as Laplace
+from .inference import MixedHMC as MixedHMC
 from .inference import NestedSampling as NestedSampling
 from .inference import ParallelTempering as ParallelTempering
 from .inference import Pathfinder as Pathfinder
+from .inference import PersistentSampling as PersistentSampling
 from .inference import SGHMC as SGHMC
 from .inference import SGLD as SGLD
 from .inference import SMC as SMC
@@ -42,6 +45,7 @@ from .inference.vi.expectation import expectation as expectation
 from .inference.vi.programs.marginal import marginal as marginal
 from .inference.vi.programs.marginal import normalize as normalize
 from .inference.vi.programs.unbiased import unbiased as unbiased
+from .models.regression import formula as formula
 from .program import LogWeight as LogWeight
 from .program import Program as Program
 from .program import average as average
@@ -57,6 +61,7 @@ from .program import replicate as replicate
 from .program import scan as scan
 from .program import sharded as sharded
 from .program import with_estimators as with_estimators
+from .storage import columns as columns
 from .storage import load as load
 from .storage import read_data as read_data
 from .storage import save as save

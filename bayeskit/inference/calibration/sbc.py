@@ -19,6 +19,7 @@ from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.predictive import new_inputs
 from bayeskit.program import Program
 from bayeskit.program.bind import named
+from bayeskit.program.tables import given as given_table
 from bayeskit.target import Target
 from bayeskit.xla.kept_programs import programs_kept
 
@@ -106,7 +107,8 @@ def sbc(
     """
     _check(model, method, num_replicates, num_draws, quantities)
     check_executor(executor)
-    given, raw = named(data), host_key(key)
+    table = given_table(model, data)
+    model, given, raw = table.model, named(table.data), host_key(key)
     origin = None if around is None else _origin(around, method)
     replication = Replication(model, given, method, raw, num_draws, quantities or {}, origin)
     replication.prepare()
@@ -144,6 +146,11 @@ def _check(model: object, method: object, num_replicates: object, num_draws: obj
         )
     if not isinstance(method, Method | DirectMethod):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
+    if isinstance(method, DirectMethod) and method.calibrated_by:
+        raise MethodError(
+            f"{type(method).__name__} predicts data and draws no latent sites, so that sbc has nothing to rank; use "
+            f"{method.calibrated_by}"
+        )
     for name, value in (("num_replicates", num_replicates), ("num_draws", num_draws)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise MethodError(f"{name} must be an integer of at least 1, got {value!r}")
