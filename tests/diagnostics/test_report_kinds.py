@@ -217,6 +217,16 @@ def test_the_source_of_a_formula_is_shown(words, fitted):
     assert model.source in page["Model"]
 
 
+def test_a_formula_leaves_its_source_in_the_record(words, fitted):
+    post = fitted.copy()
+    source = "numpyro.sample('slope', dist.Normal(0.0, 2.5))"
+    post.attrs |= {"model": "formula.model", "formula": "count ~ year", "formula_source": source}
+    page = words(post)
+    assert "The model count ~ year was fitted" in page[""]
+    assert source in page["Model"]
+    assert "slope Normal(0.0, 2.5)" in page["Priors"]
+
+
 def test_another_model_is_refused(tmp_path, fitted):
     def other(count):
         mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))

@@ -22,6 +22,7 @@ from bayeskit.errors import BayeskitError, ModelError
 from bayeskit.program import Program, bind
 from bayeskit.program.failure import Last, named_failures
 from bayeskit.program.sites import describe, innermost
+from bayeskit.program.tables import given
 from bayeskit.storage import site_values
 
 HOW = "bayeskit.report(post, path, model=model, data=data)"
@@ -66,6 +67,12 @@ class ModelAtHand:
     about: str = ""
     missing: str = ""
 
+    @property
+    def priors(self) -> dict[str, str]:
+        """The priors by site, as they are written; of a model that is not at hand, by its source alone."""
+        found = {site.name: site.distribution for site in self.of_kind("latent")}
+        return found or _written(self.source)
+
     def of_kind(self, kind: str) -> list[SiteOfModel]:
         """Its sites of a kind."""
         return [site for site in self.sites if site.kind == kind]
@@ -83,9 +90,11 @@ def find_model(tree: xr.DataTree, model: Model | None, data: Data | None) -> Mod
     if "posterior" not in tree.children:
         return ModelAtHand()
     found = model if model is not None else _imported(str(tree.attrs.get("model", "")))
+    kept = str(tree.attrs.get("formula_source", ""))
     if found is None:
-        return ModelAtHand(missing=f"The model itself is not at hand; {HOW} puts it here.")
-    source, about = source_of(found), about_of(found)
+        return ModelAtHand(source=kept, missing=f"The model itself is not at hand; {HOW} puts it here.")
+    found, data = _of_table(found, data, tree)
+    source, about = kept or source_of(found), about_of(found)
     try:
         program = bind(found, data) if data is not None or isinstance(found, Program) else _bound(found, tree)
         sites = _sites(program, source, set(site_values(tree, "observed_data", optional=True)))
@@ -101,6 +110,14 @@ def find_model(tree: xr.DataTree, model: Model | None, data: Data | None) -> Mod
     return ModelAtHand(program, sites, source, about)
 
 
+def _of_table(model: Any, data: Data | None, tree: xr.DataTree) -> tuple[Any, Data | None]:
+    """The function and its arguments where a table was given, or the model is made for tables, such as a formula."""
+    if data is not None:
+        made = given(model, data, tree.attrs if "encoding" in tree.attrs else None)
+        return made.model, made.data
+    return (model.function if hasattr(model, "for_table") else model), None
+
+
 def _imported(origin: str) -> Model | None:
     module, _, name = origin.rpartition(".")
     found = getattr(sys.modules.get(module), name, None) if module and name.isidentifier() else None
@@ -113,14 +130,14 @@ def _bound(model: Model, tree: xr.DataTree) -> Program:
     observed = site_values(tree, "observed_data", optional=True)
     parameters = inspect.signature(model).parameters.values()
     names = [one.name for one in parameters]
-    given = {n: _plain(v) for n, v in {**kept, **observed}.items() if n in names}
-    lacking = [one.name for one in parameters if one.name not in given and one.default is inspect.Parameter.empty]
+    found = {n: _plain(v) for n, v in {**kept, **observed}.items() if n in names}
+    lacking = [one.name for one in parameters if one.name not in found and one.default is inspect.Parameter.empty]
     others = [value for name, value in observed.items() if name not in names]
     if len(lacking) == len(others) == 1:  # an argument that is observed at a site of another name
-        given[lacking[0]] = others[0]
-    program = bind(model, given)
-    left = {name: value for name, value in observed.items() if name not in given}
-    return program if not left else bind(handlers.condition(model, data=left), given)
+        found[lacking[0]] = others[0]
+    program = bind(model, found)
+    left = {name: value for name, value in observed.items() if name not in found}
+    return program if not left else bind(handlers.condition(model, data=left), found)
 
 
 def _plain(value: np.ndarray) -> object:
@@ -214,9 +231,9 @@ def _unwrapped(model: Any) -> Any:
 def source_of(model: Any) -> str:
     """The code of a model: its attribute ``source``, or what Python knows of it; empty where that is nothing."""
     for one in (model, _unwrapped(model)):
-        given = getattr(one, "source", None)
-        if isinstance(given, str) and given.strip():
-            return given
+        text = getattr(one, "source", None)
+        if isinstance(text, str) and text.strip():
+            return text
     with contextlib.suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(_unwrapped(model)))
     return ""

@@ -117,6 +117,8 @@ def _is_shown(subject: Subject, measure: str) -> bool:
 
 
 def _title(subject: Subject) -> str:
+    if formula := str(subject.attrs.get("formula", "")):
+        return formula
     name = str(subject.attrs.get("model", ""))
     if not name and subject.thing is not None:
         name = type(subject.thing).__name__

@@ -29,7 +29,7 @@ def model(subject: Subject) -> Section | None:
     if found.sites:
         blocks += _graph(found)
         blocks.append(_sites(found))
-    source = found.source or str(subject.attrs.get("model_source", ""))
+    source = found.source
     if source:
         blocks.append(
             Code(source, f"Source, {counted(len(source.splitlines()), 'line')}", is_folded=source.count("\n") > 40)

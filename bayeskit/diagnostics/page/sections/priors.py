@@ -30,6 +30,8 @@ def priors(subject: Subject) -> Section | None:
     if latent:
         rows = [[site.name, site.distribution, ", ".join(site.depends_on) or "–"] for site in latent]
         blocks.append(Table(["site", "prior", "depends on"], rows, "As written", is_words=True))
+    elif written := {n: text for n, text in subject.model.priors.items() if n in subject.tree["posterior"]}:
+        blocks.append(Table(["site", "prior"], [[n, text] for n, text in written.items()], "As written", is_words=True))
     elif subject.model.missing:
         blocks.append(Text(f"The priors are not recorded in the result. {subject.model.missing}", is_note=True))
     names = [name for name in subject.scalars if not latent or any(one.name == name for one in subject.model.sites)]

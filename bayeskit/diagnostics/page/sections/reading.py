@@ -54,6 +54,8 @@ def _what(subject: Subject) -> str:
 
 
 def _name(subject: Subject) -> str:
+    if formula := str(subject.attrs.get("formula", "")):
+        return formula
     module, _, name = str(subject.attrs.get("model", "")).rpartition(".")
     if name == "model" and module:
         return module.rpartition(".")[2]

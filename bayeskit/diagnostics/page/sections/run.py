@@ -10,7 +10,7 @@ from bayeskit.diagnostics.page.subject import Subject, json_object, number_in
 from bayeskit.diagnostics.page.wording import seconds
 
 _TIMES = ("wall_time", "warmup_time", "compile_time", "sampling_time")
-_LONG = ("encoding", "table", "model_source", "formula")
+_LONG = ("encoding", "table", "formula", "formula_source", "formula_design")
 
 
 def run(subject: Subject) -> Section | None:
