@@ -411,7 +411,9 @@ def test_each_scale_has_its_axis():
     assert by_scale({"far": interval(500.0, 1.0), "near": interval(0.0, 1.0)}) == [["far"], ["near"]]
 
 
-@pytest.mark.parametrize("name", ["z", "z_site", "alpha_raw", "w_white", "theta_base", "mu_decentered", "x_trans"])
+@pytest.mark.parametrize(
+    "name", ["z", "z_site", "alpha_raw", "w_white", "theta_base", "mu_decentered", "x_trans", "1|site_offset"]
+)
 def test_raw_quantities_are_known_by_their_names(name):
     assert is_auxiliary(name)
     assert not is_auxiliary(f"a{name}s")

@@ -113,7 +113,8 @@ def find_model(tree: xr.DataTree, model: Model | None, data: Data | None) -> Mod
 def _of_table(model: Any, data: Data | None, tree: xr.DataTree) -> tuple[Any, Data | None]:
     """The function and its arguments where a table was given, or the model is made for tables, such as a formula."""
     if data is not None:
-        made = given(model, data, tree.attrs if "encoding" in tree.attrs else None)
+        record = {str(name): value for name, value in tree.attrs.items()}
+        made = given(model, data, record if "encoding" in record else None)
         return made.model, made.data
     return (model.function if hasattr(model, "for_table") else model), None
 

@@ -21,7 +21,7 @@ from bayeskit.diagnostics.page.model_at_hand import ModelAtHand, find_model
 from bayeskit.diagnostics.verdict import Verdict
 from bayeskit.errors import StorageError
 
-_AUXILIARY = re.compile(r"^z$|^z_|_(raw|white|trans|base|decentered|std_normal)$")
+_AUXILIARY = re.compile(r"^z$|^z_|_(raw|white|trans|base|decentered|offset|at_means)$")
 
 
 @dataclass(frozen=True)

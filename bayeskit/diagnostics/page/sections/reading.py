@@ -86,7 +86,7 @@ def _trust(subject: Subject) -> list[str]:
     verdict = subject.verdict
     errors = [finding for finding in verdict.findings if finding.severity == "error"]
     if errors:
-        more = f" ({counted(len(errors) - 1, 'further problem')} below)" if len(errors) > 1 else ""
+        more = f" Below there is more: {counted(len(errors) - 1, 'further problem')}." if len(errors) > 1 else ""
         return [
             f"The result cannot be relied on yet. {errors[0].meaning}{more}",
             f"What to try: {errors[0].advice}",
