@@ -62,4 +62,3 @@ from .storage import load as load
 from .storage import read_data as read_data
 from .storage import save as save
 from .target import Target as Target
-

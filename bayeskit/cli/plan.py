@@ -24,7 +24,7 @@ class Plan:
     """
 
     model: str = ""
-    data: str | dict[str, object] | None = None
+    data: tuple[str, ...] | dict[str, object] | None = None
     method: str = "nuts"
     settings: dict[str, object] = field(default_factory=dict)
     key: int = 0
@@ -40,7 +40,7 @@ class Plan:
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
-    "data": (str, dict),
+    "data": (str, list, dict),
     "method": (str, dict),
     "key": (int,),
     "out": (str,),
@@ -52,7 +52,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "thin": (int,),
     "precision": (str,),
 }
-_WORDS = {str: "a string", dict: "a table", int: "a whole number", bool: "true or false", list: "a list of names"}
+_WORDS = {str: "a string", dict: "a table", int: "a whole number", bool: "true or false", list: "a list of strings"}
 
 
 def read_run_file(path: Path) -> Plan:
@@ -71,12 +71,12 @@ def read_run_file(path: Path) -> Plan:
     if "model" not in content:
         raise UsageError(f"{path}: the key 'model' is missing")
     method, settings = _method(path, content.pop("method", {}))
-    for name in ("model", "data"):
-        if isinstance(content.get(name), str):
-            content[name] = os.path.normpath(path.parent / content[name])
-    for name in ("predictive", "keep"):
-        if name in content:
+    content["model"] = os.path.normpath(path.parent / content["model"])
+    for name in ("predictive", "keep", "data"):
+        if isinstance(content.get(name), str | list):
             content[name] = _names(path, name, content[name])
+    if isinstance(content.get("data"), tuple):
+        content["data"] = tuple(os.path.normpath(path.parent / file) for file in content["data"])
     return Plan(**{"out": result_of(path), **content}, method=method, settings=settings)
 
 
@@ -167,5 +167,5 @@ def _names(path: Path, name: str, value: str | list[object]) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     for item in names:
         if not isinstance(item, str):
-            raise UsageError(f"{path}: {name!r} must be a list of names, and {item!r} is not one")
+            raise UsageError(f"{path}: {name!r} must be a list of strings, and {item!r} is not one")
     return tuple(str(item) for item in names)

@@ -7,6 +7,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from bayeskit.diagnostics.layout import text_width
+
 _SHOWN = 6  # names in a line of the printed verdict
 
 
@@ -36,7 +38,7 @@ class Finding:
         head = f"{self.severity.upper()} {self.name}"
         if self.sites:
             more = f" and {len(self.sites) - _SHOWN} more" if len(self.sites) > _SHOWN else ""
-            head += f": {', '.join(self.sites[:_SHOWN])}{more}"
+            head = _wrapped(f"{head}: {', '.join(self.sites[:_SHOWN])}{more}")
         return "\n".join([head, _indented(self.meaning), _indented("Try: " + self.advice)])
 
 
@@ -132,7 +134,7 @@ class Verdict:
         return f"<Verdict {self.headline}>"
 
     def __str__(self) -> str:
-        lines = [self.headline]
+        lines = [textwrap.fill(self.headline, text_width())]
         lines += [f"\n{finding}" for finding in self.findings]
         if self.measures:
             numbers = "; ".join(str(measure) for measure in self.measures)
@@ -156,8 +158,10 @@ def _s(count: int) -> str:
 
 
 def _indented(text: str) -> str:
-    return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(
+        text, text_width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(text, text_width(), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
