@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bayeskit.cli.app import app
 from bayeskit.cli.modelfile import load_model
 from bayeskit.cli.plan import read_run_file
-from bayeskit.cli.run import _columns
+from bayeskit.cli.inputs import read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted((ROOT / "inference").glob("*.toml"))
