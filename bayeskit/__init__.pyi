@@ -58,6 +58,7 @@ from .program import replicate as replicate
 from .program import scan as scan
 from .program import sharded as sharded
 from .program import with_estimators as with_estimators
+from .storage import columns as columns
 from .storage import load as load
 from .storage import read_data as read_data
 from .storage import save as save

@@ -19,6 +19,7 @@ from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, 
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run
 from bayeskit.inference.ending import Labelled, carry_out
+from bayeskit.inference.mcmc.nuts import NUTS
 from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
@@ -26,6 +27,7 @@ from bayeskit.inference.sameness import description
 from bayeskit.inference.starting import start
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
+from bayeskit.program.tables import Given, given
 from bayeskit.storage import RunStore
 from bayeskit.storage.run_folder import check_free
 from bayeskit.target import Target, index_check
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 def infer(
     model: Model | Program | Target,
     data: Data | None,
-    method: Method | DirectMethod,
+    method: Method | DirectMethod | None = None,
     *,
     key: Key,
     init: Init = None,
@@ -58,8 +60,9 @@ def infer(
 
     Args:
         model: a NumPyro function; or a bound :class:`bayeskit.Program` or :class:`bayeskit.Target`, then without data.
-        data: values by argument name.
-        method: how, e.g. ``bk.NUTS(num_chains=4)``.
+        data: values by argument name; or a table (:func:`bayeskit.columns`, a pandas or polars frame, the path of a
+            file), of which the model gets the columns that it names. Levels of strings become coordinates.
+        method: how, e.g. ``bk.NUTS(num_chains=4)``; by default ``bk.NUTS()``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
         init: where chains start. ``None`` or ``"auto"``: as the method likes, for samplers ``"ascent"``: uphill from
             the likeliest of eight points that are uniform on (-2, 2) in unconstrained space, to modes with mass, each
@@ -107,13 +110,16 @@ def infer(
         >>> post["posterior/mu"].shape, post["observed_data/y"].dims
         ((2, 200), ('row',))
     """
+    if method is None:
+        method = NUTS()
     if isinstance(method, DirectMethod):
-        given = {"init": init, "store": store, "keep": keep, "dims": dims, "coords": coords, "discrete": discrete}
-        _refuse_options(method, **given, thin=None if thin == 1 else thin, log_likelihood=log_likelihood or None)
+        options = {"init": init, "store": store, "keep": keep, "dims": dims, "coords": coords, "discrete": discrete}
+        _refuse_options(method, **options, thin=None if thin == 1 else thin, log_likelihood=log_likelihood or None)
         return method.answer(model, data, key=key)
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
-    target = make_target(model, data, method)
+    table = Given(model, data) if isinstance(model, Program | Target) else given(model, data)
+    target = make_target(table.model, table.data, method)
     method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
@@ -124,14 +130,16 @@ def infer(
     kept = _check_keep(target, keep)
     if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
-    dims_of_sites, _ = labels(target.structure, dims, coords)
+    dims_of_sites, numbered = labels(target.structure, dims, None)
+    coords = {**table.labels({dim: len(found) for dim, found in numbered.items()}), **(coords or {})} or None
+    labels(target.structure, dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = host_key(key)
     check_indices = index_check(target)
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
-    attrs = record(method, target, raw, thin)
+    attrs = {**record(method, target, raw, thin), **table.attrs}
     if reason:
         attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {
