@@ -53,6 +53,9 @@ app.command()(starting.init)
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
     data: Annotated[list[str] | None, typer.Option(help=DATA_HELP, rich_help_panel=INPUT)] = None,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out rows that lack a cell.", rich_help_panel=INPUT)
+    ] = False,
     method: Annotated[
         str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
     ] = None,
@@ -132,7 +135,7 @@ def run(
     """
     del as_json, quiet, debug
     plan = plan_of(target, data, out)
-    options = {
+    options: dict[str, object] = {
         "method": method,
         "key": key,
         "report": report,
@@ -151,6 +154,8 @@ def run(
         "target_accept": target_accept,
     }
     settings = parse_settings(set_ or []) | {name: value for name, value in named.items() if value is not None}
+    if drop_missing:
+        options["columns"] = {**plan.columns, "drop_missing": True}
     plan = override(plan, options, settings)
 
     from bayeskit.cli.run import execute

@@ -25,6 +25,7 @@ class Plan:
 
     model: str = ""
     data: tuple[str, ...] | dict[str, object] | None = None
+    columns: dict[str, object] = field(default_factory=dict)
     method: str = "nuts"
     settings: dict[str, object] = field(default_factory=dict)
     key: int = 0
@@ -41,6 +42,7 @@ class Plan:
 _TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "data": (str, list, dict),
+    "columns": (dict,),
     "method": (str, dict),
     "key": (int,),
     "out": (str,),

@@ -13,9 +13,8 @@ import numpy as np
 
 from bayeskit._keepable import KEPT
 from bayeskit.cli.errors import BAD_VERDICT, UsageError
-from bayeskit.cli.inputs import Inputs, read_inputs
+from bayeskit.cli.inputs import Inputs, read_inputs, show_table
 from bayeskit.cli.methods import make_method
-from bayeskit.cli.modelfile import ModelFile
 from bayeskit.cli.output import for_reader
 from bayeskit.cli.plan import Plan
 from bayeskit.cli.process import set_precision
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayeskit.inference import Method
+    from bayeskit.program import Program
 
 
 def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False) -> int:
@@ -50,7 +50,7 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
     _check_output(plan)
     loaded = read_inputs(plan)
     if not overwrite:
-        _check_same_run(plan, loaded.file, loaded.arguments)
+        _check_same_run(plan, loaded)
     return _carry_out(
         plan,
         loaded,
@@ -122,6 +122,7 @@ def _carry_out(plan: Plan, loaded: Inputs, headline: str, act: Callable[[], xr.D
     from bayeskit.cli.show import console, show_summary, show_verdict, show_written, write_report
 
     console.print(headline, soft_wrap=True)
+    show_table(loaded)
     try:
         post = act()
     except Interrupted as stop:
@@ -171,13 +172,13 @@ def _predict(plan: Plan, loaded: Inputs, post: xr.DataTree, out: str) -> xr.Data
     from bayeskit.inference import predict
     from bayeskit.storage import save
 
-    unobserved = {**loaded.arguments, **dict.fromkeys(plan.predictive)}
+    unobserved = loaded.arguments | dict.fromkeys(plan.predictive)
     post = predict(loaded.file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
     save(post, out)
     return post
 
 
-def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -> None:
+def _check_same_run(plan: Plan, loaded: Inputs) -> None:
     """Refuse to replace a result unless the same model made it from the same data."""
     from bayeskit.inference.assemble import same_inputs
     from bayeskit.program import bind
@@ -188,19 +189,36 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
         return
     try:
         post = read_tree(Path(plan.out))
-        program = bind(file.model, arguments)
+        program = bind(loaded.file.model, loaded.arguments)
     except BayeskitError:
         return  # both are told of where they are used
     if KEPT in post.attrs:
         raise StorageError(f"{plan.out} holds a {post.attrs['kind']}; name another with --out, or add --overwrite")
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.inputs.items() if name in kept}
-    if post.attrs.get("model") == program.origin and same_inputs({n: kept[n] for n in now}, now):
+    same_data = same_inputs({n: kept[n] for n in now}, now)
+    if post.attrs.get("model") == program.origin and same_data and _same_sites(plan, program, post):
         return
     raise StorageError(
         f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "
         f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
     )
+
+
+def _same_sites(plan: Plan, program: Program, post: xr.DataTree) -> bool:
+    """Whether the sites of a result are those of the model: two files may have one name, and a file is edited."""
+    from numpyro import handlers
+
+    try:
+        trace = handlers.trace(handlers.seed(program, 0)).get_trace()
+    except Exception:
+        return True  # what is wrong is said where it is used
+    free = {name: site for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]}
+    made = {name for name, site in trace.items() if site["type"] == "deterministic"}
+    continuous = {name for name, site in free.items() if not site["fn"].support.is_discrete}
+    posterior = {str(name): value.attrs.get("site_kind") for name, value in post["posterior"].data_vars.items()}
+    known = free.keys() | made | {f"{name}_probs" for name in free}
+    return posterior.keys() <= known and (plan.keep is not None or continuous <= posterior.keys())
 
 
 def _check_output(plan: Plan) -> None:

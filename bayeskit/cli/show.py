@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.padding import Padding
 from rich.text import Text
 
 from bayeskit._spelling import did_you_mean
@@ -174,11 +173,12 @@ def write_report(post: xr.DataTree, path: Path) -> None:
 def show_methods() -> None:
     """Print every method with its settings and their defaults."""
     from bayeskit.cli.methods import all_methods, default_of, settings_of
+    from bayeskit.diagnostics.layout import paragraph
 
     for name, cls in all_methods().items():
         about = " ".join((cls.__doc__ or "").strip().partition("\n")[0].split())
         settings = [f"{item.name}={default_of(item) or 'none'}" for item in settings_of(cls)]
         record(name, lambda cls=cls: {item.name: default_of(item) or None for item in settings_of(cls)})  # type: ignore[misc]
         console.print(Text(name, style="bold"))
-        console.print(Padding(Text(about), (0, 0, 0, 2)))
-        console.print(Padding(Text(", ".join(settings), style="dim"), (0, 0, 1, 2)))
+        console.print(Text(paragraph(about, "  ", "  ")))
+        console.print(Text(paragraph(", ".join(settings), "  ", "  "), style="dim"))

@@ -34,13 +34,13 @@ def init(
     columns of text with several rows a level varying intercepts, numbers slopes.
     """
     del as_json, quiet, debug
-    from rich.padding import Padding
     from rich.text import Text
 
     from bayeskit.cli.first_look import look
     from bayeskit.cli.first_model import TITLES, model_text, run_text
     from bayeskit.cli.output import console, record
     from bayeskit.cli.show import show_written
+    from bayeskit.diagnostics.layout import paragraph
     from bayeskit.storage import read_data
     from bayeskit.storage.atomic import replace_file
 
@@ -61,7 +61,7 @@ def init(
     record("family", lambda: found.family)
     console.print(f"{table}: {found.num_rows} rows, {TITLES[found.family]} of {found.outcome.name}", soft_wrap=True)
     for column in found.columns:
-        console.print(Padding(Text.assemble((column.name, "bold"), f": {column.seen}; {column.why}"), (0, 0, 0, 2)))
+        console.print(Text(paragraph(f"{column.name}: {column.seen}; {column.why}", "  ", "    ")))
     show_written("model", model)
     show_written("run", run)
     console.print(f"next: bayeskit run {run}", soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 
 MOST = 100
@@ -18,6 +19,18 @@ _NAME = 12
 def text_width() -> int:
     """Columns of a paragraph: those of the terminal (80 where there is none), at most `MOST`."""
     return max(20, min(shutil.get_terminal_size((80, 24)).columns, MOST))
+
+
+def paragraph(text: str, first: str = "", others: str = "") -> str:
+    """Text in lines of at most `text_width`, with what they begin with; no word is broken."""
+    return textwrap.fill(
+        text,
+        text_width(),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def table_width() -> int | None:

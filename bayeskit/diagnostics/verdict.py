@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from bayeskit.diagnostics.layout import text_width
+from bayeskit.diagnostics.layout import paragraph
 
 _SHOWN = 6  # names in a line of the printed verdict
 
@@ -38,8 +37,8 @@ class Finding:
         head = f"{self.severity.upper()} {self.name}"
         if self.sites:
             more = f" and {len(self.sites) - _SHOWN} more" if len(self.sites) > _SHOWN else ""
-            head = _wrapped(f"{head}: {', '.join(self.sites[:_SHOWN])}{more}")
-        return "\n".join([head, _indented(self.meaning), _indented("Try: " + self.advice)])
+            head = paragraph(f"{head}: {', '.join(self.sites[:_SHOWN])}{more}", others="  ")
+        return "\n".join([head, paragraph(self.meaning, "  ", "  "), paragraph("Try: " + self.advice, "  ", "  ")])
 
 
 class Measure(NamedTuple):
@@ -134,13 +133,13 @@ class Verdict:
         return f"<Verdict {self.headline}>"
 
     def __str__(self) -> str:
-        lines = [textwrap.fill(self.headline, text_width())]
+        lines = [paragraph(self.headline)]
         lines += [f"\n{finding}" for finding in self.findings]
         if self.measures:
             numbers = "; ".join(str(measure) for measure in self.measures)
-            lines.append(("\n" if self.findings else "") + _wrapped("Measured: " + numbers))
+            lines.append(("\n" if self.findings else "") + paragraph("Measured: " + numbers, others="  "))
         if self.unchecked:
-            lines.append(_wrapped("Not checked: " + "; ".join(self.unchecked)))
+            lines.append(paragraph("Not checked: " + "; ".join(self.unchecked), others="  "))
         return "\n".join(lines)
 
 
@@ -155,13 +154,3 @@ def number(value: float) -> str:
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _indented(text: str) -> str:
-    return textwrap.fill(
-        text, text_width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, text_width(), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
