@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -176,9 +177,9 @@ def show_methods() -> None:
     from bayeskit.diagnostics.layout import paragraph
 
     for name, cls in all_methods().items():
-        about = " ".join((cls.__doc__ or "").strip().partition("\n")[0].split())
+        about = re.sub(r":\w+:`([^`]*)`", r"\1", (cls.__doc__ or "").strip().partition("\n")[0])
         settings = [f"{item.name}={default_of(item) or 'none'}" for item in settings_of(cls)]
         record(name, lambda cls=cls: {item.name: default_of(item) or None for item in settings_of(cls)})  # type: ignore[misc]
         console.print(Text(name, style="bold"))
         console.print(Text(paragraph(about, "  ", "  ")))
-        console.print(Text(paragraph(", ".join(settings), "  ", "  "), style="dim"))
+        console.print(Text(paragraph(", ".join(settings), "  ", "  ") + "\n", style="dim"))

@@ -20,7 +20,7 @@ from bayeskit.storage.atomic import replace_file
 SUFFIXES = (".png", ".svg", ".pdf")
 MOST = {"trace": 12, "rank": 12, "forest": 60, "pair": 6}
 """Elements in one picture of each kind."""
-_DRAWS = {"trace": 1000, "rank": 250, "forest": 5000, "pair": 1000}
+_DRAWS = {"trace": 1000, "rank": 250, "forest": 5000, "pair": 250}
 
 Elements: TypeAlias = dict[str, np.ndarray]
 

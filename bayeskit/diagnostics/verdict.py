@@ -33,12 +33,20 @@ class Finding:
     meaning: str
     advice: str
 
-    def __str__(self) -> str:
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """What it is and where, what it means, what to try."""
         head = f"{self.severity.upper()} {self.name}"
         if self.sites:
             more = f" and {len(self.sites) - _SHOWN} more" if len(self.sites) > _SHOWN else ""
-            head = paragraph(f"{head}: {', '.join(self.sites[:_SHOWN])}{more}", others="  ")
-        return "\n".join([head, paragraph(self.meaning, "  ", "  "), paragraph("Try: " + self.advice, "  ", "  ")])
+            head = f"{head}: {', '.join(self.sites[:_SHOWN])}{more}"
+        return head, self.meaning, self.advice
+
+    def __str__(self) -> str:
+        head, meaning, advice = self.parts
+        return "\n".join(
+            [paragraph(head, others="  "), paragraph(meaning, "  ", "  "), paragraph("Try: " + advice, "  ", "  ")]
+        )
 
 
 class Measure(NamedTuple):
