@@ -18,7 +18,7 @@ FLOORS = {m[1]: m[2] for need in PROJECT["dependencies"] if (m := re.match(r"([\
 
 
 def supported(what):
-    return re.search(rf"^\| {re.escape(what)}[^|]*\| ([^|]*) \|", PAGE, re.MULTILINE)[1]
+    return re.search(rf"^\| {re.escape(what)}(?: \([^|]*\))? \| ([^|]*) \|", PAGE, re.MULTILINE)[1]
 
 
 def test_pythons():
