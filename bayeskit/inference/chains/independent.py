@@ -32,6 +32,7 @@ from jax.sharding import PartitionSpec
 from bayeskit._keys import host_split
 from bayeskit._typing import Array, Values
 from bayeskit.errors import MethodError
+from bayeskit.inference.chains.agreement import Evaluated, check_agreement
 from bayeskit.inference.chains.threads import run_ahead
 from bayeskit.inference.method import Draws, Method
 from bayeskit.target import Target
@@ -81,6 +82,11 @@ class ChainMethod(Method):
         """Values of sites that a step has left among its statistics, and the statistics proper."""
         return {}, stats
 
+    def evaluated(self, state: Any) -> Evaluated | None:
+        """Where the chains are, with density and gradient, if their program is compiled otherwise than plainly."""
+        del state
+        return None
+
     def warm_chain(self, state: Any, target: Target) -> Any:
         """Adaptation of one chain that has no step form."""
         del target
@@ -116,8 +122,11 @@ class ChainMethod(Method):
                 return jax.block_until_ready(program(self, target, one))
 
         with contextlib.closing(run_ahead(step, states, num_chunks, _most_at_once(target))) as chunks:
-            for parts in chunks:
-                yield _stack(parts)
+            for number, parts in enumerate(chunks):
+                state, draws = _stack(parts)
+                if number == 0 and (found := self.evaluated(state)) is not None:
+                    check_agreement(target, found)
+                yield state, draws
 
 
 @cache
@@ -253,7 +262,25 @@ def _precision() -> Callable[[], contextlib.AbstractContextManager[Any]]:
     return partial(jax.enable_x64, bool(config.jax_enable_x64))
 
 
-_SEEN: set[object] = set()
+class _Latest:
+    """What is known of the latest cases only: the structure of a target holds the data in the closures of its model."""
+
+    def __init__(self, most: int):
+        self._most, self._known = most, dict[object, bool]()
+
+    def __contains__(self, case: object) -> bool:
+        return case in self._known
+
+    def of(self, case: object, find: Callable[[], bool]) -> bool:
+        """What is known of a case, found out if need be."""
+        known = self._known.pop(case) if case in self._known else find()
+        self._known[case] = known
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+        return known
+
+
+_COMPILED, _BATCHED = _Latest(256), _Latest(256)
 
 
 def _is_new(program: Any, method: ChainMethod, target: Target, one: Any) -> bool:
@@ -263,10 +290,9 @@ def _is_new(program: Any, method: ChainMethod, target: Target, one: Any) -> bool
     """
     leaves, structure = jax.tree.flatten((target, one))
     case = (program, method, structure, tuple(map(jax.typeof, leaves)))
-    if case in _SEEN:
-        return False
-    _SEEN.add(case)
-    return True
+    is_new = case not in _COMPILED
+    _COMPILED.of(case, lambda: True)
+    return is_new
 
 
 def _split(stacked: Any, num_chains: int) -> list[Any]:
@@ -278,9 +304,6 @@ def _stack(parts: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
 
 
-_BATCHED: dict[object, bool] = {}
-
-
 def _most_at_once(target: Target) -> int:
     """How many chains may run at once.
 
@@ -289,10 +312,7 @@ def _most_at_once(target: Target) -> int:
     """
     cores = os.cpu_count() or 1
     shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(target))
-    case = (jax.tree.structure(target), shapes)
-    if case not in _BATCHED:
-        _BATCHED[case] = factorises_batches(target)
-    if not _BATCHED[case]:
+    if not _BATCHED.of((jax.tree.structure(target), shapes), lambda: factorises_batches(target)):
         return cores
     workers = int(os.environ.get("PJRT_NPROC", cores))
     if workers - 1 < cores:

@@ -14,6 +14,7 @@ from bayeskit._settings import check_choice, is_number, is_whole, require
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Array
 from bayeskit.errors import MethodError, ModelError
+from bayeskit.inference.chains.agreement import Evaluated
 from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, runs_single_kernels
 from bayeskit.inference.method import check_accept, check_counts
 from bayeskit.target import Target
@@ -156,6 +157,12 @@ class NUTS(ChainMethod):
         from bayeskit.inference.mcmc import blackjax_nuts
 
         return blackjax_nuts.init_chain(self._blackjax(target), key, _flat(target), position)
+
+    def evaluated(self, state: Any) -> Evaluated | None:
+        if self.backend == "numpyro" or not runs_single_kernels(self.chain_method):
+            return None
+        here = state.position
+        return Evaluated(here.position, here.logdensity, here.logdensity_grad)
 
     def step_chain(self, state: Any, target: Target) -> tuple[Any, Array, dict[str, Array]]:
         if self.backend == "numpyro":

@@ -39,3 +39,35 @@ def test_fewer_chains_at_once_are_announced(monkeypatch):
         assert chains._most_at_once(target) == 1
     monkeypatch.setenv("PJRT_NPROC", "16")
     assert chains._most_at_once(target) == 2
+
+
+def two_normals(y):
+    """A mean and a scale."""
+    mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
+    scale = numpyro.sample("scale", dist.HalfNormal(5.0))
+    with numpyro.plate("row", len(y)):
+        numpyro.sample("y", dist.Normal(mean, scale), obs=y)
+
+
+@pytest.mark.parametrize(("value", "slope"), [(3.0, 0.0), (0.0, 0.3)])
+def test_a_program_of_the_chains_that_is_wrong_is_refused(monkeypatch, value, slope):
+    """The value off by a few, the gradient by some per cent: the plain program says otherwise, and the run stops."""
+    data, method = {"y": jnp.arange(5.0)}, bk.NUTS(num_chains=2, num_warmup=20, num_draws=20)
+    bk.infer(two_normals, data, method, key=0, progress=False)
+    right = bk.NUTS.evaluated
+
+    def wrong(self, state):
+        positions, density, gradient = right(self, state)
+        return chains.Evaluated(positions, density + value, gradient * (1 + slope) + slope)
+
+    monkeypatch.setattr(bk.NUTS, "evaluated", wrong)
+    with pytest.raises(bk.errors.SamplingError, match=r"disagree.*BAYESKIT_SINGLE_KERNELS"):
+        bk.infer(two_normals, data, method, key=0, progress=False)
+
+
+def test_only_the_latest_programs_are_remembered():
+    """What is remembered holds the data of models; a case that is asked for again stays."""
+    known, asked = chains._Latest(2), []
+    for case in "abacab":
+        assert known.of(case, lambda case=case: not asked.append(case))
+    assert asked == ["a", "b", "c", "b"]
