@@ -43,6 +43,7 @@ from .inference.vi.expectation import expectation as expectation
 from .inference.vi.programs.marginal import marginal as marginal
 from .inference.vi.programs.marginal import normalize as normalize
 from .inference.vi.programs.unbiased import unbiased as unbiased
+from .models.regression import formula as formula
 from .program import LogWeight as LogWeight
 from .program import Program as Program
 from .program import average as average

@@ -138,7 +138,8 @@ class Columns(Mapping[str, Any]):
     @cached_property
     def _sources(self) -> dict[str, Source]:
         """Where the values come from, by name."""
-        usable = [name for name in self.frame.columns if name not in self.reasons]
+        names = dict.fromkeys([*self.frame.columns, *self.encoding.per])  # the latter are known without a column
+        usable = [name for name in names if name not in self.reasons]
         sizes = {f"num_{_argument(n)}": Source(n, "size") for n in self.encoding.levels if n not in self.reasons}
         by_argument = {_argument(name): Source(name) for name in usable}
         found = {"num_rows": Source("", "rows"), **sizes, **by_argument, **{name: Source(name) for name in usable}}
@@ -195,9 +196,9 @@ class Columns(Mapping[str, Any]):
         return replace(self, added={**self.added, **values})
 
     def _values(self, name: str) -> np.ndarray:
-        column = self.frame[name]
         if name in self.encoding.per:
             return self._by_level(name)
+        column = self.frame[name]
         if name in self.levels:
             return codes(column, self.levels[name])
         if kind_of(column) == "boolean" and not column.isna().any():
@@ -210,6 +211,8 @@ class Columns(Mapping[str, Any]):
     def _by_level(self, name: str) -> np.ndarray:
         group, known = self.encoding.per[name]
         new = self.new_levels.get(group, ())
+        if new and name not in self.frame:
+            raise DataError(f"{self.source} has no column {name!r}, which says something of the new {group} {new[0]!r}")
         return np.array([*known, *one_a_level(self.frame, name, group, new, self.source)])
 
     def for_model(self, model: Model) -> Columns:

@@ -16,7 +16,7 @@ def described(data: Columns) -> str:
     """Source, rows, a line for each column that is used, and what is left aside."""
     reasons = ", ".join(f"{name} missing in {count}" for name, count in data.dropped.items())
     dropped = f", {data.num_dropped} dropped ({reasons})" if data.num_dropped else ""
-    width = max((len(name) for name in data.frame.columns), default=0)
+    width = max(map(len, data.frame.columns))
     lines = [f"{data.source}: {data.num_rows} rows{dropped}"]
     lines += [f"  {name:{width}}  {_line(data, name)}" for name in data.used]
     if data.left_aside:
