@@ -130,8 +130,8 @@ def run(
 ) -> None:
     """Sample from the posterior of a model; print its summary and the verdict, and write the result.
 
-    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted by
-    Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad
+    (the result is written), 130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
     del as_json, quiet, debug
     plan = plan_of(target, data, out)

@@ -54,7 +54,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "thin": (int,),
     "precision": (str,),
 }
-_WORDS = {str: "a string", dict: "a table", int: "a whole number", bool: "true or false", list: "a list of strings"}
+_WORDS = {str: "a string", dict: "a table", int: "a whole number", bool: "true or false", list: "a list of names"}
 
 
 def read_run_file(path: Path) -> Plan:
@@ -169,5 +169,5 @@ def _names(path: Path, name: str, value: str | list[object]) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     for item in names:
         if not isinstance(item, str):
-            raise UsageError(f"{path}: {name!r} must be a list of strings, and {item!r} is not one")
+            raise UsageError(f"{path}: {name!r} must be a list of names, and {item!r} is not one")
     return tuple(str(item) for item in names)

@@ -30,8 +30,9 @@ def init(
 ) -> None:
     """Look at a table, and write model.py and run.toml to start from.
 
-    Counts get a negative binomial, zeros and ones a Bernoulli, other numbers a normal or log-normal distribution;
-    columns of text with several rows a level varying intercepts, numbers slopes.
+    Counts get a negative binomial, zeros and ones a Bernoulli distribution,
+    other numbers a normal or log-normal one; columns of text with several
+    rows a level get varying intercepts, numbers slopes.
     """
     del as_json, quiet, debug
     from rich.text import Text

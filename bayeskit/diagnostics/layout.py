@@ -12,8 +12,8 @@ MOST = 100
 """Columns of a paragraph, however wide the terminal is."""
 
 _GAP = "  "
-_NAME = 12
-"""Columns that names get at least; where fewer are left, the columns of numbers are shown in parts."""
+_NAME = 24
+"""Columns that names get at least, or half of the terminal; where fewer are left, numbers are shown in parts."""
 
 
 def text_width() -> int:
@@ -61,7 +61,7 @@ def table_text(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int 
     sizes = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     if width is None:
         width = sum(sizes) + len(_GAP) * len(sizes)
-    names = min(sizes[0], max(_NAME, width - sum(len(_GAP) + size for size in sizes[1:])))
+    names = min(sizes[0], max(min(_NAME, width // 2), width - sum(len(_GAP) + size for size in sizes[1:])))
     parts = list(_parts(sizes, names, width))
     return "\n\n".join("\n".join(_lines(titles, rows, sizes, names, part)) for part in parts)
 
