@@ -1,6 +1,6 @@
 """NUTS side by side with its peers: minimum bulk ESS per second of sampling.
 
-    python benchmarks/nuts.py [problem ...] [--repeats 5] [--limit 200] [--json FILE]
+    python benchmarks/nuts.py [problem ...] [--rows ROW ...] [--repeats 5] [--limit 200] [--json FILE]
 
 4 chains of 1,000 + 1,000 steps, float64. Each row is a fresh process, so that no library runs with what another has
 compiled, cached or started, and each has the devices that it is documented to want. The columns:
@@ -26,6 +26,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -123,19 +124,19 @@ def ratios(rows: dict[str, dict]) -> dict[str, float]:
     return {peer: rate[OURS] / max(found) for peer, found in best.items() if found}
 
 
-def measure_problem(problem: str, repeats: int, limit: float) -> dict:
-    """Measure all rows of one problem and print them as they come."""
+def measure_problem(problem: str, rows: Sequence[str], repeats: int, limit: float) -> dict:
+    """Measure rows of one problem and print them as they come."""
     print(f"\n{problem}\n{HEAD}", flush=True)
     all_rows = {}
-    for row in ROWS:
+    for row in rows:
         all_rows[row] = measure(row, problem, repeats, limit)
         print(line(row, all_rows[row]), flush=True)
-    rows = {row: found for row, found in all_rows.items() if isinstance(found, dict)}
-    if any(found["is_lone"] for found in rows.values()):
+    measured = {row: found for row, found in all_rows.items() if isinstance(found, dict)}
+    if any(found["is_lone"] for found in measured.values()):
         print(f"* called once, since that took longer than {limit:g} s: the seconds include what it compiled")
-    found = {"rows": all_rows, "ratios": ratios(rows)}
-    if len(rows) > 1:
-        z, row = disagreement(rows)
+    found = {"rows": all_rows, "ratios": ratios(measured)}
+    if len(measured) > 1:
+        z, row = disagreement(measured)
         print(f"posterior means {'agree' if z < 5 else 'DIFFER'}: the largest |z| is {z:.1f}, of {row}")
         found |= {"largest_z": z, "largest_z_of": row}
     return found
@@ -148,6 +149,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("problems", nargs="*", help=f"all of them by default: {', '.join(DATA)}")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="all by default")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each sampler (%(default)s)")
     parser.add_argument(
         "--limit", type=float, default=200.0, metavar="SECONDS",
@@ -175,7 +177,7 @@ def main() -> None:
     print(", ".join(f"{name} {found}" for name, found in record["versions"].items()))
     print(f"{record['machine']['platform']}, {os.cpu_count()} cores; XLA_FLAGS={flags}")
     for problem in problems:
-        record["problems"][problem] = measure_problem(problem, arguments.repeats, arguments.limit)
+        record["problems"][problem] = measure_problem(problem, arguments.rows, arguments.repeats, arguments.limit)
         if arguments.json:
             arguments.json.write_text(json.dumps(record, indent=1))
 

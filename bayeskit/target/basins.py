@@ -122,8 +122,8 @@ def _left_behind(search: Search, climb: Climb) -> np.ndarray:
 
 def _evaluate(search: Search) -> Evaluate:
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        points = search.at(positions)
-        return np.asarray(points.density, float), np.asarray(points.gradient, float)
+        density, gradient = search.evaluate(positions)
+        return np.asarray(density, float), np.asarray(gradient, float)
 
     return evaluate
 

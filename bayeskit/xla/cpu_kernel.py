@@ -9,7 +9,7 @@ This is right only where
 
 * the program runs on the CPU (`is_available`),
 * it is compiled with `kernel_options` (where XLA has the option, it turns a scatter, the gradient of indexing, into a
-  loop; later versions have not, and there a scatter has no emitter), and
+  loop; later versions have not, and there `bayeskit.xla.scatters` does so), and
 * every operation has an emitter of this kind: `has_single_kernel` looks through a function for those that have none
   (factorisations, sorting, callbacks) and for arrays so large that the starting costs no longer matter.
 
@@ -28,7 +28,7 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
-from bayeskit.xla.jaxprs import CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
+from bayeskit.xla.jaxprs import CALLS, CONTROL, CUMULATIVE, ELEMENTWISE, REDUCTIONS, STRUCTURE, equations
 
 __all__ = [
     "COMPILER_OPTIONS",
@@ -43,8 +43,12 @@ __all__ = [
 COMPILER_OPTIONS: dict[str, bool] = {"xla_cpu_use_fusion_emitters": False}
 """What turns a scatter into a loop, in the versions of XLA that have it; see `kernel_options`."""
 
-MAX_ELEMENTS = 2**17
-"""Largest array for which starting kernels is a cost worth avoiding."""
+MAX_ELEMENTS = 2**13
+"""Largest array for which starting kernels is a cost worth avoiding: a kernel over more takes a hundred times as long
+as its start, and loops over functions such as `exp` are vectorised in kernels of their own only."""
+
+MAX_FACTOR = 2**17
+"""Largest matrix that is only multiplied with."""
 
 MAX_MATMUL = 2**15
 """Largest number of multiplications in a product of two matrices; larger ones are better left to a library."""
@@ -76,6 +80,9 @@ _EMITTED = (
     # what JAX writes of late for gradients of tanh, for approximations of special functions, for copies and for loops
     | {"one_minus_square", "polynomial", "tile", "empty2"}
 ) - _NOT_EMITTED
+
+_PASSED_ON = CALLS | {"dot_general", "transpose"}
+"""Operations whose arguments may be factors of products."""
 
 
 def is_available() -> bool:
@@ -145,13 +152,14 @@ def _is_emitted(equation: core.JaxprEqn) -> bool:
     name = equation.primitive.name
     if name not in _EMITTED or (name.startswith("scatter") and not kernel_options()):
         return False
-    if not all(_is_small_real(atom.aval) for atom in (*equation.invars, *equation.outvars)):
+    most = MAX_FACTOR if name in _PASSED_ON else MAX_ELEMENTS
+    if not all(_is_real(atom.aval, most) for atom in (*equation.invars, *equation.outvars)):
         return False
     return name != "dot_general" or _is_small_product(equation)
 
 
-def _is_small_real(array: Any) -> bool:
-    return math.prod(array.shape) <= MAX_ELEMENTS and getattr(array.dtype, "kind", "c") != "c"
+def _is_real(array: Any, most: int) -> bool:
+    return math.prod(array.shape) <= most and getattr(array.dtype, "kind", "c") != "c"
 
 
 def _is_small_product(equation: core.JaxprEqn) -> bool:

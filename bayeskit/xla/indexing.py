@@ -23,13 +23,12 @@ from jax.extend import core
 from jax.lax import GatherScatterMode
 
 from bayeskit._typing import Array
-from bayeskit.xla.jaxprs import CALLS, INDEXING, equations, inner_program, needed_for, scan_sizes
+from bayeskit.xla.jaxprs import CALLS, INDEXING, equations, execute, inner_program, needed_for, scan_sizes
 
 __all__ = ["QUICKLY", "Range", "Use", "indexes", "ranges"]
 
 QUICKLY = {"xla_backend_optimization_level": "0"}
 """Options of a program that runs once."""
-INFO = core.DebugInfo("trace", "one operation", None, None)
 _ON_THE_WAY = frozenset(
     ["broadcast_in_dim", "concatenate", "convert_element_type", "reshape", "squeeze", "stack", "transpose"]
 )
@@ -146,7 +145,7 @@ def _through(equation: Any, values: list[_Value]) -> tuple[list[_Value], list[_R
         # a function that JAX has traced before remembers the line of that time, or none
         line = _line(equation)
         return results, [(use._replace(where=line or use.where), reached) for use, reached in found]
-    results = _execute(equation, [v.value for v in values])
+    results = execute(equation, [v.value for v in values])
     facts: dict[str, Any] = {}
     if name == "select_n" and len(values) == 3 and _counts_from_the_end(values):
         facts = {"uncounted": values[1].value}
@@ -157,15 +156,9 @@ def _through(equation: Any, values: list[_Value]) -> tuple[list[_Value], list[_R
     elif name == "add" and isinstance(equation.invars[1], core.Literal):
         facts = {"moved": values[0].origin}
     if name in _ON_THE_WAY and any(v.uncounted is not None for v in values):
-        facts["uncounted"] = _execute(equation, [v.index for v in values])[0]
+        facts["uncounted"] = execute(equation, [v.index for v in values])[0]
     reports = [_report(equation, values)] if name in INDEXING and _is_written(equation) else []
     return [_Value(result, data, rest, **facts) for result in results], [r for r in reports if r is not None]
-
-
-def _execute(equation: Any, values: list[Any]) -> list[Any]:
-    given = {a: v for a, v in zip(equation.invars, values, strict=True) if not isinstance(a, core.Literal)}
-    alone = core.Jaxpr([], list(given), equation.outvars, [equation], equation.effects, INFO)
-    return list(core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*given.values()))
 
 
 def indexes_inside(equation: Any) -> bool:

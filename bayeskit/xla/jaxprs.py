@@ -33,12 +33,16 @@ __all__ = [
     "Reading",
     "Rule",
     "equations",
+    "execute",
     "inner_program",
     "look",
     "needed_for",
     "read",
     "scan_sizes",
 ]
+
+
+_INFO = core.DebugInfo("trace", "one operation", None, None)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -124,6 +128,13 @@ def equations(jaxpr: Any) -> Iterator[Any]:
                     yield from equations(inner.jaxpr)
                 elif isinstance(inner, core.Jaxpr):
                     yield from equations(inner)
+
+
+def execute(equation: Any, values: Sequence[Any]) -> list[Any]:
+    """Carry out one operation on other values."""
+    given = {a: v for a, v in zip(equation.invars, values, strict=True) if not isinstance(a, core.Literal)}
+    alone = core.Jaxpr([], list(given), equation.outvars, [equation], equation.effects, _INFO)
+    return list(core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*given.values()))
 
 
 def needed_for(jaxpr: Any, atoms: Sequence[Any]) -> list[Any]:

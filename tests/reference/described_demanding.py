@@ -28,7 +28,9 @@ def admissions(data: Numbers, p: Numbers) -> float:
 def cox_process(data: Numbers, p: Numbers) -> float:
     covariance = data["factor"] @ data["factor"].T
     prior = stats.multivariate_normal(np.zeros(len(covariance)), covariance)
-    return float(prior.logpdf(p["log_intensity"]) + stats.poisson.logpmf(data["counts"], np.exp(p["log_intensity"])).sum())
+    return float(
+        prior.logpdf(p["log_intensity"]) + stats.poisson.logpmf(data["counts"], np.exp(p["log_intensity"])).sum()
+    )
 
 
 def eight_schools(data: Numbers, p: Numbers) -> float:
@@ -42,7 +44,9 @@ def heteroscedastic(data: Numbers, p: Numbers) -> float:
     terms = []
     for name, number, size in (("mean", 40, 36.0), ("noise", 20, 2.5)):
         scale, length, white = (p[f"{name}_{part}"] for part in ("scale", "length", "white"))
-        total += float(stats.t.logpdf(scale, 3, 0, size) + stats.invgamma.logpdf(length, 2.0, scale=0.4)) + normal(white, 0, 1)
+        total += float(stats.t.logpdf(scale, 3, 0, size) + stats.invgamma.logpdf(length, 2.0, scale=0.4)) + normal(
+            white, 0, 1
+        )
         term = np.zeros(len(data["x"]))
         for j in range(1, number + 1):
             frequency = j * np.pi / 2.5

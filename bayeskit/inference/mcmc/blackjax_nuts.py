@@ -32,7 +32,8 @@ from blackjax.mcmc.nuts import NUTSInfo
 
 from bayeskit._typing import Array
 from bayeskit.inference.mcmc.blackjax_adaptation import Adaptation, Blocks, History, blackjax_metric, find_adaptation
-from bayeskit.xla.cpu_kernel import has_single_kernel, single_kernel
+from bayeskit.xla.cpu_kernel import has_single_kernel, kernel_options, single_kernel
+from bayeskit.xla.scatters import with_loops
 
 __all__ = ["ChainState", "NUTSSettings", "init_chain", "step_chain"]
 
@@ -149,7 +150,11 @@ def _transition(settings: NUTSSettings, log_density_fn: LogDensity, position: Ar
         kernel = blackjax.nuts.build_kernel(divergence_threshold=threshold)
         return kernel(key, state, log_density_fn, step_size, metric, settings.max_tree_depth)
 
-    if settings.single_kernel and has_single_kernel(jax.value_and_grad(log_density_fn), position):
+    if not settings.single_kernel:
+        return transition
+    looped = log_density_fn if kernel_options() else with_loops(log_density_fn, position)
+    if has_single_kernel(jax.value_and_grad(looped), position):
+        log_density_fn = looped
         return single_kernel(transition)
     return transition
 
