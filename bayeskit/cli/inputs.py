@@ -97,7 +97,30 @@ def _table(plan: Plan, file: ModelFile, columns: dict[str, object]) -> Columns:
     paths = plan.data if isinstance(plan.data, tuple) else ()
     alone = len(paths) == 1 and Path(paths[0]).suffix.lower() != ".json"  # a file keeps the types of its columns
     table = as_columns(paths[0] if alone else columns, **settings)  # type: ignore[arg-type]
-    return table.for_model(file.model)
+    chosen = table.for_model(file.model)
+    _check_text(columns, chosen)
+    return chosen
+
+
+def _check_text(columns: Mapping[str, object], table: Columns) -> None:
+    """Refuse levels made of a column of numbers in which a cell is mistyped.
+
+    Raises:
+        DataError: naming the cell.
+    """
+    from bayeskit.storage.formats.cells import first_odd
+
+    used = table.chosen.values() if table.chosen is not None else columns
+    for name in used:
+        values = columns.get(name)
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "U":
+            continue
+        cells = values.tolist()
+        if (odd := first_odd(cells)) is not None:
+            raise DataError(
+                f"{table.source}: {cells[odd]!r} in column {name!r} is no number, though most of its cells are; mend it, "
+                "or make the arguments in a function data(columns) of the model file"
+            )
 
 
 def _is_table(columns: Mapping[str, object]) -> bool:

@@ -34,7 +34,7 @@ CASES = {
     "ragged CSV": ({"line.csv": "x,y\n1,2\n3\n"}, RUN, "line.csv, line 3"),
     "NaN in the data": ({"line.csv": "x,y\n1,2\n3,\n"}, RUN, "'y'"),
     "missing column": ({"line.csv": "y\n1\n2\n"}, RUN, "'x'"),
-    "strings in the data": ({"line.csv": "x,y\n1,a\n2,b\n"}, RUN, "'y'"),
+    "a string among numbers": ({"line.csv": "x,y\n1,2\n2,b\n3,4\n"}, RUN, "'b' in column 'y' is no number"),
     "unknown method": ({}, (*RUN, "--method", "nust"), "did you mean 'nuts'?"),
     "unknown setting": ({}, (*RUN, "--set", "max_treedepth=5"), "did you mean 'max_tree_depth'?"),
     "impossible setting": ({}, (*RUN, "--target-accept", "1.5"), "target_accept"),
