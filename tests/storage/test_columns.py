@@ -190,7 +190,7 @@ def test_one_value_a_level():
     np.testing.assert_array_equal(data.encode({"site": ["a"], "y": [3]})["height"], [20.0, 10.0])
     more = data.encode({"site": ["c", "a"], "height": [5.0, 20.0]}, new_levels="prior")
     np.testing.assert_array_equal(more["height"], [20.0, 10.0, 5.0])
-    with pytest.raises(DataError, match="'height' of a table is 10.0 and 11.0 in site 'b'"):
+    with pytest.raises(DataError, match=r"'height' of a table is 10\.0 and 11\.0 in site 'b'"):
         bk.columns({**frame, "height": [10.0, 20.0, 11.0]}, per={"height": "site"})
 
 

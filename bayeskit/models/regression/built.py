@@ -66,9 +66,11 @@ class Built:
         """Function, arguments and labels for a table that is encoded as that of the formula."""
         coords: dict[str, list[object]] = {}
         known = {}
-        for each in multipliers(self.design):
-            coords |= {f"{each.name}_dim": list(each.labels), f"{each.name}__expr_dim": list(each.labels)}
+        for each in self.design.common:
+            coords[f"{each.name}_dim"] = list(each.labels)
         for term in self.design.varying:
+            if term.what is not None:
+                coords[f"{term.what.name}__expr_dim"] = list(term.what.labels)
             groups, dim = self.groups(term, table), f"{term.factor}__factor_dim"
             coords[dim] = list(groups)
             if len(groups) > len(term.groups):
@@ -82,7 +84,7 @@ class Built:
         own = table is self.design.table
         found: dict[str, Any] = {}
         for each in multipliers(self.design):
-            found[names.names[each.name]] = each.values if own else each.at(frame)
+            found[names.names[each.key]] = each.values if own else each.at(frame)
         for term in self.design.varying:
             groups, index = self.groups(term, table), names.index[term.factor]
             found[index] = np.array([groups[label] for label in term.labels_in(frame)])

@@ -47,6 +47,11 @@ class Common:
     kind: str
     term: Any
 
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """Name and coefficients: a category may have one for each level in one place, and one less in another."""
+        return self.name, self.values.shape[1:]
+
     def at(self, frame: pd.DataFrame) -> np.ndarray:
         """The values in another table."""
         return np.asarray(self.term.eval_new_data(frame), float).reshape(len(frame), *self.values.shape[1:])

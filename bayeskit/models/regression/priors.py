@@ -14,9 +14,10 @@ linear models in Python", Journal of Statistical Software 103(15), section 2.4; 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import Distribution, constraints
@@ -136,14 +137,25 @@ def source_of(name: str, prior: Distribution) -> str:
         ModelError: it is not one of NumPyro's, made from numbers alone.
     """
     made = getattr(dist, type(prior).__name__, None)
-    values = {argument: getattr(prior, argument, None) for argument in prior.arg_constraints}
-    if made is not type(prior) or any(value is None for value in values.values()):
-        raise ModelError(
-            f"priors: the prior of {name!r}, a {type(prior).__name__}, cannot be written as source; take the source "
-            "of the formula and write it there"
-        )
-    written = ", ".join(f"{argument}={_exactly(value)}" for argument, value in values.items())
-    return f"dist.{type(prior).__name__}({written})"
+    if made is type(prior):
+        values = {argument: getattr(prior, argument, None) for argument in prior.arg_constraints}
+        # a multivariate normal has three ways to say one thing, and takes one
+        for chosen in (values, {n: v for n, v in values.items() if n in ("loc", "scale_tril")}):
+            if _is_made_by(prior, made, chosen):
+                return f"dist.{made.__name__}({', '.join(f'{n}={_exactly(v)}' for n, v in chosen.items())})"
+    raise ModelError(
+        f"priors: the prior of {name!r}, a {type(prior).__name__}, cannot be written as source; take the source of the "
+        "formula and write it there"
+    )
+
+
+def _is_made_by(prior: Distribution, made: Callable[..., Distribution], values: Mapping[str, object]) -> bool:
+    """Whether these arguments make the same distribution again."""
+    draw = prior.sample(jax.random.PRNGKey(0))
+    try:
+        return bool(np.array_equal(made(**values).log_prob(draw), prior.log_prob(draw)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _exactly(value: object) -> str:

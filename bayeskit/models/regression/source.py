@@ -23,13 +23,13 @@ class Arguments:
     """The arguments of the function, by what they hold.
 
     Attributes:
-        names: the argument of each common term, offset, and what a varying coefficient multiplies, by its name.
+        names: the argument of each common term, offset, and what a varying coefficient multiplies, by its key.
         index: the argument of the index of each row's group, by the name of the groups.
         response: that of the response.
         trials: that of the trials.
     """
 
-    names: dict[str, str] = field(default_factory=dict)
+    names: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     index: dict[str, str] = field(default_factory=dict)
     response: str = ""
     trials: str = ""
@@ -53,10 +53,10 @@ def arguments_of(design: Design) -> Arguments:
         if term.factor not in index:
             index[term.factor] = fresh(term.factor)
             fresh(f"num_{index[term.factor]}")
-    names = {}
+    names: dict[tuple[str, tuple[int, ...]], str] = {}
     for each in multipliers(design):
-        if each.name not in names:
-            names[each.name] = fresh(f"{each.name} columns" if each.values.ndim == 2 else each.name)
+        if each.key not in names:
+            names[each.key] = fresh(f"{each.name} columns" if each.values.ndim == 2 else each.name)
     trials = "" if not design.trials or design.trials.isdigit() else fresh(design.trials)
     return Arguments(names, index, response, trials)
 
@@ -126,7 +126,7 @@ class _Writer:
         return lines
 
     def _of(self, prefix: str, term: Common) -> str:
-        return f"{prefix}_{self.arguments.names[term.name]}"
+        return f"{prefix}_{self.arguments.names[term.key]}"
 
     def _coefficients(self, variable: str, site: str, dim: str, term: Common | None) -> list[str]:
         sample = f"{variable} = numpyro.sample({_quoted(site)}, {self.priors.source[site]})"
@@ -161,7 +161,7 @@ class _Writer:
 
     def _variable(self, prefix: str, term: Varying) -> str:
         index = self.arguments.index[term.factor]
-        what = "" if term.what is None else self.arguments.names[term.what.name] + "_"
+        what = "" if term.what is None else self.arguments.names[term.what.key] + "_"
         return f"{prefix}_{what}{index}"
 
     def predictor(self) -> list[str]:
@@ -169,17 +169,17 @@ class _Writer:
         names = self.arguments.names
         parts = ["intercept"] if self.design.intercept else []
         for term in self.design.common:
-            values = names[term.name]
+            values = names[term.key]
             if self.design.intercept:
                 values = f"({values} - {self._of('mean', term)})"
             parts.append(self._product(values, term))
         for each in self.design.varying:
             effect = f"{self._variable('u', each)}[{self.arguments.index[each.factor]}]"
             if each.what is not None:
-                effect = f"{effect} * {names[each.what.name]}"
+                effect = f"{effect} * {names[each.what.key]}"
                 effect = f"({effect}).sum(-1)" if each.what.labels else effect
             parts.append(effect)
-        parts += [names[term.name] for term in self.design.offsets]
+        parts += [names[term.key] for term in self.design.offsets]
         whole = " + ".join(parts) or "0.0"
         if len(whole) <= 100:
             return [f"eta = {whole}"]

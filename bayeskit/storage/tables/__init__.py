@@ -1,6 +1,6 @@
 """Tables as the arguments of a model."""
 
-from bayeskit.storage.tables.columns import Columns, columns, encoded
+from bayeskit.storage.tables.arguments import Columns, columns, encoded
 from bayeskit.storage.tables.encoding import Encoding
 from bayeskit.storage.tables.frames import is_table
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bayeskit.storage.tables.columns import Columns
+    from bayeskit.storage.tables.arguments import Columns
 
 __all__ = ["described"]
 

@@ -119,7 +119,7 @@ def test_priors_by_name():
     assert 'sample("sigma", dist.HalfCauchy(scale=0.7))' in model.source
     assert 'u_site = numpyro.sample("1|site", dist.Normal(0.0, sd_site))' in model.source
     joint = bk.formula("y ~ kind", FRAME, priors={"kind": dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2))})
-    assert bk.bind(joint, FRAME).name == "model"
+    assert draws_of(joint, joint.arguments(FRAME))["kind"].shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_priors_that_do_not_fit(priors, message):
         ("x ~ z", {"family": "negative_binomial"}, DataError, "it has negative values"),
         ("count ~ x", {"family": "bernoulli"}, DataError, "it has values other than 0 and 1"),
         ("done ~ x", {"family": "binomial"}, ModelError, r"the response is p\(successes, trials\), not 'done'"),
-        ("p(tries, done) ~ x", {"family": "binomial"}, DataError, "12 successes in"),
+        ("p(tries, done) ~ x", {"family": "binomial"}, ModelError, "'successes' cannot be greater than 'trials'"),
         ("kind ~ x", {}, ModelError, r"kind\['w'\] is one where it is 'w'"),
         ("y ~ tries", {}, DataError, "'tries' is constant"),
         ("tries ~ x", {}, ModelError, "the response 'tries' is constant"),
@@ -203,7 +203,7 @@ def test_before_a_table_there_is_no_source():
 
 @pytest.fixture(scope="module")
 def fit():
-    model = bk.formula("count ~ x + (1 + x | site)", family="negative_binomial")
+    model = bk.formula("y ~ x + (1 + x | site)")
     method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=100, chain_method="vectorized")
     return model, bk.infer(model, FRAME, method, key=0, progress=False)
 
@@ -211,11 +211,11 @@ def fit():
 def test_names_and_coordinates_are_those_of_bambi(fit):
     _, post = fit
     posterior = post["posterior"]
-    assert {"Intercept", "x", "1|site", "1|site_sigma", "x|site", "x|site_sigma", "alpha"} <= set(posterior.data_vars)
+    assert {"Intercept", "x", "1|site", "1|site_sigma", "x|site", "x|site_sigma", "sigma"} <= set(posterior.data_vars)
     assert posterior["1|site"].dims == ("chain", "draw", "site__factor_dim")
     assert posterior["site__factor_dim"].values.tolist() == list("abcde")
-    assert post["observed_data/count"].dims == ("__obs__",)
-    assert post.attrs["formula"] == "count ~ x + (1 + x | site)"
+    assert post["observed_data/y"].dims == ("__obs__",)
+    assert post.attrs["formula"] == "y ~ x + (1 + x | site)"
     compile(post.attrs["formula_source"], "source", "exec")
 
 
@@ -230,17 +230,17 @@ def test_predictions_know_the_groups_of_the_fit_and_draw_others(fit):
     z = (found["1|site"].sel(site__factor_dim="q") / post["posterior/1|site_sigma"]).values
     assert abs(z.mean()) * np.sqrt(z.size) < 4
     again = bk.predict(model, FRAME, post, key=1)
-    assert again["posterior_predictive/count"].shape == (2, 100, len(FRAME))
+    assert again["posterior_predictive/y"].shape == (2, 100, len(FRAME))
 
 
 def test_a_fit_is_predicted_from_by_the_formula_with_its_table(fit):
     _, post = fit
-    new = FRAME[:2].drop(columns="count")
-    text = "count ~ x + (1 + x | site)"
+    new = FRAME[:2].drop(columns="y")
+    text = "y ~ x + (1 + x | site)"
     with pytest.raises(DataError, match="to a table that this formula has not seen"):
-        bk.predict(bk.formula(text, family="negative_binomial"), new, post, key=1)
-    again = bk.formula(text, FRAME, family="negative_binomial")
-    assert bk.predict(again, new, post, key=1)["predictions/count"].shape == (2, 100, 2)
+        bk.predict(bk.formula(text), new, post, key=1)
+    again = bk.formula(text, FRAME)
+    assert bk.predict(again, new, post, key=1)["predictions/y"].shape == (2, 100, 2)
 
 
 def test_thresholds_are_normal_in_order():

@@ -67,11 +67,12 @@ def formula(
         def model(year, count=None):
             \"\"\"count ~ year, poisson with log link.\"\"\"
             intercept = numpyro.sample("Intercept_at_means", dist.Normal(0.0, 4.1833))
-            b_year = numpyro.sample('year', dist.Normal(0.0, 2.23607))
-            numpyro.deterministic("Intercept", intercept - 1.5 * b_year)
-            eta = intercept + (year - 1.5) * b_year
+            b_year = numpyro.sample("year", dist.Normal(0.0, 2.23607))
+            mean_year = 1.5
+            numpyro.deterministic("Intercept", intercept - mean_year * b_year)
+            eta = intercept + (year - mean_year) * b_year
             with numpyro.plate("__obs__", year.shape[0]):
-                numpyro.sample('count', dist.Poisson(jnp.exp(eta)), obs=count)
+                numpyro.sample("count", dist.Poisson(jnp.exp(eta)), obs=count)
         <BLANKLINE>
 
     Reference: Capretto et al. (2022), "Bambi: A simple interface for fitting Bayesian linear models in Python", Journal
