@@ -110,10 +110,8 @@ def _check_text(columns: Mapping[str, object], table: Columns) -> None:
     """
     from bayeskit.storage.formats.cells import first_odd
 
-    used = table.chosen.values() if table.chosen is not None else columns
-    for name in used:
-        values = columns.get(name)
-        if not isinstance(values, np.ndarray) or values.dtype.kind != "U":
+    for name, values in columns.items():
+        if name in table.left_aside or not isinstance(values, np.ndarray) or values.dtype.kind != "U":
             continue
         cells = values.tolist()
         if (odd := first_odd(cells)) is not None:
