@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,7 +97,9 @@ def _table(plan: Plan, file: ModelFile, columns: dict[str, object]) -> Columns:
         settings["drop_missing"] = [name for name in columns if name in as_columns(columns).for_model(file.model)]
     paths = plan.data if isinstance(plan.data, tuple) else ()
     alone = len(paths) == 1 and Path(paths[0]).suffix.lower() != ".json"  # a file keeps the types of its columns
-    table = as_columns(paths[0] if alone else columns, **settings)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first reading has told them
+        table = as_columns(paths[0] if alone else columns, **settings)  # type: ignore[arg-type]
     chosen = table.for_model(file.model)
     _check_text(columns, chosen)
     return chosen
@@ -116,8 +119,8 @@ def _check_text(columns: Mapping[str, object], table: Columns) -> None:
         cells = values.tolist()
         if (odd := first_odd(cells)) is not None:
             raise DataError(
-                f"{table.source}: {cells[odd]!r} in column {name!r} is no number, though most of its cells are; mend it, "
-                "or make the arguments in a function data(columns) of the model file"
+                f"{table.source}: {cells[odd]!r} in column {name!r} is no number, though most of its cells are; "
+                "mend it, or make the arguments in a function data(columns) of the model file"
             )
 
 
