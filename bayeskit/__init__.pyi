@@ -18,11 +18,14 @@ from .inference import MCLMC as MCLMC
 from .inference import MEADS as MEADS
 from .inference import NUTS as NUTS
 from .inference import ChEES as ChEES
+from .inference import DiscreteHMCGibbs as DiscreteHMCGibbs
 from .inference import EllipticalSlice as EllipticalSlice
 from .inference import Laplace as Laplace
+from .inference import MixedHMC as MixedHMC
 from .inference import NestedSampling as NestedSampling
 from .inference import ParallelTempering as ParallelTempering
 from .inference import Pathfinder as Pathfinder
+from .inference import PersistentSampling as PersistentSampling
 from .inference import SGHMC as SGHMC
 from .inference import SGLD as SGLD
 from .inference import SMC as SMC

@@ -7,9 +7,11 @@ can be named in a run file, in a record and on the command line. Nothing else li
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -34,6 +36,22 @@ class Settings:
     kind: ClassVar[str]
     room: ClassVar[str]
     such_as: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Integers of NumPy and JAX become Python's before a class looks at its settings: records are JSON."""
+        super().__init_subclass__(**options)
+        if "__post_init__" not in vars(cls):
+            return
+        look: Any = vars(cls)["__post_init__"]
+
+        def __post_init__(self: Settings) -> None:
+            for field in dataclasses.fields(self):  # type: ignore[arg-type]
+                value = getattr(self, field.name)
+                if not isinstance(value, int) and is_whole(value):
+                    object.__setattr__(self, field.name, operator.index(value))
+            look(self)
+
+        cls.__post_init__ = functools.wraps(look)(__post_init__)  # type: ignore[attr-defined]
 
     @classmethod
     def kinds(cls: type[S]) -> dict[str, type[S]]:
@@ -171,8 +189,14 @@ def require(ok: bool, name: str, value: object, must: str) -> None:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a setting is an integer (``True`` is not)."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a setting is an integer, Python's or NumPy's (``True`` is not)."""
+    if isinstance(value, bool):
+        return False
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -30,6 +30,7 @@ import bayeskit as bk
 
 METHODS = {
     "smc": bk.SMC(num_particles=1000),
+    "persistent": bk.PersistentSampling(num_particles=1000),
     "nested": bk.NestedSampling(num_live=200, num_chains=2),
     "tempering": bk.ParallelTempering(),
     "nuts": bk.NUTS(),

@@ -10,15 +10,18 @@ import numpy as np
 import xarray as xr
 
 from bayeskit.diagnostics import chains, sampler
+from bayeskit.diagnostics.advice import advised
 from bayeskit.diagnostics.amortised import P_VALUE, amortised
 from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.approximation import approximation, step_size_bias
 from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
-from bayeskit.diagnostics.convergence import convergence
+from bayeskit.diagnostics.convergence import FEW_DRAWS, convergence
 from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
 from bayeskit.diagnostics.evidence import from_prior
 from bayeskit.diagnostics.importance import FEWEST, importance_weights
+from bayeskit.diagnostics.modes import unvisited_modes
+from bayeskit.diagnostics.nested import grouped, nested_convergence, num_superchains
 from bayeskit.diagnostics.optimisation import fits_disagree, optimisation, training
 from bayeskit.diagnostics.resampling import capped, resampled
 from bayeskit.diagnostics.unfinished import unfinished
@@ -51,10 +54,11 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     ==================== ======== ================================================================================
     `non_finite_draws`   error    a draw, a sample statistic or a predicted value that is NaN (or infinite)
     `r_hat`              error    rank-normalised split $\hat R > 1.01$
+    `nested_r_hat`       error    superchains that differ by more than their chains explain
     `ess_bulk`           error    effective sample size of the bulk below 100 a chain
     `ess_tail`           error    the same for the 5% and 95% quantiles
     `divergences`        error    one divergent transition or more
-    `tree_depth`         warning  more than 1% of the trajectories cut at the largest tree depth; error over 50%
+    `tree_depth`         warning  more than 1% of the trajectories cut at the largest tree depth
     `e_bfmi`             warning  E-BFMI of a chain below 0.3; error below 0.2
     `stuck_chain`        error    a chain that stands still, or moves 30 times less than the others
     `separated_chains`   error    chains whose central 90% do not overlap
@@ -62,6 +66,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `underflow`          error    a continuous parameter that is exactly 0 in some draws
     `one_chain`          warning  one chain only; $\hat R$ then compares its halves
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
+    `unvisited_mode`     warning  a mode with over 0.7% of the posterior that no chain came near; error: moments change
     `unfinished`         warning  the run has not ended: these are the draws so far
     `pareto_k`           error    Pareto $\hat k > 0.7$ of a guide's weights: it is far from the posterior
     `guide_moments`      error    means or standard deviations of a guide that its weights change by much
@@ -143,6 +148,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
 
     References:
         Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), Bayesian Analysis 16(2), sections 3 and 4;
+        Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman (2024), Bayesian Analysis, of nested R-hat;
         Betancourt (2016), arXiv:1604.00695, equation 2.
     """
     tree = post.tree if isinstance(post, Learned) and not isinstance(post, xr.DataTree) else post
@@ -192,7 +198,8 @@ class Evidence:
         sites: as they are judged.
         moving: those that can be judged as chains; none where there is a single draw.
         stats: of the draws, ``(chain, draw, ...)``.
-        lp: the log density, where there is one.
+        groups: superchains; zero where there are none.
+        short: superchains where their chains are too short to be judged one by one, else zero.
         findings: what the checks before have found.
     """
 
@@ -201,12 +208,19 @@ class Evidence:
     sites: list[Site]
     moving: list[Site]
     stats: dict[str, np.ndarray]
+    groups: int = 0
+    short: int = 0
     findings: list[Finding] = dataclasses.field(default_factory=list)
 
     @property
     def lp(self) -> np.ndarray | None:
         """Of every draw, where it is known."""
         return self.stats.get("lp")
+
+    def as_chains(self, name: str) -> np.ndarray | None:
+        """A statistic, short chains of a superchain as one."""
+        values = self.stats.get(name)
+        return values.reshape(self.short, -1) if values is not None and self.short else values
 
     @property
     def measured(self) -> list[Site]:
@@ -227,13 +241,14 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: chains.non_finite_draws(e.drawn),
     lambda e: sampler.non_finite_stats(e.stats),
     lambda e: _non_finite_groups(e.post),
-    lambda e: chains.stuck_chains(e.moving, e.stats.get("acceptance_rate")),
-    lambda e: chains.separated_chains(e.moving, e.lp),
-    lambda e: chains.unsettled_density(e.lp),
+    lambda e: chains.stuck_chains(e.moving, e.as_chains("acceptance_rate")),
+    lambda e: chains.separated_chains(e.moving, e.as_chains("lp")),
+    lambda e: chains.unsettled_density(None if e.short else e.lp),  # of short chains, by nested R-hat
+    lambda e: unvisited_modes(e.post.attrs, e.drawn),
     lambda e: chains.underflow(e.moving),
     lambda e: sampler.divergences(e.stats, e.moving),
-    lambda e: sampler.energy(e.stats),
-    lambda e: convergence(e.sites),
+    lambda e: sampler.energy(e.stats, e.short),
+    lambda e: nested_convergence(e.sites, e.lp, e.groups) if e.groups else convergence(e.sites),
     lambda e: sampler.tree_depth(e.stats),
     lambda e: importance_weights(e.stats, e.measured),
     lambda e: resampled(e.stats),
@@ -249,17 +264,19 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
 def _of_draws(post: xr.DataTree) -> Verdict:
     drawn = posterior_sites(post)
     sites = judged(drawn)
-    moving = sites if sites[0].shape[1] > 1 else []
-    evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post)), []
+    num_chains, num_draws = sites[0].shape[:2]
+    groups = num_superchains(post, num_chains, num_draws)
+    short = groups if num_draws < FEW_DRAWS else 0
+    moving = [grouped(site, short) for site in sites] if short else sites if num_draws > 1 else []
+    evidence, measures = Evidence(post, drawn, sites, moving, _sample_stats(post), groups, short), []
     for one in CHECKS:
         found = one(evidence)
         findings, numbers = found if isinstance(found, tuple) else (found, [])
         evidence.findings += findings
         measures += numbers
-    stats, findings = evidence.stats, evidence.findings
+    stats, findings = evidence.stats, advised(evidence.findings, post.attrs)
     if evidence.is_of_guide:
         findings = fits_disagree(findings, stats)
-    num_chains, num_draws = sites[0].shape[:2]
     unchecked = _unchecked(evidence)
     return _verdict(findings, capped(measures, stats), unchecked, num_chains=num_chains, num_draws=num_draws)
 

@@ -36,18 +36,18 @@ def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
             labels = [label for label, used in zip(site.labels[elements], use[elements], strict=True) if used]
             moving = draws_of[:, :, use[elements]]
             r_hat |= zip(labels, _r_hat(moving), strict=True)
-            bulk |= zip(labels, _ess(moving, "bulk"), strict=True)
-            tail |= zip(labels, _ess(moving, "tail", TAIL), strict=True)
+            bulk |= zip(labels, ess(moving, "bulk"), strict=True)
+            tail |= zip(labels, ess(moving, "tail", TAIL), strict=True)
     needed = ESS_PER_CHAIN * chains
     measures = [
-        _worst("max R-hat", r_hat, R_HAT_LIMIT, largest=True),
-        _worst("min bulk ESS", bulk, needed, largest=False),
-        _worst("min tail ESS", tail, needed, largest=False),
+        worst("max R-hat", r_hat, R_HAT_LIMIT, largest=True),
+        worst("min bulk ESS", bulk, needed, largest=False),
+        worst("min tail ESS", tail, needed, largest=False),
     ]
     findings = [
         *_r_hat_finding(r_hat),
-        *_ess_finding("ess_bulk", bulk, needed, "means and medians", chains * draws),
-        *_ess_finding("ess_tail", tail, needed, "5% and 95% quantiles", chains * draws),
+        *ess_finding("ess_bulk", bulk, needed, "means and medians", chains * draws),
+        *ess_finding("ess_tail", tail, needed, "5% and 95% quantiles", chains * draws),
     ]
     if chains == 1:
         findings.append(_one_chain())
@@ -91,7 +91,8 @@ def _r_hat_of_halves(draws: np.ndarray) -> float:
     return max(value for value in values if not np.isnan(value)) if not np.isnan(values).all() else np.nan
 
 
-def _ess(draws: np.ndarray, method: str, prob: tuple[float, float] | None = None) -> list[float]:
+def ess(draws: np.ndarray, method: str, prob: tuple[float, float] | None = None) -> list[float]:
+    """Effective sample size of each element of draws ``(chain, draw, element)``, by ArviZ."""
     from arviz_stats.base import array_stats
 
     if draws.shape[2] == 0:
@@ -101,7 +102,8 @@ def _ess(draws: np.ndarray, method: str, prob: tuple[float, float] | None = None
     return [float(value) for value in np.atleast_1d(values)]
 
 
-def _worst(name: str, scores: Scores, threshold: float, *, largest: bool) -> Measure:
+def worst(name: str, scores: Scores, threshold: float, *, largest: bool) -> Measure:
+    """The worst of the elements; NaN where there is none."""
     if not scores:
         return Measure(name, np.nan, threshold)
     ranked = _ranked(scores, lambda value: -value if largest else value)
@@ -118,15 +120,15 @@ def _r_hat_finding(r_hat: Scores) -> list[Finding]:
     if not bad:
         return []
     names = tuple(_ranked(bad, lambda value: -value))
-    worst = bad[names[0]]
+    value = bad[names[0]]
     return [
         Finding(
             "r_hat",
             "error",
             names,
-            worst,
+            value,
             R_HAT_LIMIT,
-            f"R-hat is {number(worst)}, more than {R_HAT_LIMIT}: the chains, or the halves of a chain, disagree about "
+            f"R-hat is {number(value)}, more than {R_HAT_LIMIT}: the chains, or the halves of a chain, disagree about "
             "these values, so the draws do not yet describe one distribution.",
             "run longer (num_warmup, num_draws) if it is below 1.05; if it is larger, look at the trace plots for "
             "chains in different places, and reparameterise, order the components of a mixture, or tighten priors.",
@@ -134,20 +136,21 @@ def _r_hat_finding(r_hat: Scores) -> list[Finding]:
     ]
 
 
-def _ess_finding(name: str, ess: Scores, needed: float, what: str, total: int) -> list[Finding]:
-    bad = {label: value for label, value in ess.items() if not value >= needed}
+def ess_finding(name: str, scores: Scores, needed: float, what: str, total: int, unit: str = "chain") -> list[Finding]:
+    """Elements of which the draws are worth too few independent ones."""
+    bad = {label: value for label, value in scores.items() if not value >= needed}
     if not bad:
         return []
     names = tuple(_ranked(bad, lambda value: value))
-    worst = bad[names[0]]
+    value = bad[names[0]]
     return [
         Finding(
             name,
             "error",
             names,
-            worst,
+            value,
             needed,
-            f"{total} draws are worth {number(worst)} independent ones here, fewer than {needed:.0f} (100 a chain): "
+            f"{total} draws are worth {number(value)} independent ones here, fewer than {needed:.0f} (100 a {unit}): "
             f"{what} are uncertain, and so is R-hat.",
             "draw more (num_draws), after the other findings are dealt with; strongly correlated parameters want a "
             "reparameterisation or a dense mass matrix.",
@@ -175,7 +178,8 @@ def _few_draws(draws: int) -> Finding:
         float(draws),
         float(FEW_DRAWS),
         f"{draws} draws a chain are too few for the diagnostics themselves to be reliable.",
-        "draw at least 1000 a chain (num_draws=1000).",
+        "draw at least 1000 a chain (num_draws=1000). Many short chains are judged by nested R-hat where groups of "
+        "them start together (num_superchains=16 of bayeskit.ChEES, MEADS and NUTS).",
     )
 
 

@@ -190,7 +190,10 @@ def _evidence(numbers: Mapping[str, float]) -> Found:
             "warning",
             error,
             MAX_ERROR,
-            f"The log evidence has a standard error of {number(error)}: models cannot be compared by it.",
+            f"The log evidence has a standard error of {number(error)}: models cannot be compared by it."
+            if np.isfinite(error)
+            else "How far off the log evidence may be is not known: the draws are too few to find its standard error. "
+            "Models cannot be compared by it.",
             "more particles, live points or draws, or more runs (num_chains): the error falls with the square root.",
         )
     undefined = numbers.get("undefined_likelihood", 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import xarray as xr
 
 from bayeskit.diagnostics.leave_group_out import by_group, with_refits
 from bayeskit.errors import DataError, StorageError
+from bayeskit.storage.provenance import MASKS
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
@@ -199,6 +201,14 @@ def _warn_large_k(fit: ELPDData, name: str, whose: str, groups: Sequence[object]
 
 def _check_same_data(posts: Mapping[str, xr.DataTree], var_name: str | None) -> None:
     first_name, first = "", None
+    masks = {name: _mask_of(post, var_name, name) for name, post in posts.items()}
+    reference = next(iter(masks))
+    for name, mask in masks.items():
+        if mask != masks[reference]:
+            raise DataError(
+                f"{reference!r} and {name!r} have masked different observations ({masks[reference]} and {mask} count): "
+                "they cannot be compared"
+            )
     for name, post in posts.items():
         site = _observed_name(post, var_name, f" of {name!r}")
         if "observed_data" not in post.children or site not in post["observed_data"].data_vars:
@@ -210,6 +220,12 @@ def _check_same_data(posts: Mapping[str, xr.DataTree], var_name: str | None) -> 
             raise DataError(
                 f"{first_name!r} and {name!r} were fitted to different observations: they cannot be compared"
             )
+
+
+def _mask_of(post: xr.DataTree, var_name: str | None, name: str) -> str:
+    """Which observations of a result count, in words; results of older versions do not say it."""
+    site = _observed_name(post, var_name, f" of {name!r}")
+    return str(json.loads(str(post.attrs.get(MASKS, "{}"))).get(site, "all"))
 
 
 def _are_same(one: np.ndarray, other: np.ndarray) -> bool:

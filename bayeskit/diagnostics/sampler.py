@@ -14,7 +14,6 @@ from bayeskit.diagnostics.verdict import Finding, Measure
 E_BFMI_LIMIT = 0.3
 E_BFMI_ERROR = 0.2
 SATURATED_WARNING = 0.01
-SATURATED_ERROR = 0.5
 _NEVER_INFINITE = ("lp", "energy")
 
 
@@ -87,7 +86,10 @@ def _where_divergent(diverging: np.ndarray, sites: list[Site]) -> tuple[tuple[st
 
 
 def tree_depth(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
-    """Trajectories that were cut at the largest tree depth."""
+    """Trajectories that were cut at the largest tree depth.
+
+    They draw from the posterior all the same, in small strides: whether these were enough, effective sample sizes tell.
+    """
     if "reached_max_treedepth" not in stats:
         return [], []
     reached = stats["reached_max_treedepth"].astype(bool)
@@ -97,10 +99,10 @@ def tree_depth(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measur
         return [], [measure]
     finding = Finding(
         "tree_depth",
-        "error" if share > SATURATED_ERROR else "warning",
+        "warning",
         (),
         share,
-        SATURATED_ERROR if share > SATURATED_ERROR else SATURATED_WARNING,
+        SATURATED_WARNING,
         f"{share:.1%} of the trajectories were cut at the largest tree depth before they turned around: the sampler "
         "crosses the posterior in many small strides.",
         "rescale the parameters to unit size, use a dense mass matrix for strong correlations, run a longer warmup, or "
@@ -109,21 +111,21 @@ def tree_depth(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measur
     return [finding], [measure]
 
 
-def energy(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
-    """The estimated Bayesian fraction of missing information of each chain.
+def energy(stats: dict[str, np.ndarray], groups: int = 0) -> tuple[list[Finding], list[Measure]]:
+    """The estimated Bayesian fraction of missing information of each chain, or of so many groups of short ones.
 
     E-BFMI is the mean square of the change of energy over the variance of the energy.
     """
     values = stats.get("energy")
     if values is None or values.shape[1] < 2 or not np.isfinite(values).all():
         return [], []
-    from arviz_stats.base import array_stats
-
+    split = values.astype(float).reshape(groups or len(values), -1, values.shape[1])
     with np.errstate(all="ignore"):
-        fractions = np.atleast_1d(array_stats.bfmi(values.astype(float), chain_axis=0, draw_axis=1))
+        fractions = np.square(np.diff(split, axis=2)).mean(axis=(1, 2)) / split.var(axis=(1, 2))
+    unit = "superchain" if groups else "chain"
     worst = int(np.argmin(np.nan_to_num(fractions, nan=-1)))
     value = float(fractions[worst])
-    measure = Measure("min E-BFMI", value, E_BFMI_LIMIT, f"chain {worst}")
+    measure = Measure("min E-BFMI", value, E_BFMI_LIMIT, f"{unit} {worst}")
     if value >= E_BFMI_LIMIT:
         return [], [measure]
     low = [str(chain) for chain in np.flatnonzero(~(fractions >= E_BFMI_LIMIT))]
@@ -133,7 +135,7 @@ def energy(stats: dict[str, np.ndarray]) -> tuple[list[Finding], list[Measure]]:
         ("energy",),
         value,
         E_BFMI_LIMIT,
-        f"E-BFMI is {value:.2f} in chain{'s' if len(low) > 1 else ''} {', '.join(low)}, less than {E_BFMI_LIMIT}: a "
+        f"E-BFMI is {value:.2f} in {unit}{'s' if len(low) > 1 else ''} {', '.join(low)}, less than {E_BFMI_LIMIT}: a "
         "trajectory changes the energy little against how much it varies, so the tails are visited rarely.",
         "reparameterise (non-centred hierarchical effects), and give lighter-tailed priors to what has heavy tails.",
     )

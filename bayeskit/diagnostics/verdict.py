@@ -94,8 +94,9 @@ class Verdict:
 
     @property
     def max_r_hat(self) -> float:
-        """Largest R-hat of all elements; NaN when there is none."""
-        return self._value("max R-hat")
+        """Largest R-hat of all elements, of superchains nested R-hat; NaN when there is none."""
+        names = {measure.name for measure in self.measures}
+        return self._value("max R-hat" if "max R-hat" in names else "max nested R-hat")
 
     @property
     def min_ess_bulk(self) -> float:

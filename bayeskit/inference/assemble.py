@@ -13,6 +13,7 @@ import numpy as np
 from bayeskit._typing import Values
 from bayeskit.errors import ModelError
 from bayeskit.inference.batches import is_rows
+from bayeskit.inference.given_discrete import is_given_discrete, reported
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
 from bayeskit.storage.provenance import provenance
@@ -102,11 +103,14 @@ def _is_constant(name: str, value: object) -> bool:
         isinstance(value, bool | int | float | str | jax.Array | np.ndarray)
         and not is_parameter(name)
         and not is_rows(name)
+        and not is_given_discrete(name)
     )
 
 
 def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[str, str | int | float]:
     """What the attributes say about a run before it starts."""
+    starts = method.num_starts_of_chains
+    superchains = {"num_superchains": starts} if starts < method.num_chains else {}
     return {
         **provenance({method.library: method.library_version()}),
         "inference_library": method.library,
@@ -116,6 +120,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "key": json.dumps(np.asarray(key).tolist()),
         "model": target.program.origin,
         "num_chains": method.num_chains,
+        **superchains,
         "num_warmup": method.num_warmup,
         "num_draws": method.num_draws,
         "thin": thin,
@@ -138,8 +143,9 @@ def assemble(
     """The DataTree of a run."""
     from bayeskit.storage import add_group, make_tree
 
-    names, labelled = labels(target.structure, dims, coords)
-    kinds = {site.name: site.kind for site in target.structure.of_kind("latent", "discrete", "deterministic")}
+    structure = reported(target)
+    names, labelled = labels(structure, dims, coords)
+    kinds = {site.name: site.kind for site in structure.of_kind("latent", "discrete", "deterministic")}
     if discrete is not None:
         names, labelled = {**names, **discrete.dims(names)}, {**labelled, **discrete.coords()}
         kinds |= dict.fromkeys(set(discrete.variables) - set(kinds), "deterministic")  # probabilities may well be zero
@@ -149,7 +155,7 @@ def assemble(
         coords=labelled,
         attrs=attrs,
         site_kinds=kinds,
-        site_attrs=meanings(target.structure),
+        site_attrs=meanings(structure),
     )
     # dimensions group by group: a statistic or a covariate may have the name of a site, and another shape
     tree = add_group(tree, "sample_stats", stats)
@@ -158,7 +164,7 @@ def assemble(
     if learned:
         tree = add_group(tree, "model_parameters", learned, dims=dict.fromkeys(learned, ("fit",)))
     if log_likelihood is not None:
-        batch = {n: batch_dims(target.structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
+        batch = {n: batch_dims(structure, n, names, array.shape[2:]) for n, array in log_likelihood.items()}
         tree = add_group(tree, "log_likelihood", log_likelihood, dims=batch, coords=labelled)
     observed = observed_values(target)
     if observed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,8 +10,11 @@ import jax
 
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array, Values
+from bayeskit.errors import ModelError
 from bayeskit.inference.batches import lift_batches
+from bayeskit.inference.given_discrete import discrete_latents, given_sites, lift_discrete, without_given
 from bayeskit.inference.mcmc.chees import ChEES
+from bayeskit.inference.mcmc.discrete_hmc_gibbs import DiscreteHMCGibbs
 from bayeskit.inference.mcmc.nuts import NUTS
 from bayeskit.inference.method import Draws, Method
 from bayeskit.inference.model_parameters import lift_parameters, model_parameters
@@ -44,7 +48,11 @@ class Auto(Method):
         raise NotImplementedError
 
     def lift(self, program: Program) -> Program:
-        return lift_parameters(lift_batches(program))
+        lifted = lift_parameters(lift_batches(program))
+        if lifted is program and discrete_latents(program) and _why_not_summed(program):
+            with contextlib.suppress(ModelError):  # no way to draw them either: why not is said by the target
+                return lift_discrete(program, DiscreteHMCGibbs.__name__)
+        return lifted
 
     def check_target(self, target: Target) -> None:
         """The chosen method does that."""
@@ -55,13 +63,18 @@ class Auto(Method):
         if target.structure.subsampled:
             plate = target.structure.subsampled[0]
             return self._fit(target), f"plate {plate!r} subsamples its rows, so each step sees a batch of them"
+        if given := given_sites(target):
+            method = DiscreteHMCGibbs(num_chains=self.num_chains or 4, num_draws=self.num_draws)
+            names = ", ".join(site.name for site in given)
+            why = _why_not_summed(without_given(target.program))
+            return method, f"discrete sites are drawn ({names}), since they cannot be summed out: {why}"
         summed = ", discrete sites summed out" if target.structure.of_kind("discrete") else ""
         what = f"{target.size} continuous coordinates{summed}"
         if jax.default_backend() != "cpu":
             chains = self.num_chains or MANY_CHAINS
             if chains >= 16:
-                method = ChEES(num_chains=chains, num_draws=max(1, self.num_draws * 4 // chains))
-                return method, f"{what}, and {chains} chains in step on an accelerator ({jax.default_backend()})"
+                many = ChEES(num_chains=chains, num_draws=max(1, self.num_draws * 4 // chains))
+                return many, f"{what}, and {chains} chains in step on an accelerator ({jax.default_backend()})"
         return NUTS(num_chains=self.num_chains or 4, num_draws=self.num_draws), f"{what}, all rows at once"
 
     def _fit(self, target: Target) -> Method:
@@ -78,6 +91,15 @@ class Auto(Method):
         raise NotImplementedError
 
 
+def _why_not_summed(program: Program) -> str:
+    """Why the discrete sites of a program cannot be summed out; empty where they can."""
+    try:
+        Target(program)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
 def auto(*, num_chains: int | None = None, num_draws: int = 1000) -> Auto:
     """A method chosen from the model, its data and the device.
 
@@ -85,6 +107,7 @@ def auto(*, num_chains: int | None = None, num_draws: int = 1000) -> Auto:
     a ``numpyro.param`` statement               :class:`bayeskit.VI`, which fits it
     a plate that subsamples its rows            :class:`bayeskit.VI` by batches; a full covariance up to 200
                                                 coordinates, one of low rank above
+    discrete sites that cannot be summed out    :class:`bayeskit.DiscreteHMCGibbs`, which draws them
     an accelerator, and at least 16 chains      :class:`bayeskit.ChEES`, many short chains in step
     all else                                    :class:`bayeskit.NUTS`
     =========================================== ====================================================================

@@ -17,7 +17,7 @@ from bayeskit._keys import host_split
 from bayeskit._progress import ProgressBar
 from bayeskit._settings import is_whole
 from bayeskit._typing import Data, Model
-from bayeskit.errors import MethodError, StorageError
+from bayeskit.errors import DataError, MethodError, StorageError
 from bayeskit.inference.driver import Run
 from bayeskit.inference.ending import Labelled, carry_out
 from bayeskit.inference.method import Method
@@ -78,6 +78,7 @@ def resume(
         ...     bk.resume(model, data, path, progress=False).identical(post)
         True
     """
+    _check_arguments("resume", model, data, path)
     if partial_folder(path).exists():
         disk = RunStore.open(path)
         method = _same_method(disk.record["method"], method, path)
@@ -136,6 +137,7 @@ def extend(
         ...     more["posterior/mu"].shape
         (2, 75)
     """
+    _check_arguments("extend", model, data, path)
     if not is_whole(num_draws) or num_draws < 1:
         raise MethodError(f"num_draws must be a positive integer, the draws to be added, got {num_draws!r}")
     if jax.process_count() > 1:
@@ -163,6 +165,24 @@ def extend(
     begun = {"begun_with": kept.get("begun_with", before)}
     disk = RunStore.reopen(path, {**kept, **begun, "method": longer.as_record(), "attrs": attrs})
     return _go_on(target, None, disk, longer, progress)
+
+
+def _check_arguments(who: str, model: object, data: object, path: object) -> None:
+    """The path of a store is the third argument, not one of the others.
+
+    Raises:
+        DataError: it is not.
+    """
+    for name, value in (("model", model), ("data", data)):
+        if isinstance(value, str | os.PathLike):
+            raise DataError(
+                f"{name} is {os.fspath(value)!r}, a path; the arguments of bayeskit.{who} are (model, data, path)"
+            )
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(
+            f"path is a {type(path).__name__}, and not where the run was stored; the arguments of bayeskit.{who} are "
+            "(model, data, path)"
+        )
 
 
 def _record_of_result(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import jax
@@ -14,6 +15,7 @@ from bayeskit.inference.assemble import batch_dims, labels
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
 from bayeskit.program.tables import Given, given
+from bayeskit.storage.provenance import MASKS
 from bayeskit.target import Target, index_check
 from bayeskit.target.given import pull_back
 from bayeskit.xla.miscompilation import safe_jit
@@ -86,7 +88,12 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     labelled |= {str(d): c.values for n in same for d, c in observed[n].coords.items()}
     dims = {n: batch_dims(target.structure, n, names, v.shape[2:]) for n, v in found.items()}
     used = {d for given in dims.values() for d in given}
-    return add_group(post, "log_likelihood", found, dims=dims, coords={d: c for d, c in labelled.items() if d in used})
+    coords = {d: c for d, c in labelled.items() if d in used}
+    tree = add_group(post, "log_likelihood", found, dims=dims, coords=coords)
+    tree.attrs = {name: value for name, value in tree.attrs.items() if name != MASKS}
+    if pointwise.masks:
+        tree.attrs[MASKS] = json.dumps(pointwise.masks)
+    return tree
 
 
 def given_as_fitted(

@@ -85,6 +85,11 @@ class Method(Settings, ABC):
         return {}
 
     @property
+    def num_starts_of_chains(self) -> int:
+        """In how many places the chains start; where these are fewer than chains, neighbours share one."""
+        return self.num_chains
+
+    @property
     def warmup_steps(self) -> int:
         """How many of the first steps of `advance` are warmup; zero where `warmup` does all of it."""
         return self.num_warmup
@@ -159,6 +164,8 @@ class DirectMethod(Settings, ABC):
     """A method that answers at once: there is no chain to be advanced, and so nothing to keep, thin or resume."""
 
     room: ClassVar[str] = "method"
+    calibrated_by: ClassVar[str] = ""
+    """What checks its calibration, where it draws no latent sites to be ranked by `bayeskit.sbc`."""
 
     @abstractmethod
     def answer(self, model: Any, data: Any, *, key: Any) -> xr.DataTree:
@@ -170,6 +177,27 @@ def check_counts(method: Method) -> None:
     for name, least in (("num_chains", 1), ("num_warmup", 0), ("num_draws", 1)):
         value = getattr(method, name)
         require(is_whole(value) and value >= least, name, value, f"an integer of at least {least}")
+
+
+MOST_SUPERCHAINS = 16
+LEAST_IN_SUPERCHAIN = 4
+
+
+def check_superchains(method: Method, groups: int | str | None) -> None:
+    """Superchains are two or more, of two or more chains each."""
+    chains = method.num_chains
+    ok = groups in (None, "auto") or (is_whole(groups) and groups >= 2 and chains % groups == 0 and chains > groups)
+    must = f"'auto', None, or an integer from 2 on of which num_chains = {chains} is a multiple (twice as many or more)"
+    require(ok, "num_superchains", groups, must)
+
+
+def superchains(num_chains: int, groups: int | str | None) -> int:
+    """In how many groups chains start; by themselves in up to 16, of four chains or more, where they are so many."""
+    if groups == "auto":
+        fitting = [k for k in range(2, MOST_SUPERCHAINS + 1) if num_chains % k == 0]
+        fitting = [k for k in fitting if num_chains // k >= LEAST_IN_SUPERCHAIN]
+        return max(fitting) if num_chains >= 2 * MOST_SUPERCHAINS and fitting else num_chains
+    return int(groups or num_chains)
 
 
 def check_accept(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import jax
@@ -53,6 +54,16 @@ class Pointwise:
             flat = out[name].reshape(*shape[:2], -1)
             out[name] = flat[:, :, np.broadcast_to(keep, shape[2:]).reshape(-1)]
         return out
+
+    @property
+    def masks(self) -> dict[str, str]:
+        """Of each masked site, what tells its mask from others."""
+        shapes = {name: self.target.structure[name].batch_shape for name in self._kept}
+        kept = {name: np.broadcast_to(keep, shapes[name]) for name, keep in self._kept.items()}
+        return {
+            name: f"{int(keep.sum())} of {keep.size}, {hashlib.sha256(np.packbits(keep).tobytes()).hexdigest()[:16]}"
+            for name, keep in kept.items()
+        }
 
     def is_masked(self, name: str) -> bool:
         """Whether some elements of the site are masked, so that its dimensions are gone."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpyro import handlers
 
 from bayeskit._keys import host_key
-from bayeskit._settings import check_choice
+from bayeskit._settings import check_choice, is_whole
 from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
@@ -94,8 +94,9 @@ def predict(
         >>> prior["prior_predictive/y"].shape
         (1, 50, 3)
     """
-    if not isinstance(num_draws, int) or isinstance(num_draws, bool) or num_draws < 1:
+    if not is_whole(num_draws) or num_draws < 1:
         raise MethodError(f"num_draws must be an integer of at least 1, got {num_draws!r}")
+    num_draws = int(num_draws)
     if post is not None and not hasattr(post, "children"):
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {post!r}")
     raw = host_key(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from bayeskit._keys import host_fold_in, host_key, host_split
 from bayeskit._progress import ProgressBar
+from bayeskit._settings import is_whole
 from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Data, Key, Model
 from bayeskit.errors import DataError, MethodError, ModelError
@@ -19,6 +21,7 @@ from bayeskit.inference.assemble import Coords, Dims, assemble, labels, record, 
 from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run
 from bayeskit.inference.ending import Labelled, carry_out
+from bayeskit.inference.given_discrete import given_sites, reported
 from bayeskit.inference.mcmc.nuts import NUTS
 from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
@@ -29,6 +32,7 @@ from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.program.tables import Given, given
 from bayeskit.storage import RunStore
+from bayeskit.storage.provenance import MASKS
 from bayeskit.storage.run_folder import check_free
 from bayeskit.target import Target, index_check
 from bayeskit.xla.kept_programs import programs_kept
@@ -75,7 +79,8 @@ def infer(
             there when it is used. A run that is stopped can be resumed with :func:`resume`, and one that has ended
             goes on with :func:`extend`. With ``.nc`` the result is written and read in one piece.
         keep: names of the sites to keep; all by default.
-        thin: keep every ``thin``-th draw.
+        thin: keep every ``thin``-th draw. Draws that are no chain (of SMC, nested sampling, an approximation) are not
+            made fewer by it, only kept: what the run has found besides them, such as the evidence, is that of all.
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
         log_likelihood: also store the log likelihood of each observation, for :func:`bayeskit.loo`.
@@ -128,11 +133,12 @@ def infer(
     if store is not None:
         check_free(store)
     kept = _check_keep(target, keep)
-    if not isinstance(thin, int) or isinstance(thin, bool) or not 1 <= thin <= method.num_draws:
+    if not is_whole(thin) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
-    dims_of_sites, numbered = labels(target.structure, dims, None)
+    thin = int(thin)
+    dims_of_sites, numbered = labels(reported(target), dims, None)
     coords = {**table.labels({dim: len(found) for dim, found in numbered.items()}), **(coords or {})} or None
-    labels(target.structure, dims, coords)
+    labels(reported(target), dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = host_key(key)
@@ -140,6 +146,8 @@ def infer(
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = {**record(method, target, raw, thin), **table.attrs}
+    if also.pointwise is not None and also.pointwise.masks:
+        attrs[MASKS] = json.dumps(also.pointwise.masks)
     if reason:
         attrs["method_reason"] = f"{type(method).__name__}: {reason}"
     make_record = {
@@ -150,7 +158,7 @@ def infer(
         "coords": None if coords is None else {n: np.asarray(c).tolist() for n, c in coords.items()},
         "log_likelihood": log_likelihood,
         "discrete": discrete,
-        "sites": site_record(target.structure, dims_of_sites),
+        "sites": site_record(reported(target), dims_of_sites),
         "program": description(target),
         "attrs": attrs,
     }
@@ -160,8 +168,10 @@ def infer(
     def act(bar: ProgressBar) -> None:
         bar.say(str(attrs.get("method_reason", "")))
         start_key, run_key = jax.device_put(list(host_split(raw)))
-        positions = start(target, start_key, method, init)
+        positions, modes = start(target, start_key, method, init)
         check_indices(positions)
+        if modes:
+            attrs["modes"] = modes  # the record and the result hold the same mapping
         if store is not None:
             run.disk = RunStore.create(store, make_record, {n: np.asarray(p) for n, p in positions.items()})
         run.warm_up(bar, method.init(run_key, target, positions))
@@ -197,6 +207,12 @@ def _check_pointwise(target: Target) -> None:
             f"log_likelihood=True: model {target.program.name!r} has numpyro.param statements, whose values are not "
             "known before the fit; leave it out"
         )
+    if given := given_sites(target):
+        raise ModelError(
+            f"log_likelihood=True: the method draws the discrete site {given[0].name!r}, and given its draws the "
+            "likelihood of an observation says little of a new one; leave it out, and use bayeskit.log_likelihood, "
+            "which sums discrete sites out where it can"
+        )
 
 
 def make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: str | None) -> Also:
@@ -216,9 +232,9 @@ def make_also(target: Target, raw: np.ndarray, log_likelihood: bool, discrete: s
 def _check_keep(target: Target, keep: Sequence[str] | None) -> frozenset[str] | None:
     if keep is None:
         return None
-    known = [
-        site.name for site in target.structure.of_kind("latent", "deterministic") if site.name not in target.hidden
-    ]
+    given = [site.name for site in given_sites(target)]
+    of_model = [site.name for site in target.structure.of_kind("latent", "deterministic")]
+    known = [name for name in (*of_model, *given) if name not in target.hidden]
     if isinstance(keep, str) or not keep:
         raise ModelError(f"keep must be a list of site names, got {keep!r}")
     for name in keep:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bayeskit._keys import host_split
-from bayeskit._typing import Array, Values
+from bayeskit._keys import host_fold_in, host_split
+from bayeskit._typing import Array
 from bayeskit.errors import InitError
 from bayeskit.inference.method import OWN_START, Method
 from bayeskit.target import Target, find_start, find_start_by
-from bayeskit.target.start import draw_prior
+from bayeskit.target.start import Start, draw_prior, start_chains
 from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
@@ -22,22 +23,40 @@ if TYPE_CHECKING:
     Init: TypeAlias = str | Mapping[str, object] | Callable[..., Any] | xr.DataTree | None
 
 
-def start(target: Target, key: Array, method: Method, init: Init) -> Values:
-    """Unconstrained values with a leading chain axis; ``init`` is that of `bayeskit.infer`.
+def start(target: Target, key: Array, method: Method, init: Init) -> Start:
+    """Unconstrained values with a leading chain axis, superchains together; ``init`` is that of `bayeskit.infer`.
 
     Raises:
         InitError: no point with a finite density, or an ``init`` of another kind.
     """
-    num_chains = method.num_chains
+    number = method.num_starts_of_chains
+    found = _places(target, key, method, init, number)
+    if method.starts_from == "ascent" and not (init is None or isinstance(init, str)):
+        found = found._replace(modes=_modes(target, key, number))
+    each = method.num_chains // number
+    if each == 1:
+        return found
+    return found._replace(values={name: jnp.repeat(value, each, axis=0) for name, value in found.values.items()})
+
+
+def _modes(target: Target, key: Array, number: int) -> str:
+    """Modes that chains do not know of which start where they were told."""
+    try:
+        return start_chains(target, jnp.asarray(host_fold_in(np.asarray(key), 1)), number, strategy="ascent").modes
+    except InitError:
+        return ""
+
+
+def _places(target: Target, key: Array, method: Method, init: Init, num_chains: int) -> Start:
     if init is None or isinstance(init, str):
         strategy = method.starts_from if init in (None, "auto") else init
         if strategy == OWN_START and init in (None, "auto"):
-            return _prior_points(target, jax.device_put(host_split(np.asarray(key), num_chains)))
-        return find_start(target, key, num_chains, strategy=strategy)
+            return Start(_prior_points(target, jax.device_put(host_split(np.asarray(key), num_chains))))
+        return start_chains(target, key, num_chains, strategy=strategy)
     if isinstance(init, Mapping) and not hasattr(init, "children"):
-        return find_start(target, key, num_chains, given=init)
+        return Start(find_start(target, key, num_chains, given=init))
     if callable(init):
-        return find_start_by(init, target, key, num_chains)
+        return Start(find_start_by(init, target, key, num_chains))
     from bayeskit.storage import site_values
 
     try:
@@ -52,7 +71,7 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Values:
             f"the earlier fit given as init has no latent site of this model ({', '.join(target.latent_names)})"
         )
     chains = {name: value[_spread(num_chains, *value.shape[:2])] for name, value in values.items()}
-    return find_start(target, key, num_chains, given=chains)
+    return Start(find_start(target, key, num_chains, given=chains))
 
 
 _prior_points = safe_jit(jax.vmap(draw_prior, in_axes=(None, 0)))

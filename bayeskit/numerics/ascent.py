@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Ascent", "Evaluate", "ascend", "log_volume"]
+__all__ = ["Ascent", "Evaluate", "ascend", "curvature", "log_volume"]
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Values ``(point,)`` and gradients ``(point, size)`` at positions ``(point, size)``."""
@@ -138,23 +138,29 @@ class _Memory:
         return q
 
 
-def log_volume(evaluate: Evaluate, positions: np.ndarray, spacing: float) -> np.ndarray:
-    r"""The logarithm of $\sqrt{|2 \pi A^{-1}|}$, with $A$ the negative Hessian at each position, by central differences
-    of gradients.
+def curvature(evaluate: Evaluate, positions: np.ndarray, spacing: float) -> np.ndarray:
+    """The negative Hessian at each position, shape ``(point, size, size)``, by central differences of gradients.
 
-    Eigenvalues count by their size: at a saddle the volume is a guess. Takes two calls for each dimension.
+    Takes two calls for each dimension.
     """
-    points, size = positions.shape
     columns = []
-    for i in range(size):
+    for i in range(positions.shape[1]):
         shift = np.zeros_like(positions)
         shift[:, i] = spacing * np.maximum(np.abs(positions[:, i]), 1.0)
         ahead, behind = evaluate(positions + shift)[1], evaluate(positions - shift)[1]
         columns.append((behind - ahead) / (2.0 * shift[:, i, None]))
-    curvature = np.stack(columns, axis=-1)
-    curvature = (curvature + np.swapaxes(curvature, 1, 2)) / 2.0
-    found = np.full(points, -np.inf)
-    finite = np.isfinite(curvature).all(axis=(1, 2))
-    sizes = np.abs(np.linalg.eigvalsh(curvature[finite]))
+    found = np.stack(columns, axis=-1)
+    return np.asarray((found + np.swapaxes(found, 1, 2)) / 2.0)
+
+
+def log_volume(evaluate: Evaluate, positions: np.ndarray, spacing: float) -> np.ndarray:
+    r"""The logarithm of $\sqrt{|2 \pi A^{-1}|}$, with $A$ the negative Hessian at each position (`curvature`).
+
+    Eigenvalues count by their size: at a saddle the volume is a guess.
+    """
+    matrices = curvature(evaluate, positions, spacing)
+    found = np.full(len(positions), -np.inf)
+    finite = np.isfinite(matrices).all(axis=(1, 2))
+    sizes = np.abs(np.linalg.eigvalsh(matrices[finite]))
     found[finite] = -0.5 * np.log(np.maximum(sizes, np.finfo(float).tiny) / (2.0 * np.pi)).sum(axis=1)
     return found

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 
 from bayeskit._typing import Array
@@ -97,7 +98,8 @@ def find_mode(
 
 def reason(status: optx.RESULTS) -> str:
     """Why a search ended, as a part of a sentence; nothing where it went as far as it could."""
-    message: str = optx.RESULTS[status].split(". ")[0].rstrip(".")
+    # taken out of an array of several searches, it is a number of NumPy's, which optimistix calls "unknown"
+    message: str = optx.RESULTS[jax.tree.map(np.asarray, status)].split(". ")[0].rstrip(".")
     return message[:1].lower() + message[1:]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpyro
 from numpyro.distributions.distribution import Unit
 
@@ -33,6 +35,11 @@ def prior_factor(name: str, log_factor: ArrayLike) -> None:
     """
     unit = Unit(log_factor)
     numpyro.sample(name, unit, obs=unit.sample(None), infer={"is_auxiliary": True, _MARK: True})
+
+
+def as_prior_factor(site: dict[str, Any]) -> None:
+    """Have a site that is given its value by a handler count as prior, and not as an observation."""
+    site["infer"] = {**site["infer"], "is_auxiliary": True, _MARK: True}
 
 
 def is_prior_factor(site: dict[str, object]) -> bool:

@@ -12,6 +12,10 @@ import jax
 __all__ = ["provenance"]
 
 
+MASKS = "log_likelihood_masks"
+"""The attribute of a result that says which observations are masked, where some are."""
+
+
 def provenance(libraries: Mapping[str, str] | None = None) -> dict[str, str]:
     """Attributes that every result has: see the table in docs/design.md.
 

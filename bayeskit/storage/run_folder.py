@@ -53,6 +53,11 @@ def check_state(path: str | os.PathLike[str]) -> None:
     """
     if not Path(path).exists():
         raise StorageError(f"there is no result at {path}, and no unfinished run in {partial_folder(path)}")
+    if Path(path).is_file():
+        raise StorageError(
+            f"{path} is the result of a run that has ended, in one file: there is nothing to go on with, and "
+            f"bayeskit.load({str(path)!r}) reads it. A run whose store is a zarr folder can be extended"
+        )
     if not all((Path(path) / STATE / name).is_file() for name in (RECORD, START, CHECKPOINT)):
         raise StorageError(
             f"{path} does not hold the state of its run, so that nothing can go on from it: only bayeskit.infer(..., "

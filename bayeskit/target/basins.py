@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayeskit.numerics.ascent import Evaluate, ascend, log_volume
+from bayeskit.numerics.ascent import Ascent, Evaluate, ascend, log_volume
 
 if TYPE_CHECKING:
     from bayeskit.target.start import Points, Search
@@ -33,6 +33,9 @@ EVALUATIONS = 200
 HALVINGS = 5
 ROUNDS = 4
 MARGIN = 10.0
+
+Path = list[tuple[np.ndarray, np.ndarray]]
+"""Positions and log densities of all chains, one evaluation after the other."""
 
 
 class Climb(NamedTuple):
@@ -51,8 +54,8 @@ class Climb(NamedTuple):
     arrived: np.ndarray
 
 
-def heavy_basins(search: Search, points: Points) -> Points:
-    """Starts in basins with mass, for all chains; `points` themselves where ascents do not tell.
+def heavy_basins(search: Search, points: Points) -> tuple[Points, Climb]:
+    """Starts in basins with mass, for all chains, with the ascents; `points` themselves where ascents do not tell.
 
     Args:
         search: finds other starts, and evaluates.
@@ -61,7 +64,7 @@ def heavy_basins(search: Search, points: Points) -> Points:
     climb = _climb(search, points)
     for _ in range(ROUNDS):
         if not climb.arrived[np.argmax(climb.values)]:
-            return points
+            return points, climb
         behind = _left_behind(search, climb)
         if not behind.any():
             break
@@ -70,28 +73,33 @@ def heavy_basins(search: Search, points: Points) -> Points:
         again = _climb(search, other._replace(density=np.where(moved, other.density, -np.inf)))
         climb = Climb(*(np.where(_column(moved, new), new, old) for new, old in zip(again, climb, strict=True)))
     reached = search.at(climb.starts)
-    return reached if np.isfinite(reached.density).all() else points
+    return (reached if np.isfinite(reached.density).all() else points), climb
 
 
 def _climb(search: Search, points: Points) -> Climb:
     """Ascents from the points whose density is finite; the others stay where they are."""
+    end, path = ascent(search, points)
+    starts = _within(search, path, end.values - search.target.size / 2.0)
+    return Climb(starts, end.positions, end.values, end.arrived)
+
+
+def ascent(search: Search, points: Points, tolerance: float = TOLERANCE) -> tuple[Ascent, Path]:
+    """Ascents from points until no more than a tolerance is to be gained, and what they came by."""
     path = [(np.asarray(points.positions, float), np.asarray(points.density, float))]
 
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, gradients = _evaluate(search)(positions)
+        values, gradients = evaluator(search)(positions)
         path.append((positions, values))
         return values, gradients
 
     # in single precision, and far from zero, a density is known to no better than this
     finite = path[0][1][np.isfinite(path[0][1])]
     noise = 10.0 * np.finfo(search.dtype).eps * np.abs(finite).max(initial=0.0)
-    tolerance = max(TOLERANCE, noise)
-    end = ascend(evaluate, *path[0], points.gradient, tolerance=tolerance, max_evaluations=EVALUATIONS)
-    starts = _within(search, path, end.values - search.target.size / 2.0)
-    return Climb(starts, end.positions, end.values, end.arrived)
+    tolerance = max(tolerance, noise)
+    return ascend(evaluate, *path[0], points.gradient, tolerance=tolerance, max_evaluations=EVALUATIONS), path
 
 
-def _within(search: Search, path: list[tuple[np.ndarray, np.ndarray]], level: np.ndarray) -> np.ndarray:
+def _within(search: Search, path: Path, level: np.ndarray) -> np.ndarray:
     """Where the paths come up to a level, shape ``(chain, size)``.
 
     A step may go from far below right to the top, from wherever it came; so the crossing is looked for between its
@@ -102,7 +110,7 @@ def _within(search: Search, path: list[tuple[np.ndarray, np.ndarray]], level: np
     below = np.stack([path[max(step - 1, 0)][0][chain] for chain, step in enumerate(first)])
     for _ in range(HALVINGS):
         middle = (above + below) / 2.0
-        reached = (_evaluate(search)(middle)[0] >= level)[:, None]
+        reached = (evaluator(search)(middle)[0] >= level)[:, None]
         above, below = np.where(reached, middle, above), np.where(reached, below, middle)
     return above
 
@@ -115,12 +123,14 @@ def _left_behind(search: Search, climb: Climb) -> np.ndarray:
     if size > VOLUMES or np.ptp(climb.values) <= margin:
         return none
     spacing = np.finfo(search.dtype).eps ** (1 / 3)
-    mass = climb.values + log_volume(_evaluate(search), climb.modes, spacing)
+    mass = climb.values + log_volume(evaluator(search), climb.modes, spacing)
     lower = [number[:, None] + margin < number[None] for number in (climb.values, mass)]
     return (lower[0] & lower[1] & climb.arrived[None]).any(axis=1)
 
 
-def _evaluate(search: Search) -> Evaluate:
+def evaluator(search: Search) -> Evaluate:
+    """Log densities and gradients at as many positions as there are chains."""
+
     def evaluate(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         density, gradient = search.evaluate(positions)
         return np.asarray(density, float), np.asarray(gradient, float)

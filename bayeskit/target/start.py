@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from bayeskit.errors import InitError
 from bayeskit.program import Program
 from bayeskit.target.basins import LARGEST, heavy_basins
 from bayeskit.target.given import check_given, pull_back
+from bayeskit.target.modes import find_modes
 from bayeskit.target.no_start import explain
 from bayeskit.target.sites import Watch
 from bayeskit.target.target import Target
@@ -118,18 +119,28 @@ class Search:
         self.dtype = np.dtype(jnp.result_type(float))
         self._placed: tuple[Array, Array] | None = None
         self._nowhere = np.zeros((num_chains, target.size), self.dtype)
+        self._candidates: list[Points] = []  # the first ones drawn
+        self._taken = np.zeros(num_chains, int)  # which of all was taken for the first start
 
     def next(self) -> Points:
         """New candidates; their density is minus infinity where no try was finite."""
         kept = self._try()
-        best = kept.density
+        best, taken = kept.density, np.zeros(self.num_chains, int)
+        is_first = self.attempts == 1
         for attempt in range(1, self.tries):
             if attempt >= self._wanted and np.isfinite(best).all():
                 break
             new = self._try()
             take = new.density > best if attempt < self._wanted else (new.density > best) & np.isneginf(best)
             kept, best = choose(take, new, kept), np.where(take, new.density, best)
+            taken = np.where(take, attempt, taken)
+        self._taken = taken if is_first else self._taken
         return kept
+
+    def spare(self, rounds: int) -> Iterator[Points]:
+        """Candidates of every chain that were drawn for its first start and not taken; no new ones are drawn."""
+        for number in range(min(rounds, len(self._candidates) - 1)):
+            yield choose(number < self._taken, *self._candidates[number : number + 2])
 
     def at(self, positions: np.ndarray) -> Points:
         """These points, as many as there are chains."""
@@ -147,7 +158,10 @@ class Search:
     def _try(self) -> Points:
         keys = host_split(host_fold_in(self._raw, self.attempts), self.num_chains)
         self.attempts += 1
-        return self._call(keys, self._nowhere, True)
+        found = self._call(keys, self._nowhere, True)
+        if len(self._candidates) < self._wanted:
+            self._candidates.append(found)
+        return found
 
     def _call(self, keys: np.ndarray, at: np.ndarray, is_new: bool) -> Points:
         k, x, new = (jax.device_put(array) for array in (keys, at, np.asarray(is_new)))
@@ -168,7 +182,19 @@ def choose(take: np.ndarray, these: Points, those: Points) -> Points:
     return jax.tree.map(lambda a, b: np.where(take.reshape(-1, *[1] * (a.ndim - 1)), a, b), these, those)
 
 
-def find_start(
+class Start(NamedTuple):
+    """Where chains start.
+
+    Attributes:
+        values: unconstrained, with a leading chain axis.
+        modes: what the attribute ``modes`` of the result says (`bayeskit.target.modes`); empty where it has none.
+    """
+
+    values: Values
+    modes: str = ""
+
+
+def start_chains(
     target: Target,
     key: Array,
     num_chains: int,
@@ -176,8 +202,9 @@ def find_start(
     strategy: str = "likeliest",
     given: Mapping[str, object] | None = None,
     max_tries: int = 100,
-) -> Values:
-    r"""Unconstrained starting values with a leading chain axis, where :math:`\log\pi` and its gradient are finite.
+) -> Start:
+    r"""Unconstrained starting values with a leading chain axis, where :math:`\log\pi` and its gradient are finite;
+    and, after ascents, what these have found of other modes.
 
     Args:
         target: the target.
@@ -213,8 +240,22 @@ def find_start(
         given_bad = {n: v[bad] for n, v in fixed.items()}
         raise InitError(explain(target, {n: v[bad] for n, v in found.values.items()}, given_bad, bad, tries))
     if strategy == "ascent" and not fixed and num_chains * target.size <= LARGEST:
-        found = heavy_basins(search, found)
-    return jax.device_put(found.values)
+        found, climb = heavy_basins(search, found)
+        return Start(jax.device_put(found.values), find_modes(search, climb))
+    return Start(jax.device_put(found.values))
+
+
+def find_start(
+    target: Target,
+    key: Array,
+    num_chains: int,
+    *,
+    strategy: str = "likeliest",
+    given: Mapping[str, object] | None = None,
+    max_tries: int = 100,
+) -> Values:
+    """The values of `start_chains`."""
+    return start_chains(target, key, num_chains, strategy=strategy, given=given, max_tries=max_tries).values
 
 
 def find_start_by(strategy: Callable[..., Any], target: Target, key: Array, num_chains: int) -> Values:

@@ -37,6 +37,12 @@ def regression(x, y):
         numpyro.sample("y", dist.Normal(x @ b, 0.5), obs=y)
 
 
+def with_a_coin(x, y):
+    """The same, beside a discrete site that has nothing to do with it, for the methods that need one."""
+    numpyro.sample("coin", dist.DiscreteUniform(3, 4))
+    regression(x, y)
+
+
 def make_data(seed):
     rng = np.random.default_rng(seed)
     x = np.column_stack([np.ones(ROWS), rng.normal(size=ROWS), 3 * rng.normal(size=ROWS)])
@@ -54,6 +60,8 @@ FIT = {"guide": bk.guides.FullRank(), "objective": LANDING, "num_steps": 1500, "
 CASES = {
     "NUTS blackjax threads": bk.NUTS(**CHAINS, chain_method="threads"),
     "HMC": bk.HMC(**CHAINS, chain_method="vectorized"),
+    "discrete HMC Gibbs": bk.DiscreteHMCGibbs(**CHAINS),
+    "mixed HMC": bk.MixedHMC(**CHAINS),
     "NUTS blackjax vectorized": bk.NUTS(**CHAINS, chain_method="vectorized"),
     "NUTS blackjax sharded": bk.NUTS(**CHAINS, chain_method="sharded"),
     "NUTS numpyro threads": bk.NUTS(**CHAINS, backend="numpyro", chain_method="threads"),
@@ -62,6 +70,7 @@ CASES = {
     "ChEES": bk.ChEES(num_chains=16, num_warmup=200, num_draws=100),
     "MEADS": bk.MEADS(num_chains=32, num_warmup=300, num_draws=60),
     "SMC": bk.SMC(num_particles=400, num_chains=2),
+    "persistent sampling": bk.PersistentSampling(num_particles=400, num_chains=2),
     "nested sampling": bk.NestedSampling(num_live=60, num_chains=2, num_draws=400, num_delete=20),
     "parallel tempering": bk.ParallelTempering(num_chains=2, num_temperatures=8, num_warmup=400, num_draws=400),
     "Pathfinder": bk.Pathfinder(num_paths=4, num_draws=400, draws_per_path=500, num_chains=2),
@@ -96,10 +105,13 @@ WEIGHTS = {"lp": float, "log_q": float, "log_weight": float}
 STATS = {
     bk.NUTS: {**COMMON, **ENERGY, **TREES},
     bk.HMC: {**COMMON, **ENERGY},
+    bk.DiscreteHMCGibbs: {**COMMON, **ENERGY, **TREES},
+    bk.MixedHMC: {**COMMON, "acceptance_rate": float},
     bk.MCLMC: {**COMMON, "energy_change": float},
     bk.ChEES: {**COMMON, **ENERGY},
     bk.MEADS: {**COMMON, **ENERGY},
     bk.SMC: {"lp": float, "acceptance_rate": float},
+    bk.PersistentSampling: {"lp": float, "acceptance_rate": float},
     bk.NestedSampling: {"lp": float, "effective_draws": float},
     bk.ParallelTempering: {"lp": float, "acceptance_rate": float, "step_size": float, "n_steps": int, "replica": int},
     bk.VI: WEIGHTS,
@@ -109,12 +121,17 @@ STATS = {
     bk.EllipticalSlice: {"diverging": bool, "lp": float, "n_steps": int},
     bk.Pathfinder: {"lp": float, "pareto_k": float, "importance_ess": float},
 }
+DISCRETE = (bk.DiscreteHMCGibbs, bk.MixedHMC)
 AS_IT_IS = {"Pathfinder as it is": WEIGHTS}
 DATA = make_data(0)
 
 
+def model_for(method):
+    return with_a_coin if isinstance(method, DISCRETE) else regression
+
+
 def run(method, data=DATA, key=7, **options):
-    return bk.infer(regression, data, method, key=key, progress=False, **options)
+    return bk.infer(model_for(method), data, method, key=key, progress=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +169,11 @@ def test_right_answer(name, fits):
 def test_groups_names_and_types(name, fits):
     method, post = CASES[name], fits(name)
     lead = (method.num_chains, method.num_draws)
-    fitted = ["warmup_sample_stats"] if isinstance(method, bk.VI | bk.SMC | bk.NestedSampling) else []
+    fitted = (
+        ["warmup_sample_stats"]
+        if isinstance(method, bk.VI | bk.SMC | bk.PersistentSampling | bk.NestedSampling)
+        else []
+    )
     assert list(post.children) == ["posterior", "sample_stats", *fitted, "observed_data", "constant_data"]
     if isinstance(method, bk.VI):
         assert post["warmup_sample_stats"]["loss"].shape == (method.num_chains, method.num_steps)
@@ -181,7 +202,8 @@ def test_lp_is_the_log_density_of_the_draw(name, fits):
     post = fits(name)
     target = bk.Target(bk.bind(regression, DATA))
     density = jax.jit(jax.vmap(lambda b: target.log_density({"b": b})))(post["posterior/b"].values[1])
-    np.testing.assert_allclose(post["sample_stats/lp"].values[1], density, rtol=1e-8)
+    coin = np.log(2) if isinstance(CASES[name], DISCRETE) else 0.0
+    np.testing.assert_allclose(post["sample_stats/lp"].values[1], density - coin, rtol=1e-8)
 
 
 @by_method
@@ -193,11 +215,11 @@ def test_record(name, fits):
     assert json.loads(attrs["key"]) == [0, 7]
     assert {"python", "jax", "numpyro", "bayeskit"} <= set(json.loads(attrs["versions"]))
     assert attrs["inference_library"] == method.library
-    assert attrs["model"].endswith(".regression")
+    assert attrs["model"].endswith(f"test_methods.{model_for(method).__name__}")
     assert (attrs["num_chains"], attrs["num_draws"], attrs["thin"]) == (method.num_chains, method.num_draws, 1)
     assert (attrs["device"], attrs["float_dtype"]) == ("cpu", "float64")
     assert attrs["wall_time"] >= attrs["warmup_time"] >= 0
-    assert attrs.get("max_tree_depth") == (10 if type(method) is bk.NUTS else None)
+    assert attrs.get("max_tree_depth") == (10 if type(method) in (bk.NUTS, bk.DiscreteHMCGibbs) else None)
 
 
 class Compilations:
@@ -261,14 +283,16 @@ def test_resumed_run_is_the_uninterrupted_one(name, chunk, fits, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(type(method), "stream", stopping)
         with pytest.raises(bk.errors.Interrupted):
-            run(method, store=tmp_path / "run.zarr", log_likelihood=True)
-    resumed = bk.resume(regression, DATA, tmp_path / "run.zarr", progress=False)
+            run(method, store=tmp_path / "run.zarr", log_likelihood=not isinstance(method, DISCRETE))
+    resumed = bk.resume(model_for(method), DATA, tmp_path / "run.zarr", progress=False)
     for group in ("posterior", "sample_stats"):
         assert resumed[group].to_dataset().identical(whole[group].to_dataset())
+    assert bk.load(tmp_path / "run.zarr").identical(resumed)
+    if isinstance(method, DISCRETE):
+        return
     expected = stats.norm.logpdf(DATA["y"], whole["posterior/b"].values @ DATA["x"].T, 0.5)
     assert resumed["log_likelihood/y"].dims == ("chain", "draw", "row")
     np.testing.assert_allclose(resumed["log_likelihood/y"], expected, rtol=1e-8)
-    assert bk.load(tmp_path / "run.zarr").identical(resumed)
 
 
 @pytest.mark.full
@@ -279,9 +303,9 @@ def test_extended_run_is_the_longer_one(name, fits, tmp_path):
     run(dataclasses.replace(method, num_draws=method.num_draws - more), store=path)
     if not method.extends:
         with pytest.raises(bk.errors.MethodError, match="are made together"):
-            bk.extend(regression, DATA, path, num_draws=more, progress=False)
+            bk.extend(model_for(method), DATA, path, num_draws=more, progress=False)
         return
-    post = bk.extend(regression, DATA, path, num_draws=more, progress=False)
+    post = bk.extend(model_for(method), DATA, path, num_draws=more, progress=False)
     for group in ("posterior", "sample_stats"):
         assert post[group].to_dataset().identical(fits(name)[group].to_dataset())
 

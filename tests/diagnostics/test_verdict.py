@@ -295,7 +295,7 @@ def test_everything_nan():
     assert "undefined" in str(verdict)
 
 
-@pytest.mark.parametrize(("share", "severity"), [(0.005, None), (0.05, "warning"), (0.8, "error")])
+@pytest.mark.parametrize(("share", "severity"), [(0.005, None), (0.05, "warning"), (0.8, "warning")])
 def test_tree_depth(share, severity):
     reached = np.zeros(CHAINS * DRAWS, bool)
     reached[: int(share * reached.size)] = True

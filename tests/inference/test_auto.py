@@ -60,6 +60,30 @@ def test_an_accelerator_gets_many_chains(monkeypatch):
     assert isinstance(few, bk.NUTS)
 
 
+def from_three(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(mu + numpyro.sample("k", dist.DiscreteUniform(3, 5)), 1.0), obs=y)
+
+
+def with_a_count(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(mu + numpyro.sample("k", dist.Poisson(3.0)), 1.0), obs=y)
+
+
+def test_discrete_sites_that_cannot_be_summed_out_are_drawn(tmp_path):
+    method, store = bk.auto(num_chains=2, num_draws=20), tmp_path / "run.zarr"
+    post = bk.infer(from_three, {"y": 4.2}, method, key=0, progress=False, store=store)
+    assert post.attrs["method"] == "DiscreteHMCGibbs"
+    assert set(post["posterior"].data_vars) == {"mu", "k"}
+    reason = post.attrs["method_reason"]
+    assert reason.startswith(
+        "DiscreteHMCGibbs: discrete sites are drawn (k), since they cannot be summed out: site 'k'"
+    )
+    assert bk.resume(from_three, {"y": 4.2}, store, progress=False).identical(post)
+    with pytest.raises(bk.errors.ModelError, match=r"site 'k' .*Poisson.* cannot be enumerated"):
+        bk.infer(with_a_count, {"y": 4.2}, method, key=0, progress=False)
+
+
 def test_impossible_settings():
     for setting, value in {"num_chains": 0, "num_draws": 2.5}.items():
         with pytest.raises(bk.errors.MethodError, match=setting):

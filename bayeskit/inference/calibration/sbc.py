@@ -146,6 +146,11 @@ def _check(model: object, method: object, num_replicates: object, num_draws: obj
         )
     if not isinstance(method, Method | DirectMethod):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
+    if isinstance(method, DirectMethod) and method.calibrated_by:
+        raise MethodError(
+            f"{type(method).__name__} predicts data and draws no latent sites, so that sbc has nothing to rank; use "
+            f"{method.calibrated_by}"
+        )
     for name, value in (("num_replicates", num_replicates), ("num_draws", num_draws)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise MethodError(f"{name} must be an integer of at least 1, got {value!r}")

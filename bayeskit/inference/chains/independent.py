@@ -1,13 +1,13 @@
 """Independent chains: one function for a single chain, mapped over the chain axis in the way that suits the machine.
 
-===============  =============================================================================  ================
+===============  =============================================================================  =========
 `chain_method`   what happens                                                                   chosen by "auto"
-===============  =============================================================================  ================
+===============  =============================================================================  =========
 ``threads``      one compiled program for one chain, called from threads; no chain waits for    on a CPU
                  another, within a chunk or between chunks
 ``vectorized``   ``vmap``: all chains advance in lockstep                                       on an accelerator
 ``sharded``      ``shard_map`` over the devices, ``vmap`` within each; no communication         on several of them
-===============  =============================================================================  ================
+===============  =============================================================================  =========
 
 Under ``jax.distributed`` the devices are those of all processes, and every process gets all chains. Where the rows of
 data are spread over devices (`bayeskit.sharded`), chains advance in lockstep.
@@ -82,6 +82,11 @@ class ChainMethod(Method):
         """Values of sites that a step has left among its statistics, and the statistics proper."""
         return {}, stats
 
+    def at_draw(self, target: Target, values: Values) -> Target:
+        """The target at the values that a step has left (`apart`), for the sites that depend on them."""
+        del values
+        return target
+
     def evaluated(self, state: Any) -> Evaluated | None:
         """Where the chains are, with density and gradient, if their program is compiled otherwise than plainly."""
         del state
@@ -151,12 +156,17 @@ def _advance_chain(method: ChainMethod, target: Target, state: Any, *, num_steps
     state, (positions, stats) = jax.lax.scan(step, state, None, length=num_steps)
     final = method.drawn_from(state, target)
 
-    def constrain(position: Array) -> Values:
-        return final.constrain(final.unravel(position))
-
-    together = None if factorises(constrain, target.size) else CONSTRAINED_AT_ONCE
     own, stats = method.apart(stats)
-    return state, Draws({**jax.lax.map(constrain, positions, batch_size=together), **own}, stats, positions)
+
+    def constrain(drawn: tuple[Array, Values]) -> Values:
+        position, values = drawn
+        here = method.at_draw(final, values)
+        return here.constrain(here.unravel(position))
+
+    first = jax.tree.map(lambda leaf: leaf[0], own)
+    alone = factorises(lambda position: constrain((position, first)), target.size)
+    values = jax.lax.map(constrain, (positions, own), batch_size=None if alone else CONSTRAINED_AT_ONCE)
+    return state, Draws({**values, **own}, stats, positions)
 
 
 def resolve(chain_method: str, num_chains: int) -> str:

@@ -14,7 +14,7 @@ from blackjax.mcmc import dynamic_hmc
 from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array
 from bayeskit.inference.chains.ensemble import Ensemble
-from bayeskit.inference.method import check_counts
+from bayeskit.inference.method import check_counts, check_superchains, superchains
 from bayeskit.target import Target
 
 
@@ -33,6 +33,10 @@ class ChEES(Ensemble):
         target_accept: acceptance rate that the step size is tuned for; .651 is optimal for HMC.
         learning_rate: of Adam, for the trajectory length.
         max_leapfrogs: most leapfrogs a step.
+        num_superchains: so many groups of chains start together, each at a place of its own, which tells whether many
+            chains have forgotten their starts (nested R-hat, see :func:`bayeskit.check`). ``"auto"``: 16, or the
+            largest number below of which the chains are a multiple; none for fewer than 32 chains. ``None``: each
+            chain starts by itself.
 
     Raises:
         MethodError: an impossible setting.
@@ -47,13 +51,19 @@ class ChEES(Ensemble):
     target_accept: float = 0.651
     learning_rate: float = 0.025
     max_leapfrogs: int = 1000
+    num_superchains: int | str | None = "auto"
 
     @property
     def library(self) -> str:
         return "blackjax"
 
+    @property
+    def num_starts_of_chains(self) -> int:
+        return superchains(self.num_chains, self.num_superchains)
+
     def __post_init__(self) -> None:
         check_counts(self)
+        check_superchains(self, self.num_superchains)
         require(self.num_chains >= 2, "num_chains", self.num_chains, "at least 2: the chains adapt together")
         require(self.num_warmup >= 1, "num_warmup", self.num_warmup, "at least 1: the trajectory length must be tuned")
         accept, rate, most = self.target_accept, self.learning_rate, self.max_leapfrogs

@@ -13,7 +13,7 @@ from blackjax.mcmc import ghmc
 from bayeskit._settings import is_whole, require
 from bayeskit._typing import Array
 from bayeskit.inference.chains.ensemble import Ensemble
-from bayeskit.inference.method import check_counts
+from bayeskit.inference.method import check_counts, check_superchains, superchains
 from bayeskit.target import Target
 
 
@@ -30,6 +30,10 @@ class MEADS(Ensemble):
         num_warmup: adaptation steps.
         num_draws: draws a chain.
         steps_per_draw: leapfrogs between draws.
+        num_superchains: so many groups of chains start together, each at a place of its own, which tells whether many
+            chains have forgotten their starts (nested R-hat, see :func:`bayeskit.check`). ``"auto"``: 16, or the
+            largest number below of which the chains are a multiple; none for fewer than 32 chains. ``None``: each
+            chain starts by itself.
 
     Raises:
         MethodError: an impossible setting.
@@ -42,13 +46,19 @@ class MEADS(Ensemble):
     num_warmup: int = 2000
     num_draws: int = 200
     steps_per_draw: int = 32
+    num_superchains: int | str | None = "auto"
 
     @property
     def library(self) -> str:
         return "blackjax"
 
+    @property
+    def num_starts_of_chains(self) -> int:
+        return superchains(self.num_chains, self.num_superchains)
+
     def __post_init__(self) -> None:
         check_counts(self)
+        check_superchains(self, self.num_superchains)
         require(self.num_chains % 4 == 0, "num_chains", self.num_chains, "a multiple of 4: MEADS adapts in four folds")
         require(self.num_warmup >= 1, "num_warmup", self.num_warmup, "at least 1: the step size must be tuned")
         steps = self.steps_per_draw

@@ -29,6 +29,12 @@ def init_chain(algorithm: str, settings: Settings, key: Array, target: Target, p
     return init(position, model_args=(target,), rng_key=key, **settings)
 
 
+def refreshed(state: HMCState, target: Target) -> HMCState:
+    """The state at the same place of another target."""
+    energy, slope = jax.value_and_grad(_potential(target))(state.z)
+    return state._replace(potential_energy=energy, z_grad=slope)
+
+
 def step_chain(
     algorithm: str, settings: Settings, state: HMCState, target: Target
 ) -> tuple[HMCState, Array, dict[str, Array]]:

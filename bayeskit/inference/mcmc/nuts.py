@@ -16,7 +16,7 @@ from bayeskit._typing import Array
 from bayeskit.errors import MethodError, ModelError
 from bayeskit.inference.chains.agreement import Evaluated
 from bayeskit.inference.chains.independent import CHAIN_METHODS, ChainMethod, runs_single_kernels
-from bayeskit.inference.method import check_accept, check_counts
+from bayeskit.inference.method import check_accept, check_counts, check_superchains, superchains
 from bayeskit.target import Target
 
 BACKENDS = ("blackjax", "numpyro")
@@ -51,6 +51,9 @@ class NUTS(ChainMethod):
             backend's own.
         chain_method: ``"auto"``, ``"threads"``, ``"vectorized"`` or ``"sharded"``; see
             `bayeskit.inference.chains.independent`.
+        num_superchains: where given, so many groups of chains start together, each at a place of its own, which tells
+            whether many short chains (``chain_method="vectorized"``) have forgotten their starts: nested R-hat, see
+            :func:`bayeskit.check`; ``"auto"`` as for :class:`ChEES`.
 
     Raises:
         MethodError: an impossible setting.
@@ -73,9 +76,15 @@ class NUTS(ChainMethod):
     adaptation: str | Sequence[Sequence[str]] = "auto"
     initial_step_size: float | None = None
     chain_method: str = "auto"
+    num_superchains: int | str | None = None
+
+    @property
+    def num_starts_of_chains(self) -> int:
+        return superchains(self.num_chains, self.num_superchains)
 
     def __post_init__(self) -> None:
         check_counts(self)
+        check_superchains(self, self.num_superchains)
         check_choice("backend", self.backend, BACKENDS)
         check_accept(self.target_accept)
         depth = self.max_tree_depth

@@ -16,12 +16,16 @@ def pooled(estimates: np.ndarray, errors: np.ndarray, *, unbiased: bool) -> dict
     .. math:: \sigma^2 = \frac{1}{C^2} \sum_c \sigma_c^2 \cdot \max\left(1, \frac{\chi^2}{C - 1}\right),
         \qquad \chi^2 = \sum_c \frac{(\log Z_c - \overline{\log Z})^2}{\sigma_c^2} .
 
+    Where a run cannot tell its error, that of the mean is infinite.
+
     Args:
         estimates: the log evidence of each run.
         errors: the standard error of each.
         unbiased: the estimates of the evidence are unbiased, not those of its logarithm: the mean is one of evidences.
     """
     count = len(estimates)
+    if not np.isfinite(errors).all():  # of a run too short to tell
+        return {"log_evidence": float(estimates.mean()), "log_evidence_error": float("inf")}
     shares = np.exp(estimates - estimates.max()) if unbiased else np.ones(count)
     shares = shares / shares.sum()
     variance = float(np.square(shares * errors).sum())

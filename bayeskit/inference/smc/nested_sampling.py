@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bayeskit._keys import host_fold_in, host_split
-from bayeskit._settings import is_number, require
+from bayeskit._settings import is_number, is_whole, require
 from bayeskit._typing import Array, Values
 from bayeskit.errors import SamplingError
 from bayeskit.inference.smc.evidence import pooled
@@ -87,6 +87,10 @@ class NestedSampling(ParticleMethod):
     """
 
     kind: ClassVar[str] = "nested_sampling"
+    how_to_improve: ClassVar[str] = (
+        "more live points (num_live), more moves for a replacement (num_moves), and more runs (num_chains); there is "
+        "no warmup, and runs start from the prior."
+    )
 
     num_live: int = 500
     num_chains: int = 4
@@ -107,7 +111,7 @@ class NestedSampling(ParticleMethod):
         check_share("tolerance", self.tolerance)
         if self.num_delete is not None:
             most = self.num_live // 2
-            fits = isinstance(self.num_delete, int) and 1 <= self.num_delete <= most
+            fits = is_whole(self.num_delete) and 1 <= self.num_delete <= most
             require(fits, "num_delete", self.num_delete, f"an integer from 1 to {most}, half of the live points")
         if self.num_moves is not None:
             check_whole("num_moves", self.num_moves, 1)

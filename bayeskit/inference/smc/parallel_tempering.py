@@ -38,7 +38,8 @@ class ParallelTempering(Method):
 
     ``post.attrs`` holds ``round_trips`` and ``arrivals`` (of draws of the prior at the posterior) of all chains
     together, ``barrier``, the sum of the rejection rates of one ladder, ``swap_rate``, the smallest acceptance rate of
-    a pair, and ``log_evidence`` with ``log_evidence_error``, by stepping stones. About twice the barrier is a good
+    a pair, and ``log_evidence`` with ``log_evidence_error``, by stepping stones (the error is infinite
+    where the draws are too few to find it). About twice the barrier is a good
     number of temperatures.
 
     Args:
@@ -190,7 +191,7 @@ class ParallelTempering(Method):
             for one, count in zip(state.log_sums, state.counts, strict=True)
         ]
         estimates, errors = (np.array(column) for column in zip(*stones, strict=True))
-        evidence = pooled(estimates, errors, unbiased=False) if np.isfinite(errors).all() else {}
+        evidence = pooled(estimates, errors, unbiased=False)
         undefined = float(np.max(state.undefined / np.maximum(state.drawn, 1)))
         return {
             **evidence,

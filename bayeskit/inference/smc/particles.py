@@ -41,7 +41,13 @@ class ParticleMethod(Method):
     extends: ClassVar[bool] = False
     starts_from: ClassVar[str] = OWN_START
 
+    how_to_improve: ClassVar[str]
+    """What helps where the draws are too few or the runs disagree: a longer warmup and other starts there are not."""
+
     num_chains: int
+
+    def attributes(self, target: Target) -> dict[str, str | int]:
+        return {**super().attributes(target), "how_to_improve": self.how_to_improve}
 
     @property
     def warmup_steps(self) -> int:

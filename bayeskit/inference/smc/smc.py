@@ -8,25 +8,18 @@ from collections.abc import Generator
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bayeskit._keys import host_fold_in, host_split
-from bayeskit._settings import check_choice
 from bayeskit._typing import Array, Values
 from bayeskit.errors import SamplingError
 from bayeskit.inference.smc import weights as w
 from bayeskit.inference.smc.evidence import pooled
-from bayeskit.inference.smc.moves import MOVES, Budget, Moved, Particles, Plan, move, spread
-from bayeskit.inference.smc.particles import (
-    ParticleMethod,
-    check_finite_likelihood,
-    check_share,
-    check_whole,
-    compiled,
-)
+from bayeskit.inference.smc.moves import Particles, spread
+from bayeskit.inference.smc.particles import check_finite_likelihood, compiled
 from bayeskit.inference.smc.smc_state import TRACES, SMCState, check_prior_draws, noted, where_going
-from bayeskit.inference.smc.split import check_prior, check_split, prior_draws
+from bayeskit.inference.smc.split import prior_draws
+from bayeskit.inference.smc.tempered import TemperedMethod, move_runs
 from bayeskit.target import Target
 
 
@@ -43,7 +36,7 @@ class Reweighted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SMC(ParticleMethod):
+class SMC(TemperedMethod):
     r"""Sequential Monte Carlo from the prior to the posterior, with the evidence :math:`p(y)`.
 
     Particles are drawn from the prior :math:`p(z)` and pass through
@@ -114,43 +107,6 @@ class SMC(ParticleMethod):
     max_stages: int = 200
     particles_at_once: int | None = None
 
-    def __post_init__(self) -> None:
-        check_whole("num_particles", self.num_particles, 10)
-        check_whole("num_chains", self.num_chains, 1)
-        check_share("target_ess", self.target_ess)
-        check_choice("kernel", self.kernel, tuple(MOVES))
-        for name in ("num_moves", "max_moves", "particles_at_once"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), 1)
-        check_whole("max_stages", self.max_stages, 1)
-
-    @property
-    def num_warmup(self) -> int:  # type: ignore[override]
-        """None: the stages are as many as it takes."""
-        return 0
-
-    @property
-    def num_draws(self) -> int:  # type: ignore[override]
-        """The particles."""
-        return self.num_particles
-
-    @property
-    def plan(self) -> Plan:
-        """How particles are moved."""
-        return Plan(self.kernel, self.particles_at_once)
-
-    @property
-    def budget(self) -> Budget:
-        """How often."""
-        if self.num_moves is not None:
-            return Budget(self.num_moves, self.num_moves)
-        return Budget(2, self.max_moves or (30 if self.kernel == "hmc" else 300))
-
-    def check_target(self, target: Target) -> None:
-        super().check_target(target)
-        check_split(target, "SMC")
-        check_prior(target, "SMC")
-
     def init(self, key: Array, target: Target, positions: Values) -> SMCState:
         runs, number = self.num_chains, self.num_particles
         keys = host_split(np.asarray(key), runs)
@@ -198,7 +154,7 @@ class SMC(ParticleMethod):
         temperature = np.array([one.temperature for one in found])
         factors = np.stack([spread(positions) for positions in start.position]).astype(start.position.dtype)
         near = temperature.astype(start.log_prior.dtype)
-        found_there = compiled(_move)(self.plan, target, self.budget, keys, start, near, factors, state.log_step)
+        found_there = compiled(move_runs)(self.plan, target, self.budget, keys, start, near, factors, state.log_step)
         moved: Any = jax.tree.map(np.asarray, found_there)
         check_finite_likelihood(moved.particles.log_likelihood)
         eve = np.take_along_axis(state.eve, parents, 1)
@@ -264,19 +220,3 @@ class SMC(ParticleMethod):
 
 def _of_parents(leaf: np.ndarray, parents: np.ndarray) -> np.ndarray:
     return np.stack([one[own] for one, own in zip(leaf, parents, strict=True)])
-
-
-def _move(
-    plan: Plan,
-    target: Target,
-    budget: Budget,
-    keys: Array,
-    start: Particles,
-    temperature: Array,
-    factor: Array,
-    log_step: Array,
-) -> Moved:
-    def one(*run: Any) -> Moved:
-        return move(plan, target, budget, *run)
-
-    return jax.vmap(one)(jnp.asarray(keys), start, temperature, factor, log_step)

@@ -54,6 +54,9 @@ class Amortised(DirectMethod):
     """
 
     kind: ClassVar[str] = "amortised"
+    calibrated_by: ClassVar[str] = (
+        "bayeskit.models.pfn.check(net, model), which compares its predictions with the truth"
+    )
 
     net: Net
     at: ArrayLike | None = None

@@ -21,6 +21,7 @@ from bayeskit.storage import make_tree
 
 SMALL = {
     "SMC": bk.SMC(num_particles=100, num_chains=2),
+    "PersistentSampling": bk.PersistentSampling(num_particles=100, num_chains=2),
     "NestedSampling": bk.NestedSampling(num_live=20, num_chains=2, num_draws=50),
     "ParallelTempering": bk.ParallelTempering(num_chains=2, num_temperatures=4, num_warmup=60, num_draws=60),
 }
@@ -240,6 +241,34 @@ def tree(**attrs):
 )
 def test_numbers_of_a_run(name, severity, attrs):
     assert found(tree(**attrs), name).severity == severity
+
+
+def test_an_error_that_cannot_be_found_is_infinite_and_said(tmp_path):
+    """One block of draws: nothing to compare it with."""
+    method = bk.ParallelTempering(num_chains=2, num_temperatures=4, num_warmup=20, num_draws=1)
+    post = run(np.asarray(-0.5 * AT**2), method)
+    assert np.isfinite(post.attrs["log_evidence"])
+    assert post.attrs["log_evidence_error"] == np.inf
+    assert "too few to find its standard error" in found(post, "evidence_error").meaning
+    for suffix in (".zarr", ".nc"):
+        again = bk.load(bk.save(post, tmp_path / f"post{suffix}"))
+        assert again.attrs["log_evidence_error"] == np.inf
+
+
+@pytest.mark.parametrize(("name", "word"), [("SMC", "num_particles"), ("NestedSampling", "num_live")])
+def test_advice_is_for_particles_and_not_for_chains(name, word):
+    post = run(np.asarray(-0.5 * AT**2), SMALL[name])
+    shifted = make_tree(
+        {"posterior": {"m": post["posterior/m"].values + 9.0 * np.arange(2)[:, None]}}, attrs=dict(post.attrs)
+    )
+    findings = [
+        f for f in bk.check(shifted, quiet=True).findings if f.name in ("r_hat", "separated_chains", "ess_bulk")
+    ]
+    assert findings
+    for finding in findings:
+        assert word in finding.advice
+        assert "num_warmup" not in finding.advice
+        assert "init=" not in finding.advice
 
 
 def test_good_numbers_are_no_trouble():

@@ -102,6 +102,11 @@ def test_infer_predicts_rows_from_the_others_and_new_ones_from_all(net, data):
     assert verdict.measures[0].value == net.p_value(x, y)
 
 
+def test_sbc_names_the_check_of_a_network(net, data):
+    with pytest.raises(MethodError, match=r"predicts data .* use bayeskit.models.pfn.check\(net, model\)"):
+        bk.sbc(PROCESS, {"x": data[0][0], "y": data[1][0]}, pfn.Amortised(net), num_replicates=5)
+
+
 def test_data_unlike_the_prior_are_an_error_of_the_verdict(net, data):
     post = bk.infer(PROCESS, {"x": data[0][0], "y": data[1][0] + 40.0}, pfn.Amortised(net, num_draws=5), key=0)
     verdict = bk.check(post, quiet=True)
