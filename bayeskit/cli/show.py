@@ -167,7 +167,9 @@ def write_report(post: xr.DataTree, path: Path, model: Callable[..., object] | N
     """Write the report, with the priors and the graph of the model that is at hand, and say where it is."""
     from bayeskit.diagnostics import report
 
-    report(post, path, model=model)
+    # a file that is called model.py says nothing; the page is called after the result
+    title = path.stem if str(post.attrs.get("model", "")).endswith(".model.model") else None
+    report(post, path, model=model, title=title)
     show_written("report", path)
 
 

@@ -50,7 +50,8 @@ def _what(subject: Subject) -> str:
     if P_VALUE in attrs:
         what = "new rows from " if subject.has("predictions") else ""
         return f"A network trained on the prior {_name(subject)} predicted {what}{_observations(subject)}."
-    return f"The model {_name(subject)} was fitted to {_observations(subject)}{by}, {_size(subject)}."
+    who = "The model" if _name(subject) == "model" else f"The model {_name(subject)}"
+    return f"{who} was fitted to {_observations(subject)}{by}, {_size(subject)}."
 
 
 def _name(subject: Subject) -> str:
