@@ -1,4 +1,5 @@
 # One row a public name: it is loaded on first use, and type checkers read it here.
+from ._version import __version__ as __version__
 from . import errors as errors
 from . import models as models
 from .diagnostics import calibration as calibration
@@ -66,5 +67,3 @@ from .storage import load as load
 from .storage import read_data as read_data
 from .storage import save as save
 from .target import Target as Target
-
-__version__: str
