@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import keyword
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -324,4 +325,6 @@ def encoded(
 
 def _argument(name: str) -> str:
     """A name that an argument can have: underscores in place of what it cannot hold."""
-    return re.sub(r"\W+", "_", name).strip("_") or "_"
+    name = re.sub(r"\W+", "_", name).strip("_") or "_"
+    name = f"x_{name}" if name[0].isdigit() else name
+    return f"{name}_" if keyword.iskeyword(name) else name
