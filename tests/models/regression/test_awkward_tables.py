@@ -148,3 +148,12 @@ def test_a_table_of_the_first_level_fits_an_ordinal_response():
 def test_a_prior_that_is_not_finite_is_refused():
     with pytest.raises(ModelError, match="'x' has a value that is not finite"):
         bk.formula("y ~ x", FRAME, priors={"x": dist.Normal(0.0, np.inf)})
+
+
+def test_the_source_executed_in_a_bare_namespace_is_a_model():
+    model = bk.formula("y ~ x", FRAME)
+    namespace: dict[str, object] = {}
+    exec(model.source, namespace)
+    values = {"Intercept_at_means": 0.3, "x": 0.1, "sigma": 1.2}
+    found = bk.log_density(bk.bind(namespace["model"], model.arguments(FRAME)), values)
+    np.testing.assert_allclose(found, bk.log_density(bk.bind(model, FRAME), values), rtol=1e-12)
