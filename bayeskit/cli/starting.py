@@ -39,10 +39,10 @@ def init(
 
     from bayeskit.cli.first_look import look
     from bayeskit.cli.first_model import TITLES, model_text, run_text
+    from bayeskit.cli.inputs import read_cells
     from bayeskit.cli.output import console, record
     from bayeskit.cli.show import show_written
     from bayeskit.diagnostics.layout import paragraph
-    from bayeskit.storage import read_data
     from bayeskit.storage.atomic import replace_file
 
     model, run = out / "model.py", out / "run.toml"
@@ -51,7 +51,7 @@ def init(
         raise UsageError(f"{' and '.join(there)} would be replaced; add --overwrite, or name a folder with --out")
     if not out.is_dir():
         raise UsageError(f"--out: there is no folder {out}")
-    found = look(read_data(table), str(table), outcome, group or [])
+    found = look(read_cells(table), str(table), outcome, group or [])
     texts = {
         model: model_text(found, table.name),
         run: run_text(found, model.name, Path(os.path.relpath(table, out)).as_posix(), table.name.partition(".")[0]),
