@@ -48,7 +48,8 @@ def columns(
 
     A model gets the arguments that it names, ``num_<column>`` and ``num_rows`` among them, and the rest is left aside.
     A column is named as an argument with an underscore in place of what a name cannot hold: ``log radon`` is
-    ``log_radon``, ``class`` is ``class_``. Levels become the coordinates of a plate with the column's name and their number.
+    ``log_radon``, ``class`` is ``class_``. Levels become the coordinates of a plate that is named as the
+    column and has their number.
 
     Args:
         table: a pandas or polars frame, a mapping of arrays, or the path of a file (CSV, Parquet, Excel, ...).
