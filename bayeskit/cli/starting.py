@@ -31,8 +31,9 @@ def init(
     """Look at a table, and write model.py and run.toml to start from.
 
     Counts get a negative binomial, zeros and ones a Bernoulli distribution,
-    other numbers a normal or log-normal one; columns of text with several
-    rows a level get varying intercepts, numbers slopes.
+    proportions a beta distribution, other numbers a normal or log-normal one;
+    columns of text with several rows a level get varying intercepts, numbers
+    slopes.
     """
     del as_json, quiet, debug
     from rich.text import Text

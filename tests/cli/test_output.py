@@ -36,9 +36,11 @@ def test_json_of_a_run_and_of_what_reads_it(folder, invoke):
     assert "nuts" in only_json(invoke("methods", "--json"))
 
 
-def test_errors_leave_stdout_empty(folder, invoke):
+def test_errors_are_json_too(folder, invoke):
     done = invoke("check", "absent.zarr", "--json")
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.exit_code == 2
+    assert done.stderr == f"error: {only_json(done)['error']}\n"
+    assert invoke("check", "absent.zarr").stdout == ""
 
 
 def test_quiet(folder, invoke):
