@@ -137,7 +137,7 @@ def _carry_out(plan: Plan, loaded: Inputs, headline: str, act: Callable[[], xr.D
     good = show_verdict(post)
     show_written("result", plan.out)
     if plan.report:
-        write_report(post, Path(plan.report))
+        write_report(post, Path(plan.report), loaded.file.model)
     return 0 if good else BAD_VERDICT
 
 

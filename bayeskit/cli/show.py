@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,11 +163,13 @@ def show_written(name: str, path: object) -> None:
     console.print(f"{name}  {path}", soft_wrap=True, markup=False)
 
 
-def write_report(post: xr.DataTree, path: Path) -> None:
-    """Write the report and say where it is."""
+def write_report(post: xr.DataTree, path: Path, model: Callable[..., object] | None = None) -> None:
+    """Write the report, with the priors and the graph of the model that is at hand, and say where it is."""
     from bayeskit.diagnostics import report
 
-    report(post, path)
+    # a file that is called model.py says nothing; the page is called after the result
+    title = path.stem if str(post.attrs.get("model", "")).endswith(".model.model") else None
+    report(post, path, model=model, title=title)
     show_written("report", path)
 
 

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 
-from bayeskit.diagnostics.drawing import diverging, elements_tree, figure_of, file_backend, grid, label_rows
-
-Draw: TypeAlias = Callable[[], object]
+from bayeskit.diagnostics.drawing import diverging, elements_tree, figure_of, grid
+from bayeskit.diagnostics.page.blocks import Plot
+from bayeskit.diagnostics.page.drawn import drawn_plot
 
 _TRACE_DRAWS = 1000  # a chain; longer chains are thinned for the eye
 _RANK_DRAWS = 250  # the bands assume independent draws
-_FOREST_DRAWS = 5000
 _FEW_DATA = 50
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One picture of the report.
-
-    Attributes:
-        title: heading above it.
-        caption: what it shows and how to read it.
-        alt: what a reader who cannot see it needs to know.
-        uri: the picture as a ``data:`` URI, or empty when it could not be drawn.
-        note: why there is no picture.
-    """
-
-    title: str
-    caption: str
-    alt: str
-    uri: str = ""
-    note: str = ""
 
 
 def trace_plot(post: xr.DataTree, elements: Mapping[str, np.ndarray]) -> Plot:
@@ -45,7 +21,7 @@ def trace_plot(post: xr.DataTree, elements: Mapping[str, np.ndarray]) -> Plot:
     import arviz_plots
 
     tree = elements_tree(elements, diverging(post), _TRACE_DRAWS)
-    return _plot(
+    return drawn_plot(
         lambda: arviz_plots.plot_trace(tree, **grid(len(elements))),
         title="Traces of the least certain parameters",
         caption="One line a chain, in the order of the draws. Good chains look like the same noise all along. "
@@ -60,38 +36,13 @@ def rank_plot(elements: Mapping[str, np.ndarray]) -> Plot:
     import arviz_plots
 
     tree = elements_tree(elements, None, _RANK_DRAWS)
-    return _plot(
+    return drawn_plot(
         lambda: arviz_plots.plot_rank(tree, **grid(len(elements))),
         title="Ranks of the least certain parameters",
         caption="One line a chain: how its draws are spread over the ranks of all draws, against evenly. "
         "Chains that agree stay inside the grey band.",
         alt=f"Rank plots of {', '.join(elements)}",
-    )
-
-
-def forest_plot(
-    elements: Mapping[str, np.ndarray], left_out: int, title: str = "Estimates", what: str = "parameters"
-) -> Plot:
-    """Intervals of many elements on one axis."""
-    import arviz_plots
-
-    tree = elements_tree(elements, None, _FOREST_DRAWS)
-    size = {"figsize": (6.4, 1.0 + 0.26 * len(elements))}
-
-    def draw() -> object:
-        drawn = arviz_plots.plot_forest(
-            tree, combined=True, ci_probs=(0.5, 0.9), ci_kind="eti", backend="matplotlib", figure_kwargs=size
-        )
-        label_rows(figure_of(drawn))
-        return drawn
-
-    more = f" {left_out} more are not shown." if left_out else ""
-    return _plot(
-        draw,
-        title=title,
-        caption=f"Point: mean or median. Thick line: central 50%. Thin line: central 90%.{more}",
-        alt=f"Forest plot of {len(elements)} {what}"
-        + ("; the numbers are in the summary table" if title == "Estimates" else ""),
+        raster=True,
     )
 
 
@@ -114,7 +65,7 @@ def energy_plot(energy: np.ndarray) -> Plot:
                 axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         return drawn
 
-    return _plot(
+    return drawn_plot(
         draw,
         title="Energy",
         caption="The change of energy in a transition (orange) should be spread as widely as the energy (blue); "
@@ -125,54 +76,60 @@ def energy_plot(energy: np.ndarray) -> Plot:
 
 def predictive_plot(name: str, predicted: xr.DataArray, observed: xr.DataArray) -> Plot:
     """Observed data against data drawn from the posterior predictive distribution."""
-    if _are_counts(observed):
-        caption = "Black points: how often each count was observed. Blue: predicted"
-    elif observed.size < _FEW_DATA:  # too few for a smooth density
-        caption = "Cumulative shares. Black: the observed data. Blue: 50 data sets drawn from the posterior"
-    else:
-        caption = "Densities. Black: the observed data. Blue: 50 data sets drawn from the posterior"
-    return _plot(
+    kind = kind_of_data(observed, predicted)
+    return drawn_plot(
         lambda: draw_predictive(name, predicted, observed),
         title=f"Posterior predictive check of {name}",
-        caption=f"{caption}. A model that fits makes data that look like the observed.",
-        alt=f"Distribution of the observed {name} against draws from the posterior predictive distribution",
+        caption=_CAPTIONS[kind],
+        alt=f"{_ALTS[kind]} of the observed {name} against draws from the posterior predictive distribution",
     )
+
+
+_CAPTIONS = {
+    "binary": "Proportions: of the observations that the model expects with a probability (across), the share that "
+    "came true (up). Band: where that line lies in 90% of the data sets that the model makes; outside of it, "
+    "probabilities are too low (above) or too high (below).",
+    "count": "Rootogram: how often each count was observed (black points) and is predicted (blue, with 90% intervals), "
+    "on a square root scale. A model that fits predicts small and large counts as often as they occur.",
+    "few": "Cumulative shares. Black: the observed data. Blue: 50 data sets drawn from the posterior. A model that "
+    "fits makes data that look like the observed.",
+    "many": "Densities. Black: the observed data. Blue: 50 data sets drawn from the posterior. A model that fits "
+    "makes data that look like the observed.",
+}
+_ALTS = {"binary": "Proportions", "count": "Frequencies", "few": "Cumulative shares", "many": "Density"}
 
 
 def draw_predictive(name: str, predicted: xr.DataArray, observed: xr.DataArray) -> object:
-    """A rootogram of counts; otherwise densities, or cumulative shares where the data are few."""
+    """Proportions of what is yes or no, a rootogram of counts; else densities, or cumulative shares of few data."""
     import arviz_plots
 
+    kind = kind_of_data(observed, predicted)
     thin = max(1, predicted.sizes["draw"] // 250)
+    kept = predicted.isel(draw=slice(None, None, thin)).transpose("chain", "draw", ...)
+    if kind == "binary":  # as one row of zeros and ones
+        kept = xr.DataArray(
+            kept.values.reshape(*kept.shape[:2], -1).astype(int),
+            dims=("chain", "draw", "observation"),
+        )
+        observed = xr.DataArray(observed.values.ravel().astype(int), dims="observation")
     tree = xr.DataTree.from_dict(
-        {
-            "/posterior_predictive": predicted.isel(draw=slice(None, None, thin)).to_dataset(name=name),
-            "/observed_data": observed.to_dataset(name=name),
-        }
+        {"/posterior_predictive": kept.to_dataset(name=name), "/observed_data": observed.to_dataset(name=name)}
     )
-    shared = {"var_names": [name], "backend": "matplotlib", "figure_kwargs": {"figsize": (6.4, 3.0)}}
-    if _are_counts(observed):
-        return arviz_plots.plot_ppc_rootogram(tree, **shared)
-    return arviz_plots.plot_ppc_dist(tree, kind="ecdf" if observed.size < _FEW_DATA else "kde", **shared)
+    shared = {"var_names": [name], "backend": "matplotlib", "figure_kwargs": {"figsize": (6.4, 3.2)}}
+    if kind == "binary":
+        texts = {"xlabel": {"text": "expected probability"}, "ylabel": {"text": "share that came true"}}
+        return arviz_plots.plot_ppc_pava(tree, ci_prob=0.9, visuals=texts, **shared)
+    if kind == "count":
+        return arviz_plots.plot_ppc_rootogram(tree, ci_prob=0.9, **shared)
+    return arviz_plots.plot_ppc_dist(tree, kind="ecdf" if kind == "few" else "kde", **shared)
 
 
-def _are_counts(observed: xr.DataArray) -> bool:
-    return observed.dtype.kind in "iu" and bool((observed >= 0).all())
-
-
-def _plot(draw: Draw, title: str, caption: str, alt: str, *, raster: bool = False) -> Plot:
-    """Draw one picture. A report must be written of a bad posterior too: a failure becomes a note in its place."""
-    try:
-        with file_backend():
-            content = io.BytesIO()
-            figure = figure_of(draw())
-            if raster:
-                figure.savefig(content, format="png", dpi=130, bbox_inches="tight")  # type: ignore[attr-defined]
-            else:
-                figure.savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})  # type: ignore[attr-defined]
-    except Exception as error:
-        reason = f"This plot could not be drawn: {error or type(error).__name__}"
-        return Plot(title, caption, alt, note=reason)
-    kind = "png" if raster else "svg+xml"
-    uri = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
-    return Plot(title, caption, alt, uri=uri)
+def kind_of_data(observed: xr.DataArray, predicted: xr.DataArray) -> str:
+    """What kind of check suits observations: ``"binary"``, ``"count"``, ``"few"`` or ``"many"`` numbers."""
+    values = np.asarray(observed.values)
+    whole = values.dtype.kind in "biu" and values.size > 0
+    if whole and all(bool(((one == 0) | (one == 1)).all()) for one in (observed, predicted)):
+        return "binary"
+    if whole and (values >= 0).all():
+        return "count"
+    return "few" if values.size < _FEW_DATA else "many"
