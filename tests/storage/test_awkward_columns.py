@@ -43,8 +43,8 @@ def test_names_that_mean_two_things_are_refused_where_a_model_takes_them():
 
 
 def test_names_that_are_none_in_python():
-    data = bk.columns(pd.DataFrame({"lambda": [1.0], "2010": [2.0]})).for_model(lambda lambda_, x_2010: None)
-    assert {name: value.tolist() for name, value in data.items()} == {"lambda_": [1.0], "x_2010": [2.0]}
+    data = bk.columns(pd.DataFrame({"lambda": [1.0], "2010": [2.0]})).for_model(lambda lambda_, _2010: None)
+    assert {name: value.tolist() for name, value in data.items()} == {"lambda_": [1.0], "_2010": [2.0]}
 
 
 def test_intervals_and_dates_as_categories_are_named_as_they_print():
