@@ -108,7 +108,7 @@ def test_the_result_of_a_run_in_netcdf(whole, tmp_path):
     post = run(store=tmp_path / "run.nc")
     same_draws(post, whole)
     assert [file.name for file in tmp_path.iterdir()] == ["run.nc"]
-    with pytest.raises(StorageError, match="a NetCDF file"):
+    with pytest.raises(StorageError, match="in one file: there is nothing to go on with"):
         bk.extend(model, DATA, tmp_path / "run.nc", num_draws=1)
 
 
