@@ -6,6 +6,7 @@
 #   make test-all  every row of every table, with the array shapes of all signatures checked at every call
 #   make slow      the long references
 #   make gpu       bayeskit beside its peers on an accelerator, six minutes; on a CPU a minute, at sizes that say only that it runs
+#   make dist      wheel and sdist, each installed into an empty environment and used, with the oldest and the newest Python
 #   make check     everything that CI checks
 #
 # Compiled programs of the tests are kept in ~/.cache/bayeskit/xla (tests/conftest.py), which `make clean` leaves alone.
@@ -21,7 +22,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --durations 10
 # a library behind XLA makes some sums of products wrong on CPUs (bayeskit/xla/miscompilation.py)
 export XLA_FLAGS ?= --xla_cpu_experimental_ynn_fusion_type=
 
-.PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench gpu check clean python
+.PHONY: demo test test-all slow smoke lint format types contracts docs serve examples bench gpu dist check clean python
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -107,7 +108,10 @@ bench: $(VENV)/.bench
 gpu: $(VENV)/.test
 	$(BIN)/python benchmarks/gpu.py --json gpu.json
 
+dist: $(VENV)/.dev
+	bash .ci/dist $(BIN)/python
+
 check: lint types contracts docs test examples
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache site out
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache site out dist

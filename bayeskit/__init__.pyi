@@ -1,4 +1,5 @@
 # One row a public name: it is loaded on first use, and type checkers read it here.
+from ._version import __version__ as __version__
 from . import errors as errors
 from . import models as models
 from .diagnostics import calibration as calibration
@@ -45,6 +46,7 @@ from .inference.vi.expectation import expectation as expectation
 from .inference.vi.programs.marginal import marginal as marginal
 from .inference.vi.programs.marginal import normalize as normalize
 from .inference.vi.programs.unbiased import unbiased as unbiased
+from .models.regression import formula as formula
 from .program import LogWeight as LogWeight
 from .program import Program as Program
 from .program import average as average
@@ -60,9 +62,8 @@ from .program import replicate as replicate
 from .program import scan as scan
 from .program import sharded as sharded
 from .program import with_estimators as with_estimators
+from .storage import columns as columns
 from .storage import load as load
 from .storage import read_data as read_data
 from .storage import save as save
 from .target import Target as Target
-
-__version__: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -24,5 +25,5 @@ Array: TypeAlias = jax.Array
 ArrayLike: TypeAlias = jax.Array | np.ndarray | float | int | bool
 Key: TypeAlias = jax.Array | int
 Values: TypeAlias = dict[str, Array]
-Data: TypeAlias = "Mapping[str, object] | Table | Namespace | SimpleNamespace"
+Data: TypeAlias = "Mapping[str, object] | Table | Namespace | SimpleNamespace | str | os.PathLike[str]"
 Model: TypeAlias = Callable[..., object]

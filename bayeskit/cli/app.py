@@ -7,15 +7,17 @@ from typing import Annotated
 
 import typer
 
-from bayeskit.cli import calibrate, stores
-from bayeskit.cli.errors import FAILED, UNFINISHED, reports_errors
+from bayeskit.cli import calibrate, results, starting, stores
+from bayeskit.cli.errors import reports_errors
+from bayeskit.cli.options import DATA_HELP, Debug, Json, Quiet
 from bayeskit.cli.plan import override, parse_settings
-from bayeskit.cli.stores import Debug, Posterior, plan_of
+from bayeskit.cli.stores import plan_of
+from bayeskit.cli.usage import Commands
 
 app = typer.Typer(
     help="Run a NumPyro model file and say whether its posterior can be trusted.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=Commands,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -43,14 +45,17 @@ def _root(
     prepare_process()
 
 
+app.command()(starting.init)
+
+
 @app.command()
 @reports_errors
 def run(
     target: Annotated[str, typer.Argument(metavar="MODEL.py | RUN.toml", help="A model file, or a run file.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data file: .csv, .tsv, .json, .npz, .nc, .parquet or .feather.", rich_help_panel=INPUT),
-    ] = None,
+    data: Annotated[list[str] | None, typer.Option(help=DATA_HELP, rich_help_panel=INPUT)] = None,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out rows that lack a cell.", rich_help_panel=INPUT)
+    ] = False,
     method: Annotated[
         str | None, typer.Option(help="See `bayeskit methods`. Default: nuts.", rich_help_panel=SAMPLING)
     ] = None,
@@ -68,11 +73,16 @@ def run(
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.", rich_help_panel=SAMPLING),
     ] = None,
     key: Annotated[
-        int | None, typer.Option(help="Seed: the same key, the same draws. Default: 0.", rich_help_panel=SAMPLING)
+        int | None,
+        typer.Option(
+            "--key", "--seed", help="Seed: the same key, the same draws. Default: 0.", rich_help_panel=SAMPLING
+        ),
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(help="Where the result goes. Default: the name of the file, .zarr.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--out", "-o", help="Where the result goes. Default: the name of the file, .zarr.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the result of another run.", rich_help_panel=OUTPUT)
@@ -87,8 +97,8 @@ def run(
     discrete: Annotated[
         str | None,
         typer.Option(
-            metavar="sample | probabilities",
-            help="Report discrete sites, which are summed out.",
+            metavar="HOW",
+            help="Report discrete sites, which are summed out: sample, or probabilities.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -114,16 +124,18 @@ def run(
         bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=SAMPLING)
     ] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Sample from the posterior of a model; print its summary and the verdict, and write the result.
 
-    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad (the result is written), 130 interrupted by
-    Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 the verdict is good, 2 wrong input, 3 the verdict is bad
+    (the result is written), 130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
-    del debug
+    del as_json, quiet, debug
     plan = plan_of(target, data, out)
-    options = {
+    options: dict[str, object] = {
         "method": method,
         "key": key,
         "report": report,
@@ -142,6 +154,8 @@ def run(
         "target_accept": target_accept,
     }
     settings = parse_settings(set_ or []) | {name: value for name, value in named.items() if value is not None}
+    if drop_missing:
+        options["columns"] = {**plan.columns, "drop_missing": True}
     plan = override(plan, options, settings)
 
     from bayeskit.cli.run import execute
@@ -149,60 +163,19 @@ def run(
     raise typer.Exit(execute(plan, resume=resume, progress=not no_progress, overwrite=overwrite))
 
 
-for command in (stores.resume, stores.extend, stores.predict):
+for command in (
+    stores.resume,
+    stores.extend,
+    stores.predict,
+    results.summary,
+    results.check,
+    results.report,
+    results.plot,
+    results.compare,
+    calibrate.sbc,
+    results.export,
+):
     app.command()(command)
-
-
-@app.command()
-@reports_errors
-def summary(
-    posterior: Posterior,
-    site: Annotated[list[str] | None, typer.Option(help="Only these sites; may be repeated.")] = None,
-    debug: Debug = False,
-) -> None:
-    """Print the table of means, intervals, R-hat and effective sample sizes."""
-    del debug
-    from bayeskit.cli.show import read_result, show_progress, show_summary
-
-    post = read_result(posterior)
-    show_progress(post)
-    show_summary(post, sites=site or None, limit=None)
-
-
-@app.command()
-@reports_errors
-def check(posterior: Posterior, debug: Debug = False) -> None:
-    """Print the verdict; exit code 1 when it is bad, 4 when it is good so far but the run has not ended."""
-    del debug
-    from bayeskit.cli.show import is_unfinished, read_result, show_progress, show_verdict
-
-    post = read_result(posterior)
-    show_progress(post)
-    if not show_verdict(post):
-        raise typer.Exit(FAILED)
-    if is_unfinished(post):
-        raise typer.Exit(UNFINISHED)
-
-
-@app.command()
-@reports_errors
-def report(
-    posterior: Posterior,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
-    debug: Debug = False,
-) -> None:
-    """Write a self-contained HTML report."""
-    del debug
-    from bayeskit.cli.show import read_result, show_progress, write_report
-
-    post = read_result(posterior)
-    show_progress(post)
-    write_report(post, out)
-
-
-app.command()(calibrate.sbc)
-app.command()(calibrate.compare)
-app.command()(stores.export)
 
 
 @app.command()
@@ -223,9 +196,9 @@ def rl(
 
 @app.command()
 @reports_errors
-def methods(debug: Debug = False) -> None:
+def methods(as_json: Json = False, debug: Debug = False) -> None:
     """List the methods with their settings and defaults."""
-    del debug
+    del as_json, debug
     from bayeskit.cli.show import show_methods
 
     show_methods()

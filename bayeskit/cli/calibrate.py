@@ -1,4 +1,4 @@
-"""The commands that judge a method and compare models. What takes time to import is imported inside."""
+"""The command that judges a method. What takes time to import is imported inside."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayeskit.cli.errors import BAD_VERDICT, UsageError, reports_errors
-from bayeskit.cli.stores import Data, Debug, NoProgress, Target, plan_of
+from bayeskit.cli.options import Data, Debug, Json, NoProgress, Quiet, Target
+from bayeskit.cli.stores import plan_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
 SHOWN = 12
@@ -27,32 +27,35 @@ def sbc(
     executor: Annotated[
         str | None, typer.Option(help="A number of worker processes, local, or the address of a Dask scheduler.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the ranks go. Default: NAME.ranks.nc.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the ranks go. Default: NAME.ranks.nc.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the ranks into this file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ranks that are there.")] = False,
     no_progress: NoProgress = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Fit data that the model simulates, and say whether the method draws from the posterior.
 
     Exit codes are those of `bayeskit run`.
     """
-    del debug
+    del as_json, quiet, debug
     plan = plan_of(target, data, None)
     place = out or Path(plan.out).with_suffix(".ranks.nc")
     if place.exists() and not overwrite:
         raise UsageError(f"{place} is there; --overwrite replaces it, --out writes elsewhere")
 
+    from bayeskit.cli.inputs import read_inputs
     from bayeskit.cli.methods import make_method
+    from bayeskit.cli.output import for_reader
     from bayeskit.cli.process import set_precision
-    from bayeskit.cli.run import read_inputs
     from bayeskit.errors import Interrupted
     from bayeskit.inference.calibration.sbc import sbc as calibrate
 
     set_precision(None if plan.precision is None else plan.precision == "float32")
     method, loaded = make_method(plan.method, plan.settings), read_inputs(plan)
     workers = int(executor) if executor is not None and executor.lstrip("-").isdigit() else executor
-    settings = {"num_draws": num_draws, "executor": workers, "progress": not no_progress}
+    settings = {"num_draws": num_draws, "executor": workers, "progress": not no_progress and for_reader()}
     try:
         ranks = calibrate(loaded.file.model, loaded.arguments, method, num_replicates, plan.key, **settings)  # type: ignore[arg-type]
     except Interrupted as stop:
@@ -64,61 +67,25 @@ def sbc(
 
 
 def _keep(ranks: xr.DataTree, place: Path) -> None:
-    from bayeskit.cli.show import console
+    from bayeskit.cli.show import show_written
     from bayeskit.storage import save
 
     save(ranks, place)
-    console.print(f"ranks  {place}", soft_wrap=True)
+    show_written("ranks", place)
 
 
 def _show(ranks: xr.DataTree, plot: Path | None) -> bool:
     """Print the table and the verdict; whether it is good."""
-    from bayeskit.cli.show import console, show_verdict
+    from bayeskit.cli.show import show_numbers, show_verdict, show_written
     from bayeskit.diagnostics.calibration import calibration
     from bayeskit.diagnostics.calibration_plot import plot_calibration
     from bayeskit.errors import StorageError
 
     try:
-        _print(calibration(ranks).iloc[:SHOWN])
+        show_numbers("calibration", calibration(ranks), limit=SHOWN)
         if plot is not None:
             plot_calibration(ranks).savefig(plot)
-            console.print(f"plot  {plot}", soft_wrap=True)
+            show_written("plot", plot)
     except StorageError:  # too few ranks: the verdict says why
         pass
     return show_verdict(ranks)
-
-
-@reports_errors
-def compare(
-    posteriors: Annotated[list[Path], typer.Argument(metavar="A.zarr B.zarr ...", help="Results of the same data.")],
-    site: Annotated[str | None, typer.Option(help="The observed site, where there are several.")] = None,
-    debug: Debug = False,
-) -> None:
-    """Compare models by leave-one-out predictive accuracy, the best first."""
-    del debug
-    from bayeskit.cli.show import is_unfinished, read_result
-    from bayeskit.diagnostics.predictive import compare as by_loo
-
-    posts = {str(path): read_result(path) for path in posteriors}
-    if len(posts) < 2:
-        raise UsageError("give two results or more, of different files: bayeskit compare a.zarr b.zarr")
-    for name, post in posts.items():
-        if is_unfinished(post):
-            raise UsageError(f"{name} has not ended; bayeskit resume goes on with it")
-    _print(by_loo(posts, site))
-
-
-def _print(table: pd.DataFrame) -> None:
-    """A table of numbers at its natural width."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column("", no_wrap=True)
-    for title in table.columns:
-        shown.add_column(str(title), justify="right", no_wrap=True)
-    for name, row in table.iterrows():
-        shown.add_row(Text(str(name)), *(value if isinstance(value, str) else format(value, ".3g") for value in row))
-    Console(width=1000).print(shown)

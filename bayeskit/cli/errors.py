@@ -16,11 +16,11 @@ code  meaning
 from __future__ import annotations
 
 import functools
-import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
+from bayeskit.cli.output import begin, end, say
 from bayeskit.errors import BayeskitError, Interrupted, SamplingError
 
 FAILED, WRONG_INPUT, BAD_VERDICT, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
@@ -33,14 +33,25 @@ class UsageError(BayeskitError, ValueError):
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a command raises into ``error: ...`` and an exit code; ``--debug`` shows the traceback as well."""
+    """Turn what a command raises into ``error: ...`` and an exit code.
+
+    It reads the options that every command has: ``--debug`` shows the traceback as well, ``--quiet`` and ``--json`` say
+    who listens.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        import typer
+
+        begin(quiet=bool(kwargs.get("quiet")), as_json=bool(kwargs.get("as_json")))
         try:
             command(*args, **kwargs)
+        except typer.Exit:  # the command has done its work, and says how it went
+            end()
+            raise
         except (Exception, KeyboardInterrupt) as error:
             _exit(error, debug=bool(kwargs.get("debug")))
+        end()
 
     return wrapper
 
@@ -48,7 +59,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 def _exit(error: BaseException, debug: bool) -> NoReturn:
     import typer
 
-    if isinstance(error, typer.Exit | typer.Abort) or type(error).__module__.startswith(("click", "typer")):
+    if isinstance(error, typer.Abort) or type(error).__module__.startswith(("click", "typer")):
         raise error
     if debug:
         traceback.print_exception(error)
@@ -65,8 +76,3 @@ def _exit(error: BaseException, debug: bool) -> NoReturn:
 def _after_signal(error: KeyboardInterrupt | Interrupted) -> int:
     """As shells number it: 128 and the number of the signal."""
     return 128 + error.signal if isinstance(error, Interrupted) else INTERRUPTED
-
-
-def say(message: str) -> None:
-    """Write a message to stderr, unwrapped, so that it stays one line in a log."""
-    print(message, file=sys.stderr, flush=True)

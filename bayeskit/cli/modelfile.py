@@ -38,6 +38,11 @@ class ModelFile:
     model: Callable[..., object]
     module: ModuleType
 
+    @property
+    def has_data(self) -> bool:
+        """Whether the file says itself what the arguments of its model are."""
+        return hasattr(self.module, "data")
+
     def arguments(self, columns: Mapping[str, object], source: str) -> dict[str, object]:
         """The arguments of the model: the columns as they are, or what the file's ``data`` makes of them."""
         prepare = getattr(self.module, "data", None)

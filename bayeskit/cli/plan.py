@@ -24,7 +24,8 @@ class Plan:
     """
 
     model: str = ""
-    data: str | dict[str, object] | None = None
+    data: tuple[str, ...] | dict[str, object] | None = None
+    columns: dict[str, object] = field(default_factory=dict)
     method: str = "nuts"
     settings: dict[str, object] = field(default_factory=dict)
     key: int = 0
@@ -40,7 +41,8 @@ class Plan:
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "model": (str,),
-    "data": (str, dict),
+    "data": (str, list, dict),
+    "columns": (dict,),
     "method": (str, dict),
     "key": (int,),
     "out": (str,),
@@ -71,12 +73,12 @@ def read_run_file(path: Path) -> Plan:
     if "model" not in content:
         raise UsageError(f"{path}: the key 'model' is missing")
     method, settings = _method(path, content.pop("method", {}))
-    for name in ("model", "data"):
-        if isinstance(content.get(name), str):
-            content[name] = os.path.normpath(path.parent / content[name])
-    for name in ("predictive", "keep"):
-        if name in content:
+    content["model"] = os.path.normpath(path.parent / content["model"])
+    for name in ("predictive", "keep", "data"):
+        if isinstance(content.get(name), str | list):
             content[name] = _names(path, name, content[name])
+    if isinstance(content.get("data"), tuple):
+        content["data"] = tuple(os.path.normpath(path.parent / file) for file in content["data"])
     return Plan(**{"out": result_of(path), **content}, method=method, settings=settings)
 
 

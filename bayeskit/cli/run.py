@@ -7,23 +7,24 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayeskit._keepable import KEPT
-from bayeskit._spelling import did_you_mean
 from bayeskit.cli.errors import BAD_VERDICT, UsageError
+from bayeskit.cli.inputs import Inputs, read_inputs, show_table
 from bayeskit.cli.methods import make_method
-from bayeskit.cli.modelfile import ModelFile, load_model
+from bayeskit.cli.output import for_reader
 from bayeskit.cli.plan import Plan
 from bayeskit.cli.process import set_precision
-from bayeskit.errors import BayeskitError, DataError, Interrupted, StorageError
+from bayeskit.errors import BayeskitError, Interrupted, StorageError
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayeskit.inference import Method
+    from bayeskit.program import Program
 
 
 def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False) -> int:
@@ -49,7 +50,7 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
     _check_output(plan)
     loaded = read_inputs(plan)
     if not overwrite:
-        _check_same_run(plan, loaded.file, loaded.arguments)
+        _check_same_run(plan, loaded)
     return _carry_out(
         plan,
         loaded,
@@ -66,7 +67,7 @@ def execute(plan: Plan, *, resume: bool, progress: bool, overwrite: bool = False
             coords=loaded.labels("coords"),
             log_likelihood=plan.log_likelihood,
             discrete=plan.discrete,
-            progress=progress,
+            progress=progress and for_reader(),
         ),
     )
 
@@ -97,6 +98,7 @@ def go_on(plan: Plan, *, compare: bool, progress: bool, more: int | None = None)
             return resume(*run, method=method, progress=progress)
         return extend(*run, num_draws=more, method=method, progress=progress)
 
+    progress = progress and for_reader()
     total = attrs["num_draws"] + (more or 0)
     line = f"[bold]{plan.model}[/bold]  {attrs['method']}, {attrs['num_chains']} chains, to {total} draws"
     return _carry_out(plan, loaded, line, act)
@@ -104,7 +106,7 @@ def go_on(plan: Plan, *, compare: bool, progress: bool, more: int | None = None)
 
 def predict_from(plan: Plan, to: Path | None) -> None:
     """Add draws from the posterior predictive to the result of a plan, or write it with them to another file."""
-    from bayeskit.cli.show import console, read_result
+    from bayeskit.cli.show import read_result, show_written
 
     if not plan.predictive:
         raise UsageError("say what to predict: --predictive NAME, an observed argument of the model")
@@ -113,35 +115,14 @@ def predict_from(plan: Plan, to: Path | None) -> None:
     loaded = read_inputs(plan)
     out = str(to or plan.out)
     _predict(plan, loaded, post, out)
-    console.print(f"result  {out}", soft_wrap=True)
+    show_written("result", out)
 
 
-class _Loaded(NamedTuple):
-    """A model file with its data."""
-
-    file: ModelFile
-    columns: dict[str, object]
-    source: str
-    arguments: dict[str, object]
-
-    def labels(self, name: str) -> dict[str, Any] | None:
-        """``dims`` or ``coords`` of the model file."""
-        return self.file.labels(name, self.columns, self.source)
-
-
-def read_inputs(plan: Plan) -> _Loaded:
-    """The model file of a plan, with its data as arguments."""
-    file = load_model(plan.model)
-    columns, source = _columns(plan.data)
-    arguments = file.arguments(columns, source)
-    _check_predictive(plan, arguments)
-    return _Loaded(file, columns, source, arguments)
-
-
-def _carry_out(plan: Plan, loaded: _Loaded, headline: str, act: Callable[[], xr.DataTree]) -> int:
-    from bayeskit.cli.show import console, show_summary, show_verdict, write_report
+def _carry_out(plan: Plan, loaded: Inputs, headline: str, act: Callable[[], xr.DataTree]) -> int:
+    from bayeskit.cli.show import console, show_summary, show_verdict, show_written, write_report
 
     console.print(headline, soft_wrap=True)
+    show_table(loaded)
     try:
         post = act()
     except Interrupted as stop:
@@ -154,9 +135,9 @@ def _carry_out(plan: Plan, loaded: _Loaded, headline: str, act: Callable[[], xr.
         post = _predict(plan, loaded, post, plan.out)
     show_summary(post, sites=None, limit=20, source=plan.out)
     good = show_verdict(post)
-    console.print(f"result  {plan.out}", soft_wrap=True)
+    show_written("result", plan.out)
     if plan.report:
-        write_report(post, Path(plan.report))
+        write_report(post, Path(plan.report), loaded.file.model)
     return 0 if good else BAD_VERDICT
 
 
@@ -184,40 +165,20 @@ def _method_again(plan: Plan, kept: dict[str, Any]) -> Method:
     return method
 
 
-def _predict(plan: Plan, loaded: _Loaded, post: xr.DataTree, out: str) -> xr.DataTree:
+def _predict(plan: Plan, loaded: Inputs, post: xr.DataTree, out: str) -> xr.DataTree:
     """The result with draws from the posterior predictive, written again."""
     import jax
 
     from bayeskit.inference import predict
     from bayeskit.storage import save
 
-    unobserved = {**loaded.arguments, **dict.fromkeys(plan.predictive)}
+    unobserved = loaded.arguments | dict.fromkeys(plan.predictive)
     post = predict(loaded.file.model, unobserved, post, key=jax.random.fold_in(jax.random.key(plan.key), 1))
     save(post, out)
     return post
 
 
-def _columns(data: str | dict[str, object] | None) -> tuple[dict[str, object], str]:
-    """The raw data by name, and what to call them in a message."""
-    if data is None:
-        return {}, "no data were given, so the table"
-    if isinstance(data, dict):
-        return {name: _inline(name, value) for name, value in data.items()}, "the [data] table"
-    from bayeskit.storage import read_data
-
-    return dict(read_data(data)), data
-
-
-def _inline(name: str, value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    try:
-        return np.array(value)
-    except ValueError as error:
-        raise DataError(f"data.{name} is not a rectangular array: {error}") from error
-
-
-def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -> None:
+def _check_same_run(plan: Plan, loaded: Inputs) -> None:
     """Refuse to replace a result unless the same model made it from the same data."""
     from bayeskit.inference.assemble import same_inputs
     from bayeskit.program import bind
@@ -228,19 +189,36 @@ def _check_same_run(plan: Plan, file: ModelFile, arguments: dict[str, object]) -
         return
     try:
         post = read_tree(Path(plan.out))
-        program = bind(file.model, arguments)
+        program = bind(loaded.file.model, loaded.arguments)
     except BayeskitError:
         return  # both are told of where they are used
     if KEPT in post.attrs:
         raise StorageError(f"{plan.out} holds a {post.attrs['kind']}; name another with --out, or add --overwrite")
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.inputs.items() if name in kept}
-    if post.attrs.get("model") == program.origin and same_inputs({n: kept[n] for n in now}, now):
+    same_data = same_inputs({n: kept[n] for n in now}, now)
+    if post.attrs.get("model") == program.origin and same_data and _same_sites(plan, program, post):
         return
     raise StorageError(
         f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "
         f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
     )
+
+
+def _same_sites(plan: Plan, program: Program, post: xr.DataTree) -> bool:
+    """Whether the sites of a result are those of the model: two files may have one name, and a file is edited."""
+    from numpyro import handlers
+
+    try:
+        trace = handlers.trace(handlers.seed(program, 0)).get_trace()
+    except Exception:
+        return True  # what is wrong is said where it is used
+    free = {name: site for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]}
+    made = {name for name, site in trace.items() if site["type"] == "deterministic"}
+    continuous = {name for name, site in free.items() if not site["fn"].support.is_discrete}
+    posterior = {str(name): value.attrs.get("site_kind") for name, value in post["posterior"].data_vars.items()}
+    known = free.keys() | made | {f"{name}_probs" for name in free}
+    return posterior.keys() <= known and (plan.keep is not None or continuous <= posterior.keys())
 
 
 def _check_output(plan: Plan) -> None:
@@ -253,14 +231,6 @@ def _check_output(plan: Plan) -> None:
         raise StorageError(f"{partial} holds an unfinished run: add --resume to go on with it, or delete it")
     if plan.report and not Path(plan.report).resolve().parent.is_dir():
         raise UsageError(f"cannot write the report {plan.report}: there is no such folder")
-
-
-def _check_predictive(plan: Plan, arguments: dict[str, object]) -> None:
-    for name in plan.predictive:
-        if name not in arguments:
-            raise UsageError(
-                f"predictive: the model is given no argument {name!r}{did_you_mean(name, list(arguments), 'known:')}"
-            )
 
 
 def _headline(plan: Plan, method: Method, precision: str) -> str:

@@ -1,7 +1,7 @@
 from .calibration import calibration as calibration
 from .calibration_plot import plot_calibration as plot_calibration
 from .check import check as check
-from .page import report as report
+from .page.report import report as report
 from .predictive import compare as compare
 from .predictive import loo as loo
 from .reweighting import reweight as reweight

@@ -38,7 +38,9 @@ def unrolled(site: Site) -> Site:
     return mapped(site, read, site.shape)
 
 
-def circular_summary(draws: np.ndarray, tail: tuple[float, float]) -> dict[str, np.ndarray]:
+def circular_summary(
+    draws: np.ndarray, tail: tuple[float, float], quantiles: tuple[float, float] | None = None
+) -> dict[str, np.ndarray]:
     r"""The columns of the summary table, each of shape ``(element,)``.
 
     By the delta method the standard errors of $m$ and of $\sqrt{-2 \log R}$ are those of the means of
@@ -47,7 +49,8 @@ def circular_summary(draws: np.ndarray, tail: tuple[float, float]) -> dict[str, 
 
     Args:
         draws: shape ``(chain, draw, element)``.
-        tail: probabilities of the two quantiles.
+        tail: probabilities of the quantiles whose effective sample size is ``ess_tail``.
+        quantiles: probabilities of the two quantiles, by default those of the tails.
     """
     from arviz_stats.base import array_stats
 
@@ -56,7 +59,7 @@ def circular_summary(draws: np.ndarray, tail: tuple[float, float]) -> dict[str, 
     # one minus R, without the cancellation where the angles are close together
     short = 2.0 * np.mean(np.sin(delta / 2.0) ** 2, axis=(0, 1))
     sd = np.sqrt(-2.0 * np.log1p(-short))
-    low, high = np.quantile(delta, tail, axis=(0, 1)) + mean_direction(draws)
+    low, high = np.quantile(delta, quantiles or tail, axis=(0, 1)) + mean_direction(draws)
     across, along = np.sin(delta), np.cos(delta)
     both = np.sin(draws), np.cos(draws)
     columns = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,18 @@ import xarray as xr
 from bayeskit.diagnostics.angles import circular_summary
 from bayeskit.diagnostics.convergence import TAIL
 from bayeskit.diagnostics.elements import Site, posterior_sites
-from bayeskit.errors import StorageError
+from bayeskit.diagnostics.summary_table import Summary
+from bayeskit.errors import MethodError, StorageError
 
-_COLUMNS = ["mean", "sd", "q5", "q95", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
 
-
-def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> pd.DataFrame:
+def summary(
+    post: xr.DataTree,
+    var_names: str | Sequence[str] | None = None,
+    *,
+    filter_vars: Literal["like", "regex"] | None = None,
+    prob: float = 0.9,
+    round_to: int | Literal["auto", "none"] = "auto",
+) -> Summary:
     r"""One row for each element of the posterior, computed by ``arviz_stats.summary`` (``mcse_sd`` apart).
 
     Of an angle (a site whose support is ``constraints.circular``, or what `CircularReparam` makes of one) there is the
@@ -29,14 +37,21 @@ def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> 
     Args:
         post: the result of a run.
         var_names: the variables to show; all by default.
+        filter_vars: ``None`` takes ``var_names`` as names, ``"like"`` as parts of names, ``"regex"`` as regular
+            expressions that are searched for in names. With either, one that begins with ``~`` leaves out.
+        prob: the probability between the two quantiles.
+        round_to: ``"auto"`` leaves the numbers whole, and prints those digits that the Monte Carlo error lets stand;
+            an integer rounds to so many decimals; ``"none"`` prints all digits.
 
     Returns:
-        A table with the columns ``mean``, ``sd``, ``q5`` and ``q95`` (the quantiles), the Monte Carlo standard errors
-        ``mcse_mean`` and ``mcse_sd``, the effective sample sizes ``ess_bulk`` and ``ess_tail`` (5% and 95% quantiles),
-        and ``r_hat``. Numbers are not rounded. ``r_hat`` of one chain or of a constant is NaN.
+        A data frame with the columns ``mean``, ``sd``, ``q5`` and ``q95`` (the quantiles, named by ``prob``), the Monte
+        Carlo standard errors ``mcse_mean`` and ``mcse_sd``, the effective sample sizes ``ess_bulk`` and ``ess_tail``
+        (5% and 95% quantiles), and ``r_hat``, which of one chain or of a constant is NaN. Its print is the table of
+        ``bayeskit summary``.
 
     Raises:
         StorageError: there is no posterior, or no variable of that name.
+        MethodError: an impossible ``filter_vars``, ``prob`` or ``round_to``.
 
     Example:
         >>> import numpy as np
@@ -51,17 +66,74 @@ def summary(post: xr.DataTree, var_names: str | Sequence[str] | None = None) -> 
     """
     from arviz_base import rc_context
 
+    tail = _tail(prob)
+    _check_rounding(round_to)
+    columns = [
+        "mean",
+        "sd",
+        *(f"q{100 * p:.6g}" for p in tail),
+        "mcse_mean",
+        "mcse_sd",
+        "ess_bulk",
+        "ess_tail",
+        "r_hat",
+    ]
     sites = {site.name: site for site in posterior_sites(post)}
-    wanted = [var_names] if isinstance(var_names, str) else list(var_names or sites)
-    if unknown := [name for name in wanted if name not in sites]:
-        raise StorageError(f"the posterior has no variable {', '.join(unknown)}; it has {', '.join(sites)}")
-    wanted = [name for name in wanted if all(sites[name].shape)]
-    if not wanted:
-        return pd.DataFrame(columns=_COLUMNS)
+    wanted = [name for name in chosen(list(sites), var_names, filter_vars) if all(sites[name].shape)]
+    table = Summary(columns=columns, dtype=float)
     # ArviZ takes the probability of the tails from this setting: 0.95 are the quantiles 5% and 95%
     with rc_context({"stats.ci_prob": TAIL[1]}), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return pd.concat([_rows(sites[name], *block) for name in wanted for block in sites[name].blocks()])
+        parts = [_rows(sites[name], columns, tail, *block) for name in wanted for block in sites[name].blocks()]
+        if parts:
+            table = Summary(pd.concat(parts))
+    if not isinstance(round_to, str):
+        table = Summary(table.round(round_to))
+    table.attrs["round_to"] = round_to
+    return table
+
+
+def chosen(known: Sequence[str], names: str | Sequence[str] | None, filter_vars: str | None = None) -> list[str]:
+    """The variables that names, parts of names or regular expressions mean; all where none is given.
+
+    Raises:
+        StorageError: no variable has the name, or matches.
+        MethodError: an unknown ``filter_vars``, or an impossible regular expression.
+    """
+    if filter_vars not in (None, "like", "regex"):
+        raise MethodError(f"filter_vars must be None, 'like' or 'regex', got {filter_vars!r}")
+    if names is None:
+        return list(known)
+    wanted = [names] if isinstance(names, str) else list(names)
+    if filter_vars is None:
+        if unknown := [name for name in wanted if name not in known]:
+            raise StorageError(f"the posterior has no variable {', '.join(unknown)}; it has {', '.join(known)}")
+        return wanted or list(known)
+    found: list[str] = [] if any(not name.startswith("~") for name in wanted) else list(known)
+    for name in wanted:
+        out, text = name.startswith("~"), name.removeprefix("~")
+        try:
+            match = {each for each in known if (text in each if filter_vars == "like" else re.search(text, each))}
+        except re.error as error:
+            raise MethodError(f"{text!r} is not a regular expression: {error}") from error
+        if not match and not out:
+            raise StorageError(f"no variable of the posterior matches {text!r}; it has {', '.join(known)}")
+        found = [each for each in known if (each in found or each in match) and not (out and each in match)]
+    return found
+
+
+def _tail(prob: float) -> tuple[float, float]:
+    """The probabilities of the quantiles; those of the defaults are exact."""
+    if isinstance(prob, bool) or not isinstance(prob, int | float) or not 0.0 < prob < 1.0:
+        raise MethodError(f"prob must be between 0 and 1, got {prob!r}")
+    low = round((1.0 - prob) / 2.0, 12)
+    return low, 1.0 - low
+
+
+def _check_rounding(round_to: object) -> None:
+    if round_to in ("auto", "none") or (isinstance(round_to, int) and not isinstance(round_to, bool)):
+        return
+    raise MethodError(f"round_to must be 'auto', 'none' or a number of decimals, got {round_to!r}")
 
 
 def note_on_angles(post: xr.DataTree, var_names: Sequence[str] | None = None) -> str:
@@ -74,19 +146,24 @@ def note_on_angles(post: xr.DataTree, var_names: Sequence[str] | None = None) ->
     return f"{', '.join(names)} are angles: their means are mean directions, and q5 and q95 are counted from these."
 
 
-def _rows(site: Site, elements: slice, draws: np.ndarray) -> pd.DataFrame:
+def _rows(
+    site: Site, columns: list[str], tail: tuple[float, float], elements: slice, draws: np.ndarray
+) -> pd.DataFrame:
     """The rows of some elements of a site."""
     from arviz_stats import summary as arviz_summary
 
     labels = site.labels[elements]
+    low, high = columns[2:4]
     if site.circular:
-        return pd.DataFrame(circular_summary(draws, TAIL), index=labels)[_COLUMNS]
+        table = pd.DataFrame(circular_summary(draws, TAIL, tail), index=labels)
+        return table.rename(columns={"q5": low, "q95": high})[columns]
     dataset = xr.Dataset({"x": (("chain", "draw", "element"), draws)})
     tree = xr.DataTree.from_dict({"/posterior": dataset})
-    table = arviz_summary(tree, kind="all", ci_prob=0.9, ci_kind="eti", round_to="none")
+    table = arviz_summary(tree, kind="all", ci_prob=round(tail[1] - tail[0], 12), ci_kind="eti", round_to="none")
     table["mcse_sd"] = _mcse_sd(draws)
     table.index = pd.Index(labels)
-    return table.rename(columns={"eti90_lb": "q5", "eti90_ub": "q95"})[_COLUMNS].astype(float)
+    below, above = [name for name in table.columns if str(name).startswith("eti")]
+    return table.rename(columns={below: low, above: high})[columns].astype(float)
 
 
 def _mcse_sd(draws: np.ndarray) -> np.ndarray:

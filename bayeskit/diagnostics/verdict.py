@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from bayeskit.diagnostics.layout import paragraph
 
 _SHOWN = 6  # names in a line of the printed verdict
 
@@ -32,12 +33,20 @@ class Finding:
     meaning: str
     advice: str
 
-    def __str__(self) -> str:
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """What it is and where, what it means, what to try."""
         head = f"{self.severity.upper()} {self.name}"
         if self.sites:
             more = f" and {len(self.sites) - _SHOWN} more" if len(self.sites) > _SHOWN else ""
-            head += f": {', '.join(self.sites[:_SHOWN])}{more}"
-        return "\n".join([head, _indented(self.meaning), _indented("Try: " + self.advice)])
+            head = f"{head}: {', '.join(self.sites[:_SHOWN])}{more}"
+        return head, self.meaning, self.advice
+
+    def __str__(self) -> str:
+        head, meaning, advice = self.parts
+        return "\n".join(
+            [paragraph(head, others="  "), paragraph(meaning, "  ", "  "), paragraph("Try: " + advice, "  ", "  ")]
+        )
 
 
 class Measure(NamedTuple):
@@ -133,13 +142,13 @@ class Verdict:
         return f"<Verdict {self.headline}>"
 
     def __str__(self) -> str:
-        lines = [self.headline]
+        lines = [paragraph(self.headline)]
         lines += [f"\n{finding}" for finding in self.findings]
         if self.measures:
             numbers = "; ".join(str(measure) for measure in self.measures)
-            lines.append(("\n" if self.findings else "") + _wrapped("Measured: " + numbers))
+            lines.append(("\n" if self.findings else "") + paragraph("Measured: " + numbers, others="  "))
         if self.unchecked:
-            lines.append(_wrapped("Not checked: " + "; ".join(self.unchecked)))
+            lines.append(paragraph("Not checked: " + "; ".join(self.unchecked), others="  "))
         return "\n".join(lines)
 
 
@@ -154,11 +163,3 @@ def number(value: float) -> str:
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _indented(text: str) -> str:
-    return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

@@ -8,5 +8,6 @@ from bayeskit.distributions.burr import BurrXII
 from bayeskit.distributions.generalized_normal import GeneralizedNormal
 from bayeskit.distributions.histogram import Histogram
 from bayeskit.distributions.multivariate_student_t import MultivariateStudentT
+from bayeskit.distributions.ordered_normal import OrderedNormal
 
-__all__ = ["BurrXII", "GeneralizedNormal", "Histogram", "MultivariateStudentT"]
+__all__ = ["BurrXII", "GeneralizedNormal", "Histogram", "MultivariateStudentT", "OrderedNormal"]

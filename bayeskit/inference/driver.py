@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -92,7 +93,7 @@ class Run:
         self.collected = Collector(method.num_draws // thin)
         self.disk: RunStore | None = None
         self.divergences = 0
-        self.warmup_time = 0.0
+        self.warmup_time = self.sampling_time = 0.0
         self._resumable = False  # whether a run can go on from the state: it is at the end of a step that counts
 
     @property
@@ -112,6 +113,7 @@ class Run:
         """
         with Stopping(bar) as stopping:
             before: object = None
+            spent = stopwatch()
             for reached, note in self.method.stages(state, self.target):
                 if note:
                     bar.say(note)
@@ -120,6 +122,7 @@ class Run:
                     stopping.obey()
                 before = reached
             self.state, self._resumable = before, True
+            self.warmup_time = spent()
             self._checkpoint(before)
             stopping.obey()
 
@@ -150,8 +153,9 @@ class Run:
             self.disk.checkpoint(leaves, self.done, is_warm=is_warm)
 
     def _loop(self, bar: ProgressBar, stopping: Stopping) -> None:
-        start = time.perf_counter()
+        spent = stopwatch()
         stopping.obey()
+        before = self.warmup_time
         num_chunks = math.ceil((self.total - self.done) / self.chunk)
         chunks = self.method.stream(self.state, self.target, self.chunk, num_chunks)
         with contextlib.closing(chunks):
@@ -159,7 +163,9 @@ class Run:
                 self._add(state, self._select(draws))
                 warm = self.done <= self.method.warmup_steps
                 if warm:
-                    self.warmup_time = time.perf_counter() - start
+                    self.warmup_time = before + spent()
+                else:
+                    self.sampling_time = before + spent() - self.warmup_time
                 self._check_alive(draws)
                 bar.update("warmup" if warm else "sampling", self.done, self.divergences)
                 if self.done < self.total:
@@ -220,11 +226,12 @@ class Run:
 
 
 class _CompileClock:
-    """Adds up the seconds that JAX reports for lowering and compiling."""
+    """Adds up the seconds that JAX reports for tracing, lowering and compiling; one within another counts once."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.listening = False
+        self._spans: deque[tuple[float, float]] = deque(maxlen=1000)
 
     def listen(self) -> None:
         if not self.listening:
@@ -233,7 +240,15 @@ class _CompileClock:
 
     def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith(("backend_compile_duration", "jaxpr_to_mlir_module_duration", "jaxpr_trace_duration")):
-            self.seconds += duration_secs
+            end = time.perf_counter()
+            start = end - duration_secs
+            while self._spans and self._spans[-1][0] >= start:
+                inner = self._spans.pop()
+                self.seconds -= inner[1] - inner[0]
+            if self._spans:
+                start = max(start, self._spans[-1][1])
+            self._spans.append((start, end))
+            self.seconds += end - start
 
 
 _CLOCK = _CompileClock()
@@ -248,3 +263,9 @@ def compile_time() -> Iterator[list[float]]:
         yield out
     finally:
         out[0] = _CLOCK.seconds - start
+
+
+def stopwatch() -> Callable[[], float]:
+    """Seconds from now on, without those of compiling."""
+    start, compiling = time.perf_counter(), _CLOCK.seconds
+    return lambda: time.perf_counter() - start - (_CLOCK.seconds - compiling)

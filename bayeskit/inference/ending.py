@@ -126,8 +126,8 @@ def _assembled(run: Run, labelled: Labelled, *, finished: bool = False) -> xr.Da
 
 def _finished(run: Run, labelled: Labelled, begin: float, compiling: float) -> xr.DataTree:
     """The result of a run that is done; from the disk, and on it, if the run was kept there."""
-    times = {"wall_time": time.perf_counter() - begin, "warmup_time": run.warmup_time, "compile_time": compiling}
-    attrs = {**labelled.attrs, **times, **run.method.found(run.state)}
+    parts = {"warmup_time": run.warmup_time, "sampling_time": run.sampling_time, "compile_time": compiling}
+    attrs = {**labelled.attrs, "wall_time": time.perf_counter() - begin, **parts, **run.method.found(run.state)}
     tree = _assembled(run, labelled._replace(attrs=attrs), finished=True)
     if run.disk is None:
         return tree

@@ -14,6 +14,7 @@ from bayeskit.errors import DataError, ModelError
 from bayeskit.inference.assemble import batch_dims, labels
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.program import Program, bind
+from bayeskit.program.tables import Given, given
 from bayeskit.storage.provenance import MASKS
 from bayeskit.target import Target, index_check
 from bayeskit.target.given import pull_back
@@ -22,7 +23,7 @@ from bayeskit.xla.miscompilation import safe_jit
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["latent_draws", "log_likelihood", "positions_of"]
+__all__ = ["given_as_fitted", "latent_draws", "log_likelihood", "positions_of", "target_as_fitted"]
 
 BATCH = 250
 
@@ -59,7 +60,7 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     """
     if not hasattr(post, "children") or "posterior" not in post.children:
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {type(post).__name__}")
-    target = model if isinstance(model, Target) else Target(bind(model, data))
+    target = target_as_fitted(model, data, post)
     pointwise = Pointwise(target)
     check_indices = index_check(target)
     latent, (chains, draws) = latent_draws(target, post)
@@ -93,6 +94,24 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
     if pointwise.masks:
         tree.attrs[MASKS] = json.dumps(pointwise.masks)
     return tree
+
+
+def given_as_fitted(
+    model: Model | Program, data: Data | None, post: xr.DataTree | None, new_levels: str = "error"
+) -> Given:
+    """A model and its data; a table is encoded as that of the fit was, by its record."""
+    if isinstance(model, Program):
+        return Given(model, data)
+    record = None if post is None else {str(name): value for name, value in post.attrs.items()}
+    return given(model, data, record, new_levels=new_levels)
+
+
+def target_as_fitted(model: Model | Program | Target, data: Data | None, post: xr.DataTree) -> Target:
+    """The target of a model; a table is encoded as that of the fit was."""
+    if isinstance(model, Target):
+        return model
+    table = given_as_fitted(model, data, post)
+    return Target(bind(table.model, table.data))
 
 
 def latent_draws(target: Target, post: xr.DataTree) -> tuple[Values, tuple[int, int]]:

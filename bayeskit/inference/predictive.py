@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ from bayeskit._typing import Array, Data, Key, Model, Values
 from bayeskit.errors import DataError, MethodError, ModelError
 from bayeskit.inference.assemble import Coords, Dims, constants, same_inputs
 from bayeskit.inference.discrete import Discrete
-from bayeskit.inference.likelihoods import positions_of
+from bayeskit.inference.likelihoods import given_as_fitted, positions_of
+from bayeskit.inference.new_levels import Completed, Part, labels_of, shape_in_fit
 from bayeskit.program import Program, bind
 from bayeskit.program.constants import settle
 from bayeskit.program.failure import named_failures
@@ -45,6 +47,7 @@ def predict(
     discrete: str | None = None,
     dims: Dims | None = None,
     coords: Coords | None = None,
+    new_levels: str = "error",
 ) -> xr.DataTree:
     r"""Draw what the model would observe: :math:`\tilde y \sim p(\tilde y \mid x)`, with :math:`x` from the posterior
     or prior.
@@ -54,7 +57,8 @@ def predict(
 
     Args:
         model: the NumPyro function.
-        data: its arguments; covariates may be new ones.
+        data: its arguments; covariates may be new ones. A table (:func:`bayeskit.columns`, a frame, the path of a file)
+            is encoded as that of the fit was, by its record.
         post: a fit of the model; ``None`` draws from the prior.
         key: an integer seed or a JAX key.
         num_draws: number of prior draws (one chain); with ``post`` there is one for each of its draws.
@@ -65,6 +69,8 @@ def predict(
             observation has its own, and refused elsewhere.
         dims: names of the dimensions of a site, where plates do not name them.
         coords: labels along a dimension.
+        new_levels: what becomes of levels of a table that the fit does not know: ``"error"``, or ``"prior"``: the sites
+            in the plate of that name have an element for each, drawn from its prior given the draw of the rest.
 
     Returns:
         With ``post``: a new tree, ``post`` with the group ``posterior_predictive``; where covariates, sizes or other
@@ -99,7 +105,9 @@ def predict(
         if post is None:
             raise MethodError("discrete='sample' draws from a posterior, so it needs the fit, post")
     exactly = discrete is not None
-    program, traced = settle(bind(model, data), lambda program: _trace(program, post, num_draws, exactly))
+    table = given_as_fitted(model, data, post, new_levels)
+    bound = bind(table.model, table.data)
+    program, traced = settle(bound, lambda program: _trace(program, post, num_draws, exactly, table.known))
     known, given, lead, first, check = traced
     observed = [n for n, site in known.items() if site.kind == "observed"]
     fresh = [n for n in known if n not in given]
@@ -116,6 +124,7 @@ def predict(
     everything = post is None or new is not None
     by_default = fresh if everything else list(dict.fromkeys([*observed, *drawn]))
     values = _run(program, raw, given, lead, tuple(by_default if sites is None else sites))
+    coords = {**labels_of(table, known), **(coords or {})}
     tree = _tree(post, known, values, observed, dims, coords, "posterior_predictive" if new is None else "predictions")
     if not new:
         return tree
@@ -142,11 +151,13 @@ class _Traced(NamedTuple):
     check: IndexCheck
 
 
-def _trace(program: Program, post: xr.DataTree | None, num_draws: int, exactly: bool) -> _Traced:
+def _trace(
+    program: Program, post: xr.DataTree | None, num_draws: int, exactly: bool, grown: Mapping[str, int]
+) -> _Traced:
     """Trace the model with the data as they are, and with the data traced."""
     known = _learn(program)
-    given, lead = _posterior(post, known, num_draws, exactly)
-    first = {n: jnp.asarray(v[0]) for n, v in given.items()}
+    given, lead = _posterior(post, known, num_draws, exactly, grown)
+    first = jax.tree.map(lambda v: jnp.asarray(v[0]), given)
     check = IndexCheck(program, _replicate_once, first)
     return _Traced(known, given, lead, first, check)
 
@@ -171,14 +182,15 @@ def _replicate_once(program: Program, given: Values) -> dict[str, Any]:
     return replicate_trace(program, jax.random.PRNGKey(0), given)
 
 
-def replicate_trace(program: Callable[[], object], key: Array, given: Values) -> dict[str, Any]:
+def replicate_trace(program: Callable[[], object], key: Array, given: Mapping[str, Any]) -> dict[str, Any]:
     """One trace with the latent sites given and everything observed drawn anew."""
 
     def keep_factors(site: dict[str, Any]) -> bool:
         return bool(site["infer"].get("is_auxiliary"))
 
-    model = handlers.substitute(_Unobserve(program, keep_factors), data=given)
-    return handlers.trace(handlers.seed(model, rng_seed=key)).get_trace()
+    whole = {name: value for name, value in given.items() if not isinstance(value, Part)}
+    model = handlers.seed(handlers.substitute(_Unobserve(program, keep_factors), data=whole), rng_seed=key)
+    return handlers.trace(Completed(model, {n: v.value for n, v in given.items() if isinstance(v, Part)})).get_trace()
 
 
 class _Unobserve(handlers.substitute):
@@ -245,7 +257,7 @@ def left_out(program: Program) -> set[str]:
 
 
 def _posterior(
-    post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws: int, exactly: bool
+    post: xr.DataTree | None, known: dict[str, SiteFacts], num_draws: int, exactly: bool, grown: Mapping[str, int]
 ) -> tuple[Values, tuple[int, int]]:
     """Values to substitute, with one leading axis over all draws, and the two leading sizes of the result.
 
@@ -262,18 +274,19 @@ def _posterior(
     missing = [n for n in values if n not in known and kinds.get(n) == "latent"]
     if missing:
         raise ModelError(f"the fit has a latent site {missing[0]!r} that the model lacks; is it a fit of this model?")
-    out: Values = {}
+    out: dict[str, Any] = {}
     lead = (1, 1)
     for name, value in values.items():
         lead = (value.shape[0], value.shape[1])
         if name in sampled:
-            if value.shape[2:] != known[name].shape:
+            if value.shape[2:] != shape_in_fit(known[name], grown):
                 if known[name].kind == "discrete":
                     continue
                 raise ModelError(
                     f"site {name!r} has shape {known[name].shape} under these data, but {value.shape[2:]} in the fit"
                 )
-            out[name] = jnp.asarray(value.reshape(-1, *value.shape[2:]))
+            flat = jnp.asarray(value.reshape(-1, *value.shape[2:]))
+            out[name] = flat if value.shape[2:] == known[name].shape else Part(flat)
     observed = set(site_values(post, "observed_data", optional=True))
     anew = observed | {n for n in sampled if known[n].kind in ("observed", "discrete")}
     lacking = [n for n in known if n in sampled and n not in out and n not in anew]
@@ -324,7 +337,7 @@ def _run(
     parts = []
     for start in range(0, total, BATCH):
         index = np.minimum(np.arange(start, start + BATCH), total - 1)
-        part = _batch(program, keys[index], {n: v[index] for n, v in given.items()}, wanted)
+        part = _batch(program, keys[index], jax.tree.map(operator.itemgetter(index), given), wanted)
         parts.append({n: np.asarray(v)[: total - start] for n, v in part.items()})
     return {n: np.concatenate([p[n] for p in parts]).reshape(*lead, *parts[0][n].shape[1:]) for n in wanted}
 

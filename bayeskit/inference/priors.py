@@ -12,8 +12,8 @@ from numpyro import handlers
 from bayeskit._typing import Data, Model, Values
 from bayeskit.errors import DataError, ModelError
 from bayeskit.inference.assemble import batch_dims, labels
-from bayeskit.inference.likelihoods import latent_draws
-from bayeskit.program import Program, bind
+from bayeskit.inference.likelihoods import latent_draws, target_as_fitted
+from bayeskit.program import Program
 from bayeskit.program.sites import site_term
 from bayeskit.target import Target
 from bayeskit.xla.jaxprs import Reading, look, read
@@ -63,7 +63,7 @@ def log_prior(model: Model | Program | Target, data: Data | None, post: xr.DataT
     """
     if not hasattr(post, "children") or "posterior" not in post.children:
         raise DataError(f"post must be a fit, the DataTree that bayeskit.infer returned, got {type(post).__name__}")
-    target = model if isinstance(model, Target) else Target(bind(model, data))
+    target = target_as_fitted(model, data, post)
     if discrete := target.structure.of_kind("discrete"):
         raise ModelError(f"site {discrete[0].name!r} is discrete and summed out, so the prior has no value at a draw")
     latent, (chains, draws) = latent_draws(target, post)

@@ -22,6 +22,7 @@ from bayeskit.inference.discrete import Discrete, check_discrete
 from bayeskit.inference.driver import Also, Run
 from bayeskit.inference.ending import Labelled, carry_out
 from bayeskit.inference.given_discrete import given_sites, reported
+from bayeskit.inference.mcmc.nuts import NUTS
 from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
@@ -29,6 +30,7 @@ from bayeskit.inference.sameness import description
 from bayeskit.inference.starting import start, starts_each_chain
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
+from bayeskit.program.tables import Given, given
 from bayeskit.storage import RunStore
 from bayeskit.storage.provenance import MASKS
 from bayeskit.storage.run_folder import check_free
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 def infer(
     model: Model | Program | Target,
     data: Data | None,
-    method: Method | DirectMethod,
+    method: Method | DirectMethod | None = None,
     *,
     key: Key,
     init: Init = None,
@@ -62,8 +64,9 @@ def infer(
 
     Args:
         model: a NumPyro function; or a bound :class:`bayeskit.Program` or :class:`bayeskit.Target`, then without data.
-        data: values by argument name.
-        method: how, e.g. ``bk.NUTS(num_chains=4)``.
+        data: values by argument name; or a table (:func:`bayeskit.columns`, a pandas or polars frame, the path of a
+            file), of which the model gets the columns that it names. Levels of strings become coordinates.
+        method: how, e.g. ``bk.NUTS(num_chains=4)``; by default ``bk.NUTS()``.
         key: an integer seed or a JAX key; the same key gives the same draws on the same machine and versions.
         init: where chains start. ``None`` or ``"auto"``: as the method likes, for samplers ``"ascent"``: uphill from
             the likeliest of eight points that are uniform on (-2, 2) in unconstrained space, to modes with mass, each
@@ -112,13 +115,16 @@ def infer(
         >>> post["posterior/mu"].shape, post["observed_data/y"].dims
         ((2, 200), ('row',))
     """
+    if method is None:
+        method = NUTS()
     if isinstance(method, DirectMethod):
-        given = {"init": init, "store": store, "keep": keep, "dims": dims, "coords": coords, "discrete": discrete}
-        _refuse_options(method, **given, thin=None if thin == 1 else thin, log_likelihood=log_likelihood or None)
+        options = {"init": init, "store": store, "keep": keep, "dims": dims, "coords": coords, "discrete": discrete}
+        _refuse_options(method, **options, thin=None if thin == 1 else thin, log_likelihood=log_likelihood or None)
         return method.answer(model, data, key=key)
     if not isinstance(method, Method):
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
-    target = make_target(model, data, method)
+    table = Given(model, data) if isinstance(model, Program | Target) else given(model, data)
+    target = make_target(table.model, table.data, method)
     method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)
@@ -130,14 +136,16 @@ def infer(
     if not is_whole(thin) or not 1 <= thin <= method.num_draws:
         raise MethodError(f"thin must be an integer from 1 to num_draws = {method.num_draws}, got {thin!r}")
     thin = int(thin)
-    dims_of_sites, _ = labels(reported(target), dims, coords)
+    dims_of_sites, numbered = labels(reported(target), dims, None)
+    coords = {**table.labels({dim: len(found) for dim, found in numbered.items()}), **(coords or {})} or None
+    labels(reported(target), dims, coords)
     if log_likelihood:
         _check_pointwise(target)
     raw = host_key(key)
     check_indices = index_check(target)
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
-    attrs = record(method, target, raw, thin)
+    attrs = {**record(method, target, raw, thin), **table.attrs}
     if starts_each_chain(target, method, init):
         attrs.pop("num_superchains", None)
     if also.pointwise is not None and also.pointwise.masks:

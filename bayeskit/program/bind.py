@@ -20,6 +20,7 @@ from bayeskit.errors import DataError, ModelError
 from bayeskit.program.arguments import Static, as_constant, columns, inputs, join, split
 from bayeskit.program.padding import check_nan
 from bayeskit.program.surroundings import surroundings
+from bayeskit.program.tables import given as given_table
 
 
 class Program(eqx.Module):
@@ -89,7 +90,7 @@ def bind(model: Model, data: Data | None = None) -> Program:
 
     Args:
         model: a NumPyro function; handlers such as ``numpyro.handlers.reparam`` around it are fine.
-        data: values by argument name: a mapping, a pandas or polars table (its columns), or a namespace.
+        data: values by argument name: a mapping or a namespace; or a table, as for :func:`bayeskit.columns`.
 
     Raises:
         DataError: a name that the function does not take or that it needs and did not get; an empty array; NaN that
@@ -110,7 +111,8 @@ def bind(model: Model, data: Data | None = None) -> Program:
         return model
     if not callable(model):
         raise ModelError(f"the model must be a NumPyro function, got {type(model).__name__}")
-    model, given = _without_seed(model), named(data)
+    table = given_table(_without_seed(model), data)
+    model, given = table.model, named(table.data)
     _check_names(model, given)
     arrays: dict[str, Any] = {}
     settings: dict[str, Static] = {}

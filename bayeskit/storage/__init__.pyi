@@ -1,3 +1,5 @@
+from .tables import Columns as Columns
+from .tables import columns as columns
 from .data import read_data as read_data
 from .fitted import keepable as keepable
 from .keep import load as load

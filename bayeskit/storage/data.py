@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from bayeskit.errors import DataError
-from bayeskit.storage.formats import FORMATS, Value
+from bayeskit.storage.formats import FORMATS, Format, Value
 
 
 def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
     """The data of a model from a file; the suffix says how it is written.
 
-    JSON, CSV and TSV, NPZ, NetCDF, Parquet and Feather: the list, with what each holds, is
+    JSON, CSV and TSV, NPZ, NetCDF, Parquet, Feather and Excel: the list, with what each holds, is
     ``bayeskit.storage.formats.FORMATS``.
 
     Whole numbers become int64 and others float64. A CSV column in which every cell is a number, or every cell ``TRUE``
@@ -31,7 +31,8 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
 
     Raises:
         DataError: the file is missing, empty, of an unknown kind, damaged, or not what its suffix says; with the
-            path and the line, column or name. Parquet or Feather without pyarrow (the extra ``arrow``).
+            path and the line, column or name. Parquet or Feather without pyarrow (the extra ``arrow``), Excel without
+            openpyxl (the extra ``excel``).
 
     Example:
         >>> import pathlib, tempfile
@@ -42,16 +43,14 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
         {'J': 2, 'y': array([28.,  8.])}
     """
     path = Path(path)
-    readers = {suffix: each.read for each in FORMATS for suffix in each.suffixes}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    found = format_of(path)
+    if found is None:
         *others, last = (each.suffixes[0] for each in FORMATS)
         known = f"{', '.join(others)} or {last}"
         raise DataError(f"{path}: data files end in {known}, not {path.suffix or 'nothing'!r}")
+    check_readable(path)
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty")
-        values = reader(path)
+        values = found.read(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -59,3 +58,18 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, Value]:
     if not values:
         raise DataError(f"{path} holds no variables")
     return values
+
+
+def format_of(path: Path) -> Format | None:
+    """The format that a file has by its name."""
+    name = path.name.lower()
+    return next((each for each in FORMATS if name.endswith(each.suffixes)), None)
+
+
+def check_readable(path: Path) -> None:
+    """Refuse a file that is not there or holds nothing."""
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayeskit._notebook import show_verdicts
 from bayeskit.errors import StorageError
 from bayeskit.storage.atomic import replace_file, replace_folder
 from bayeskit.storage.chunks import STATE, StoredDraws
@@ -76,6 +77,7 @@ def read_tree(path: Path) -> xr.DataTree:
             if handle.read(8) != b"\x89HDF\r\n\x1a\n":
                 raise StorageError(f"{path} is neither a zarr folder nor a NetCDF 4 file, or its beginning is lost")
         engine = "h5netcdf"
+    show_verdicts()
     return _without_order(_read(path, engine), path)
 
 

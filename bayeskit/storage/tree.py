@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from xarray.core.indexing import LazilyIndexedArray
 
+from bayeskit._notebook import show_verdicts
 from bayeskit.errors import DataError, StorageError
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -79,6 +80,7 @@ def make_tree(
         described[site] = {**described.get(site, {}), **more}
     for group, variables in groups.items():
         datasets[f"/{group}"] = _dataset(group, variables, dims or {}, coords or {}, described)
+    show_verdicts()
     return xr.DataTree.from_dict(datasets)
 
 
@@ -101,6 +103,7 @@ def add_group(
     """
     datasets = {node.path: node.to_dataset(inherit=False) for node in post.subtree}
     datasets[f"/{name}"] = _dataset(name, variables, dims or {}, coords or {}, {})
+    show_verdicts()
     return xr.DataTree.from_dict(datasets)
 
 

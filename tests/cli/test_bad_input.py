@@ -33,9 +33,7 @@ CASES = {
     "truncated JSON": ({"line.json": '{"x": [1.0,'}, ("run", "line.py", "--data", "line.json"), "line.json, line 1"),
     "ragged CSV": ({"line.csv": "x,y\n1,2\n3\n"}, RUN, "line.csv, line 3"),
     "NaN in the data": ({"line.csv": "x,y\n1,2\n3,\n"}, RUN, "'y'"),
-    "unexpected column": ({"line.csv": "x,y,z\n1,2,3\n"}, RUN, "'z'"),
     "missing column": ({"line.csv": "y\n1\n2\n"}, RUN, "'x'"),
-    "strings in the data": ({"line.csv": "x,y\n1,a\n2,b\n"}, RUN, "'y'"),
     "unknown method": ({}, (*RUN, "--method", "nust"), "did you mean 'nuts'?"),
     "unknown setting": ({}, (*RUN, "--set", "max_treedepth=5"), "did you mean 'max_tree_depth'?"),
     "impossible setting": ({}, (*RUN, "--target-accept", "1.5"), "target_accept"),
@@ -75,6 +73,15 @@ def test_what_was_fitted_has_no_draws(command, folder, invoke):
     bk.save(LightBridge(1, epsilon=0.5) if command == "check" else Trained((), no_training()), "line.nc")
     done = invoke(command, "line.nc")
     assert (done.exit_code, done.stderr) == (2, f"{NOT_JUDGED[command]}\n")
+
+
+def test_a_string_among_numbers_makes_no_levels(folder, invoke):
+    (folder / "line.csv").write_text("x,y\n1,2\n2,b\n3,4\n")
+    done = invoke(*RUN)
+    warning, error = done.stderr.splitlines()
+    assert done.exit_code == 2
+    assert warning.startswith("warning: line.csv, line 3, column 'y': 'b' is not a number")
+    assert error.startswith("error: line.csv: 'b' in column 'y' is no number")
 
 
 def test_a_run_without_draws_yet(folder, invoke):

@@ -34,7 +34,7 @@ def write(folder: Path, text: str) -> Path:
 def test_inputs_are_beside_the_file_and_outputs_in_the_current_folder(tmp_path):
     plan = read_run_file(write(tmp_path, FULL))
     assert Path(plan.model) == tmp_path.parent / "models" / "line.py"
-    assert plan.data == str(tmp_path / "line.csv")
+    assert plan.data == (str(tmp_path / "line.csv"),)
     assert plan.out == "line.zarr"
     assert plan.predictive == ("y",)
     assert plan.settings == {"num_chains": 2, "target_accept": 0.9}

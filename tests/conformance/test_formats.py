@@ -34,6 +34,12 @@ def as_feather(path):
     feather.write_feather(table({"x": X, "y": Y}), path)
 
 
+def as_excel(path):
+    import pandas as pd
+
+    pd.DataFrame({"x": X, "y": Y}).to_excel(path, index=False)
+
+
 WRITERS = {
     ".json": lambda path: path.write_text(json.dumps({"x": X, "y": Y})),
     ".csv": lambda path: as_table(path, ","),
@@ -42,8 +48,9 @@ WRITERS = {
     ".nc": lambda path: xr.Dataset({"x": ("row", X), "y": ("row", Y)}).to_netcdf(path, engine="h5netcdf"),
     ".parquet": as_parquet,
     ".feather": as_feather,
+    ".xlsx": as_excel,
 }
-NEEDS = {".parquet": "pyarrow", ".feather": "pyarrow"}
+NEEDS = {".parquet": "pyarrow", ".feather": "pyarrow", ".xlsx": "openpyxl"}
 by_suffix = pytest.mark.parametrize("suffix", rows(WRITERS, needs=NEEDS))
 
 

@@ -65,7 +65,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.open, self.text = [], [], []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))  # where a long name may wrap
         self.close()
 
     def handle_starttag(self, tag, attrs):
@@ -127,7 +127,7 @@ def test_the_page_is_well_formed_and_stands_alone(page, written):
 
 def test_every_picture_decodes_and_has_a_text(page):
     pictures = page.all("img")
-    assert len(pictures) == 6  # traces, ranks, forest, two predictive checks, energy
+    assert len(pictures) == 7  # scalars, theta, two predictive checks, traces, ranks, energy
     for picture in pictures:
         decode(picture["src"])
         assert len(picture["alt"]) > 20
@@ -137,20 +137,22 @@ def test_the_words_of_the_page(page):
     words = page.words
     assert "NOT OK" in words
     assert "Try:" in words
-    assert words.index("NOT OK") < words.index("Summary")
+    assert words.index("cannot be relied on yet") < words.index("NOT OK") < words.index("Estimates")
     assert "mu<b>" in words  # escaped, not a tag
-    assert "60 of 89 rows" in words
+    assert "theta: 86 elements; shown are the 60" in words
     assert len(page.all("th")) > 60
-    for shown in (
-        "models.radon",
-        "wall time: 12.35 s",
-        "target_accept",
-        "0.10.2",
-        "constant data",
-        "Posterior predictive",
-    ):
+    assert "fitted to 60 observations of y and 60 observations of k by Markov chain Monte Carlo (NUTS)" in words
+    for shown in ("radon", "wall time 12.3 s", "target_accept", "0.10.2", "given 2 <U1 a and b", "Predictive check"):
         assert shown in words
     assert "could not be drawn" not in words
+
+
+def test_words_are_not_broken_inside(written):
+    text = written.read_text(encoding="utf-8")
+    style = text[text.index("<style>") : text.index("</style>")]
+    for rule in ("overflow-wrap: anywhere", "overflow-wrap: break-word", "word-break", "hyphens: auto"):
+        assert rule not in style
+    assert "details::details-content" in style[style.index("@media print") :]
 
 
 def test_without_predictions_the_page_says_how_to_get_them(tmp_path):
@@ -158,8 +160,9 @@ def test_without_predictions_the_page_says_how_to_get_them(tmp_path):
     post = make_tree({"posterior": {"mu": rng.normal(size=(1, 100))}})
     page = Page(report(post, tmp_path / "a.html", title="A & B").read_text(encoding="utf-8"))
     assert "bayeskit.predict adds them" in page.words
+    assert "puts it here" in page.words
     assert "A & B" in page.words
-    assert len(page.all("img")) == 2  # one chain has no ranks to compare
+    assert len(page.all("img")) == 2  # one chain has no ranks to compare: intervals and a trace
     assert "could not be drawn" not in page.words
 
 
@@ -178,7 +181,7 @@ def test_a_plot_that_fails_leaves_a_note(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(arviz_plots, "plot_forest", broken)
+    monkeypatch.setattr(arviz_plots, "plot_trace", broken)
     post = make_tree({"posterior": {"mu": np.random.default_rng(0).normal(size=(2, 50))}})
     page = Page(report(post, tmp_path / "a.html").read_text(encoding="utf-8"))
     assert "This plot could not be drawn: no ink" in page.words
@@ -225,22 +228,35 @@ def chromium(folder, *arguments):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_looks_right_in_a_browser(written, tmp_path, width):
-    # a copy with a probe, for the page itself runs no script: pictures that did not load, and what sticks out sideways
-    probe = (
-        "<script>addEventListener('load', () => { const images = [...document.images];"
-        "console.log('PROBE ' + JSON.stringify({images: images.length,"
-        " broken: images.filter(i => !i.complete || i.naturalWidth === 0).length,"
-        " wide: document.documentElement.scrollWidth - document.documentElement.clientWidth})); });</script>"
-    )
+    # a copy with a probe, for the page itself runs no script: pictures that did not load, what sticks out sideways, and
+    # words of fewer than 12 letters that stand on two lines
+    probe = """<script>addEventListener('load', () => {
+        const images = [...document.images], torn = [], range = document.createRange();
+        const walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) for (const word of walk.currentNode.data.matchAll(/[A-Za-z]+/g)) {
+            range.setStart(walk.currentNode, word.index);
+            range.setEnd(walk.currentNode, word.index + word[0].length);
+            const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+            if (word[0].length < 12 && lines.size > 1) torn.push(word[0]);
+        }
+        console.log('PROBE ' + JSON.stringify({images: images.length,
+            broken: images.filter(i => !i.complete || i.naturalWidth === 0).length,
+            wide: document.documentElement.scrollWidth - document.documentElement.clientWidth, torn}));
+    });</script>"""
     copy = tmp_path / "page.html"
     copy.write_text(written.read_text(encoding="utf-8").replace("</head>", probe + "</head>"), encoding="utf-8")
     picture = tmp_path / "page.png"
-    done = chromium(tmp_path / "profile", f"--screenshot={picture}", f"--window-size={width},1600", copy.as_uri())
+    frame = tmp_path / "frame.html"  # a window is never narrower than 500 pixels
+    frame.write_text(f'<body style="margin:0"><iframe src="page.html" style="border:0;width:{width}px;height:1600px">')
+    size = f"--window-size={max(width, 500)},1600"
+    done = chromium(
+        tmp_path / "profile", "--allow-file-access-from-files", f"--screenshot={picture}", size, frame.as_uri()
+    )
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert len(console) == 1, console  # nothing but the probe
     found = console[0][console[0].index("{") : console[0].rindex("}") + 1]
-    assert json.loads(found) == {"images": 6, "broken": 0, "wide": 0}
+    assert json.loads(found) == {"images": 7, "broken": 0, "wide": 0, "torn": []}
     pixels = plt.imread(picture)
-    assert pixels.shape[:2] == (1600, width)
+    assert pixels.shape[:2] == (1600, max(width, 500))
     colours = np.unique((pixels[..., :3] * 15).astype(int).reshape(-1, 3), axis=0)
     assert len(colours) > 20  # text, cards and plots, not a blank page

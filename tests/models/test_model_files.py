@@ -13,9 +13,8 @@ from numpyro.infer.util import log_density
 from typer.testing import CliRunner
 
 from bayeskit.cli.app import app
-from bayeskit.cli.modelfile import load_model
+from bayeskit.cli.inputs import read_inputs
 from bayeskit.cli.plan import read_run_file
-from bayeskit.cli.run import _columns
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted((ROOT / "inference").glob("*.toml"))
@@ -24,9 +23,8 @@ by_name = pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
 
 def load(path):
     plan = read_run_file(path)
-    file = load_model(plan.model)
-    columns, source = _columns(plan.data)
-    return plan, file, columns, file.arguments(columns, source)
+    inputs = read_inputs(plan)
+    return plan, inputs.file, inputs.columns, inputs.arguments
 
 
 def test_every_model_has_a_run_file():

@@ -447,13 +447,13 @@ def test_arrow(tmp_path, suffix):
     [
         (
             [datetime.datetime(2020, 1, 1)],
-            ": 'a' holds timestamp[us]; data are numbers, booleans or strings; write times as numbers, such as days "
-            "since the first",
+            ": 'a' holds timestamp[us]; data are numbers, booleans or strings; bk.columns(path, "
+            "dates=...) makes numbers of times",
         ),
         (
             [datetime.timedelta(1)],
-            ": 'a' holds duration[us]; data are numbers, booleans or strings; write times as numbers, such as days "
-            "since the first",
+            ": 'a' holds duration[us]; data are numbers, booleans or strings; bk.columns(path, "
+            "dates=...) makes numbers of times",
         ),
         ([b"x"], ": 'a' holds binary; data are numbers, booleans or strings"),
         (

@@ -153,7 +153,7 @@ def test_a_result_is_a_netcdf_file_where_the_suffix_says_so(tmp_path):
     store = RunStore.create(tmp_path / "run.nc", {})
     store.append(part(0))
     assert load(finished(store)).identical(make_tree(part(0), dims={"scope/k": ["part"]}))
-    with pytest.raises(StorageError, match="does not hold the state of its run"):
+    with pytest.raises(StorageError, match="there is nothing to go on with"):
         RunStore.reopen(tmp_path / "run.nc", {})
 
 

@@ -19,6 +19,7 @@ from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.predictive import new_inputs
 from bayeskit.program import Program
 from bayeskit.program.bind import named
+from bayeskit.program.tables import given as given_table
 from bayeskit.target import Target
 from bayeskit.xla.kept_programs import programs_kept
 
@@ -106,7 +107,8 @@ def sbc(
     """
     _check(model, method, num_replicates, num_draws, quantities)
     check_executor(executor)
-    given, raw = named(data), host_key(key)
+    table = given_table(model, data)
+    model, given, raw = table.model, named(table.data), host_key(key)
     origin = None if around is None else _origin(around, method)
     replication = Replication(model, given, method, raw, num_draws, quantities or {}, origin)
     replication.prepare()

@@ -1,5 +1,6 @@
 """Gaussian processes with learned spectra that solve differential equations."""
 
+from bayeskit.models.spectral_pde import pictures as pictures  # for reports
 from bayeskit.models.spectral_pde import state_space
 from bayeskit.models.spectral_pde.conditions import Dirichlet, Neumann, Periodic, Readings
 from bayeskit.models.spectral_pde.gp_hm import GPHM, GPHMFit

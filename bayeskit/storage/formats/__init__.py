@@ -1,6 +1,7 @@
 """Data formats, one file each, and the list of them."""
 
 from bayeskit.storage.formats.arrow import FEATHER, PARQUET
+from bayeskit.storage.formats.excel import EXCEL
 from bayeskit.storage.formats.format import Format, Value
 from bayeskit.storage.formats.json_object import JSON_OBJECT
 from bayeskit.storage.formats.netcdf import NETCDF
@@ -15,6 +16,7 @@ FORMATS: tuple[Format, ...] = (
     NETCDF,
     PARQUET,
     FEATHER,
+    EXCEL,
 )
 
 __all__ = ["FORMATS", "Format", "Value"]

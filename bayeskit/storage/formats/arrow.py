@@ -23,7 +23,12 @@ INDEX = re.compile(r"__index_level_\d+__")
 """What pandas calls an index that has no name; one that counts from zero it does not write at all."""
 
 
-def _read_arrow(path: Path, kind: str, load: Callable[[Path], Any]) -> dict[str, Value]:
+def _load(path: Path, kind: str, load: Callable[[Path], Any]) -> Any:
+    """The table in a file.
+
+    Raises:
+        DataError: no pyarrow, not such a file, or no rows.
+    """
     try:
         import pyarrow
     except ImportError:
@@ -34,6 +39,17 @@ def _read_arrow(path: Path, kind: str, load: Callable[[Path], Any]) -> dict[str,
         raise DataError(f"{path} is not a {kind} file, or it is damaged: {error}") from error
     if not table.num_rows:
         raise DataError(f"{path} has columns but no rows")
+    return table
+
+
+def _frame(path: Path, kind: str, load: Callable[[Path], Any]) -> pd.DataFrame:
+    """The table as pandas has it, with an index that has a name among the columns."""
+    frame = _load(path, kind, load).to_pandas()
+    return frame.reset_index() if any(frame.index.names) else frame
+
+
+def _read_arrow(path: Path, kind: str, load: Callable[[Path], Any]) -> dict[str, Value]:
+    table = _load(path, kind, load)
     values: dict[str, Value] = {}
     for i, name in enumerate(table.column_names):
         if INDEX.fullmatch(name):
@@ -72,7 +88,7 @@ def _array(path: Path, name: str, column: Any) -> np.ndarray:
                 f"{path}: {name!r} has nulls, so its whole numbers become floats, and some are too large for that"
             ) from error
     elif not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)):
-        hint = "; write times as numbers, such as days since the first" if types.is_temporal(kind) else ""
+        hint = "; bk.columns(path, dates=...) makes numbers of times" if types.is_temporal(kind) else ""
         raise DataError(f"{path}: {name!r} holds {kind}; data are numbers, booleans or strings{hint}")
     return np.array(column.to_numpy())
 
@@ -113,5 +129,11 @@ PARQUET = Format(
     (".parquet",),
     'the columns; a null is NaN among numbers. Needs pyarrow: `pip install "bayeskit[arrow]"`',
     partial(_read_arrow, kind="Parquet", load=_load_parquet),
+    partial(_frame, kind="Parquet", load=_load_parquet),
 )
-FEATHER = Format((".feather",), "the same", partial(_read_arrow, kind="Feather", load=_load_feather))
+FEATHER = Format(
+    (".feather",),
+    "the same",
+    partial(_read_arrow, kind="Feather", load=_load_feather),
+    partial(_frame, kind="Feather", load=_load_feather),
+)

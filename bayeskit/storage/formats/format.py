@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from bayeskit.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Format", "Value", "plain"]
 
@@ -24,11 +27,13 @@ class Format:
         suffixes: of the files, with their dots and in small letters; the first one stands for the format.
         content: what a file holds, for the documentation.
         read: values by name, in the order of the file; raises `DataError` with path and place.
+        frame: the file as a pandas frame, where that keeps more than `read` does: dates, the order of categories.
     """
 
     suffixes: tuple[str, ...]
     content: str
     read: Callable[[Path], dict[str, Value]]
+    frame: Callable[[Path], pd.DataFrame] | None = None
 
 
 def plain(path: Path, name: str, array: np.ndarray) -> Value:

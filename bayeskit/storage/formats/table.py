@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +55,7 @@ def _read_table(path: Path, separators: str) -> dict[str, Value]:
 
 def _text(path: Path) -> str:
     """The text of a file: UTF-8, UTF-16 with its mark, or, with a warning, what Windows calls ANSI."""
-    content = path.read_bytes()
+    content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     if content.startswith(UTF_16):
         return content.decode("utf-16")
     if (zero := content.find(b"\0")) >= 0:
@@ -69,6 +71,13 @@ def _text(path: Path) -> str:
             stacklevel=4,
         )
         return content.decode("cp1252", errors="replace")
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} is not a gzip file, or it is truncated: {error}") from error
 
 
 def _separator(stream: io.StringIO, separators: str) -> str:
@@ -221,9 +230,9 @@ def _decimal(path: Path, table: _Table) -> str:
 
 
 CSV = Format(
-    (".csv",),
+    (".csv", ".csv.gz"),
     "a header, then rows, separated by commas, semicolons or tabs; a column of numbers or booleans becomes one, "
     "others stay strings",
     partial(_read_table, separators=",;\t"),
 )
-TSV = Format((".tsv",), "the same, separated by tabs", partial(_read_table, separators="\t"))
+TSV = Format((".tsv", ".tsv.gz"), "the same, separated by tabs", partial(_read_table, separators="\t"))
