@@ -24,9 +24,8 @@ from bayeskit.errors import ModelError
 from bayeskit.program import Program
 from bayeskit.program.constants import settle
 from bayeskit.program.factors import as_prior_factor
-from bayeskit.program.sites import describe, elements
+from bayeskit.program.sites import describe, elements, site_term
 from bayeskit.target import Structure, Target
-from bayeskit.target.density import site_term
 from bayeskit.target.sites import SiteFacts, facts_of, trace_at_zero
 from bayeskit.xla.miscompilation import safe_jit
 
@@ -233,7 +232,7 @@ def _possible(names: tuple[str, ...], program: Program) -> Values:
     """
     first: Values = {}
     for attempt in range(TRIES):
-        values, density = _drawn(names, program, host_fold_in(np.zeros(2, np.uint32), attempt))
+        values, density = _drawn(names, program, jnp.asarray(host_fold_in(np.zeros(2, np.uint32), attempt)))
         if bool(jnp.isfinite(density)):
             return values
         first = first or values

@@ -44,7 +44,8 @@ def starts_each_chain(target: Target, method: Method, init: Init) -> bool:
     if not isinstance(init, Mapping) or hasattr(init, "children"):
         return False
     shapes = {site.name: (method.num_chains, *site.shape) for site in target.structure.of_kind("latent")}
-    return any(np.shape(value) == shapes.get(name) for name, value in init.items())  # type: ignore[arg-type]
+    given: Mapping[str, Any] = init
+    return any(np.shape(value) == shapes.get(name) for name, value in given.items())
 
 
 def _modes(target: Target, key: Array, number: int) -> str:
