@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
-from bayeskit.cli.output import begin, end, say
+from bayeskit.cli.output import begin, end, record, say
 from bayeskit.errors import BayeskitError, Interrupted, SamplingError
 
 FAILED, WRONG_INPUT, BAD_VERDICT, UNFINISHED, INTERRUPTED = 1, 2, 3, 4, 130
@@ -64,13 +64,20 @@ def _exit(error: BaseException, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | Interrupted):
-        say(f"interrupted: {error}" if str(error) else "interrupted")
+        _tell(f"interrupted: {error}" if str(error) else "interrupted")
         raise typer.Exit(_after_signal(error)) from None
     if isinstance(error, BayeskitError):
-        say(f"error: {error}")
+        _tell(f"error: {error}")
         raise typer.Exit(FAILED if isinstance(error, SamplingError) else WRONG_INPUT) from None
-    say(f"error: {type(error).__name__}: {error}" + ("" if debug else " (--debug shows where)"))
+    _tell(f"error: {type(error).__name__}: {error}" + ("" if debug else " (--debug shows where)"))
     raise typer.Exit(FAILED) from None
+
+
+def _tell(message: str) -> None:
+    """One line on stderr; with ``--json`` the object on stdout has it too, beside what was known before."""
+    say(message)
+    record("error", lambda: message.removeprefix("error: "))
+    end()
 
 
 def _after_signal(error: KeyboardInterrupt | Interrupted) -> int:

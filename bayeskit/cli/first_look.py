@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,13 +15,17 @@ import numpy as np
 from bayeskit._spelling import did_you_mean
 from bayeskit.cli.errors import UsageError
 from bayeskit.errors import DataError
+from bayeskit.storage.formats.cells import first_odd
+from bayeskit.storage.tables import argument_of
 
 Role = Literal["outcome", "group", "contrast", "slope", "aside"]
-Family = Literal["negative_binomial", "bernoulli", "log_normal", "normal"]
+Family = Literal["negative_binomial", "bernoulli", "beta", "log_normal", "normal"]
 
 USUAL_OUTCOMES = ("count", "counts", "abundance", "n", "y", "outcome", "response", "cases", "deaths", "events")
 ROWS_A_LEVEL = 2
 """Rows that a level must have on average to be a group; text that hardly repeats is a note, not a group."""
+MODULES = ("dist", "expit", "jnp", "numpyro")
+"""What a model file imports, and no argument may hide."""
 SKEWED = 10.0
 """Positive numbers whose largest is so many times their smallest are modelled on the logarithmic scale."""
 
@@ -62,7 +66,7 @@ class Column:
     @property
     def levels(self) -> list[str]:
         """The different values, sorted."""
-        return [_short(value) for value in np.unique(self.present).tolist()]
+        return [exactly(value) for value in np.unique(self.present).tolist()]
 
 
 @dataclass(frozen=True)
@@ -118,17 +122,14 @@ def look(table: Mapping[str, object], source: str, outcome: str | None, groups: 
         else Column(name, column, *_role(name, column, name in groups))
         for name, column in values.items()
     ]
+    complete = _complete(found)
+    if complete.sum() < 2:
+        used = ", ".join(column.name for column in found if column.role != "aside")
+        raise DataError(f"{source}: fewer than two rows have all cells of {used}")
+    found = [_among(column, complete) for column in found]
+    _check_cells(found, source)
     _check_arguments(found)
-    used = [column.values for column in found if column.role != "aside"]
-    complete = int((~np.logical_or.reduce([missing(column) for column in used])).sum())
-    if complete < 2:
-        raise DataError(f"{source}: fewer than two rows have all cells of {', '.join(c.name for c in found)}")
-    return Look(tuple(found), family, len(values[chosen]), complete)
-
-
-def argument_of(name: str) -> str:
-    """A name that a function can have as an argument: an underscore for what it cannot hold."""
-    return re.sub(r"\W+", "_", name).strip("_") or "_"
+    return Look(tuple(found), family, len(values[chosen]), int(_complete(found).sum()))
 
 
 def missing(values: np.ndarray) -> np.ndarray:
@@ -163,6 +164,8 @@ def _family(name: str, column: np.ndarray, *, given: bool) -> tuple[Family, str]
         return "bernoulli", f"{chosen}: zeros and ones, Bernoulli"
     if _whole(present) and present.min() >= 0:
         return "negative_binomial", f"{chosen}: counts, negative binomial, which may vary more than Poisson"
+    if present.min() > 0 and present.max() < 1:
+        return "beta", f"{chosen}: between zero and one, as proportions are, beta"
     if present.min() > 0 and present.max() > SKEWED * present.min():
         return "log_normal", f"{chosen}: positive, over more than a factor of {SKEWED:.0f}, log-normal"
     return "normal", f"{chosen}: numbers, normal"
@@ -179,6 +182,8 @@ def _role(name: str, column: np.ndarray, is_group: bool) -> tuple[Role, str, str
         return "aside", seen, "left aside: it does not vary"
     if is_group:
         return ("group", seen, "varying intercepts") if different > 2 else ("contrast", seen, "a difference")
+    if 2 * present.size < column.size:
+        return "aside", seen, "left aside: more than half of its cells are missing"
     if column.dtype.kind == "U":
         if _dates(present):
             return "aside", seen, "left aside: dates (the table [columns] of run.toml makes numbers of them)"
@@ -189,16 +194,22 @@ def _role(name: str, column: np.ndarray, is_group: bool) -> tuple[Role, str, str
         return "group", seen, "varying intercepts"
     if _numbers_rows(name, present):
         return "aside", seen, "left aside: it numbers the rows"
+    if _is_id(name) and _whole(present) and different > 2 and present.size >= ROWS_A_LEVEL * different:
+        return "group", seen, "varying intercepts, by its name"
     if different == 2:
         return "contrast", seen, "the difference of the larger from the smaller"
     return "slope", seen, "a slope"
 
 
 def _numbers_rows(name: str, present: np.ndarray) -> bool:
-    usual = name.lower() in ("", "id", "row", "index", "rownames", "obs") or name.lower().startswith("unnamed")
-    return (
-        _whole(present) and np.unique(present).size == present.size and (usual or bool(np.all(np.diff(present) == 1)))
-    )
+    usual = name.lower() in ("", "row", "index", "rownames", "obs") or name.lower().startswith("unnamed")
+    usual = usual or _is_id(name) or bool(np.all(np.diff(present) == 1))
+    return usual and _whole(present) and np.unique(present).size == present.size
+
+
+def _is_id(name: str) -> bool:
+    """Names such as `id`, `site_id`, `plot ID` and `siteId`."""
+    return re.search(r"(?:^|[\W_])(?i:id)$|[a-z]I[dD]$", name) is not None
 
 
 def _whole(values: np.ndarray) -> bool:
@@ -219,11 +230,16 @@ def _seen(column: np.ndarray) -> str:
     if not present.size:
         return f"nothing{gone}"
     kind = "whole numbers" if _whole(present) else "numbers"
-    return f"{kind}, {_short(present.min())} to {_short(present.max())}{gone}"
+    return f"{kind}, {_short(float(present.min()))} to {_short(float(present.max()))}{gone}"
 
 
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _short(value: float) -> str:
+    return f"{value:.9g}" if value.is_integer() else f"{value:g}"
+
+
+def exactly(value: object) -> str:
+    """A value as Python writes it, whole numbers without a point."""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
 
 
 # ---------------------------------------------------------------- the table
@@ -242,14 +258,43 @@ def _columns(table: Mapping[str, object], source: str) -> dict[str, np.ndarray]:
     return {name: array if array.dtype.kind == "U" else array.astype(float) for name, array in arrays.items()}
 
 
-def _check_arguments(columns: Sequence[Column]) -> None:
-    names: dict[str, str] = {}
+def _complete(columns: Sequence[Column]) -> np.ndarray:
+    """The rows without a missing cell in a column that is used."""
+    return ~np.logical_or.reduce([missing(column.values) for column in columns if column.role != "aside"])
+
+
+def _among(column: Column, rows: np.ndarray) -> Column:
+    """The column, left aside where it is the same in all rows that are used."""
+    if column.role in ("aside", "outcome") or np.unique(column.values[rows]).size > 1:
+        return column
+    return replace(column, role="aside", why="left aside: it does not vary in the rows without missing cells")
+
+
+def _check_cells(columns: Sequence[Column], source: str) -> None:
+    """Refuse what no run would take.
+
+    Raises:
+        DataError: an infinite number; text in a column of numbers.
+    """
     for column in columns:
         if column.role == "aside":
             continue
-        if not column.argument.isidentifier() or column.argument in names:
-            clash = f", as of {names[column.argument]!r}" if column.argument in names else ""
+        if column.is_text and (odd := first_odd(column.values.tolist())) is not None:
+            raise DataError(f"{source}: column {column.name!r} holds numbers, but for {str(column.values[odd])!r}")
+        if not column.is_text and np.isinf(column.values).any():
+            raise DataError(f"{source}: the column {column.name!r} holds an infinite number")
+
+
+def _check_arguments(columns: Sequence[Column]) -> None:
+    names: dict[str, str] = dict.fromkeys(MODULES, "a module of the model file")
+    used = [column for column in columns if column.role != "aside"]
+    groups = [column for column in used if column.role == "group"]
+    names |= {f"num_{column.argument}": f"the number of levels of {column.name!r}" for column in groups}
+    names["num_rows"] = "the number of rows"
+    for column in used:
+        if column.argument in names:
             raise UsageError(
-                f"the column {column.name!r} would be the argument {column.argument!r} of a function{clash}; rename it"
+                f"the column {column.name!r} would be the argument {column.argument!r} of a function, which is "
+                f"{names[column.argument]}; rename it"
             )
-        names[column.argument] = column.name
+        names[column.argument] = f"the column {column.name!r}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Callable
 
 from bayeskit.cli.first_look import Look
 from bayeskit.cli.first_terms import (
@@ -23,6 +22,7 @@ from bayeskit.cli.first_terms import (
 TITLES = {
     "negative_binomial": "a negative binomial regression",
     "bernoulli": "a logistic regression",
+    "beta": "a beta regression",
     "log_normal": "a log-normal regression",
     "normal": "a normal regression",
 }
@@ -37,8 +37,10 @@ def model_text(look: Look, source: str) -> str:
     """
     name = Names(look)
     head = ["import jax.numpy as jnp"] if look.family == "negative_binomial" else []
-    parts = [_docstring(look, source), "\n".join([*head, "import numpyro", "import numpyro.distributions as dist"])]
-    if scales := _scales(look, source):
+    tail = ["from jax.scipy.special import expit"] if look.family == "beta" else []
+    imports = [*head, "import numpyro", "import numpyro.distributions as dist", *tail]
+    parts = [_docstring(look, source), "\n".join(imports)]
+    if scales := _scales(look, source, name):
         parts.append(scales)
     parts.append("\n" + _function(look, name))
     return "\n\n".join(parts) + "\n"
@@ -109,6 +111,7 @@ def _docstring(look: Look, source: str) -> str:
     for column in look.columns:
         line = f"  {column.name:{first}}  {column.seen:{second}}  {column.why}"
         table += textwrap.wrap(line, WIDTH, subsequent_indent=" " * (first + second + 6), break_long_words=False)
+    table = [line.replace("\\", "/").replace('"', "'") for line in table]  # names may hold what ends a docstring
     return "\n".join(
         [
             f'"""{look.outcome.argument}{by}: {TITLES[look.family]}, to start from.',
@@ -123,7 +126,7 @@ def _docstring(look: Look, source: str) -> str:
     )
 
 
-def _scales(look: Look, source: str) -> str:
+def _scales(look: Look, source: str, name: Names) -> str:
     slopes = look.of("slope")
     if not slopes:
         return ""
@@ -137,11 +140,11 @@ def _scales(look: Look, source: str) -> str:
         used = complete_cells(look, column)
         mean, spread = float(used.mean()), float(used.std())
         digits = 3 - math.floor(math.log10(spread))  # of the mean, as many as of the standard deviation
-        lines.append(f"{column.argument.upper()} = ({round(mean, digits)}, {number(spread)})")
+        lines.append(f"{name.scales[column.argument]} = ({round(mean, digits)}, {number(spread)})")
     return "\n".join(lines)
 
 
-def _function(look: Look, name: Callable[[str], str]) -> str:
+def _function(look: Look, name: Names) -> str:
     outcome, unit, spread = look.outcome.argument, *scale_of(look)
     slopes = look.of("slope")
     covariates = [*look.of("group"), *look.of("contrast"), *slopes]

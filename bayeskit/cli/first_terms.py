@@ -18,7 +18,12 @@ class Names:
 
     def __init__(self, look: Look):
         arguments = {c.argument for c in look.columns} | {f"num_{c.argument}" for c in look.columns}
-        self.taken = arguments | {"jnp", "numpyro", "dist", "model", "data", "coords", "dims"}
+        self.taken = arguments | {"jnp", "numpyro", "dist", "expit", "model", "data", "coords", "dims"}
+        self.scales: dict[str, str] = {}
+        for column in look.of("slope"):  # a column may be in capitals itself, and two may differ in nothing else
+            constant = self(column.argument.upper())
+            self.scales[column.argument] = constant
+            self.taken.add(constant)
 
     def __call__(self, wanted: str) -> str:
         """The name, with underscores behind it where it is taken."""
@@ -37,9 +42,9 @@ def scale_of(look: Look) -> tuple[str, float]:
     """What the linear predictor is, and the size of a large effect on it."""
     if look.family == "normal":
         return look.outcome.argument, float(complete_cells(look, look.outcome).std()) or 1.0
-    return {"negative_binomial": "log count", "bernoulli": "log odds", "log_normal": f"log {look.outcome.argument}"}[
-        look.family
-    ], (1.0 if look.family != "log_normal" else float(np.log(complete_cells(look, look.outcome)).std()) or 1.0)
+    if look.family == "log_normal":
+        return f"log {look.outcome.argument}", float(np.log(complete_cells(look, look.outcome)).std()) or 1.0
+    return ("log count" if look.family == "negative_binomial" else "log odds"), 1.0
 
 
 def intercept_lines(look: Look, name: str) -> list[str]:
@@ -52,6 +57,10 @@ def intercept_lines(look: Look, name: str) -> list[str]:
             "two standard deviations of this prior are a factor of 20 to either side."
         )
         return [*about, f'{name} = numpyro.sample("{name}", dist.Normal({number(centre)}, 1.5))']
+    if look.family == "beta":
+        mean = float(values.mean())
+        about = comment(f"The log odds of the mean where all else is average. The mean is {mean:.3g} in the table.")
+        return [*about, f'{name} = numpyro.sample("{name}", dist.Normal({number(math.log(mean / (1 - mean)))}, 1.5))']
     if look.family == "bernoulli":
         ones = float(np.mean(values == np.unique(values)[-1]))
         share = min(max(ones, 0.02), 0.98)
@@ -73,7 +82,7 @@ def intercept_lines(look: Look, name: str) -> list[str]:
     ]
 
 
-def _group(column: Column, name: Callable[[str], str], unit: str, spread: float) -> tuple[list[str], str]:
+def _group(column: Column, name: Names, unit: str, spread: float) -> tuple[list[str], str]:
     own = column.argument
     sd, z, effect = name(f"sd_{own}"), name(f"z_{own}"), name(f"effect_{own}")
     return [
@@ -88,15 +97,15 @@ def _group(column: Column, name: Callable[[str], str], unit: str, spread: float)
     ], f"{effect}[{own}]"
 
 
-def _slope(column: Column, name: Callable[[str], str], unit: str, spread: float) -> tuple[list[str], str]:
+def _slope(column: Column, name: Names, unit: str, spread: float) -> tuple[list[str], str]:
     del unit
-    own, slope = column.argument, name(f"slope_{column.argument}")
+    own, slope, scale = column.argument, name(f"slope_{column.argument}"), name.scales[column.argument]
     return [
         f'{slope} = numpyro.sample("{slope}", dist.Normal(0.0, {number(spread)}))',
-    ], f"{slope} * ({own} - {own.upper()}[0]) / {own.upper()}[1]"
+    ], f"{slope} * ({own} - {scale}[0]) / {scale}[1]"
 
 
-def _contrast(column: Column, name: Callable[[str], str], unit: str, spread: float) -> tuple[list[str], str]:
+def _contrast(column: Column, name: Names, unit: str, spread: float) -> tuple[list[str], str]:
     own, effect, (low, high) = column.argument, name(f"effect_{column.argument}"), column.levels
     is_second = f"({own} == 1)" if column.is_text else own if (low, high) == ("0", "1") else f"({own} == {high})"
     codes = f" {own} is 0 for the first and 1 for the second." if column.is_text else ""
@@ -127,6 +136,17 @@ def _bernoulli(look: Look, name: Callable[[str], str], terms: list[str]) -> tupl
     return _sum(logits, terms), f"dist.Bernoulli(logits={logits})"
 
 
+def _beta(look: Look, name: Callable[[str], str], terms: list[str]) -> tuple[list[str], str]:
+    del look
+    logits, concentration = name("log_odds"), name("concentration")
+    return [
+        "# The larger, the closer to the mean: the variance is mean * (1 - mean) / (1 + concentration).",
+        f'{concentration} = numpyro.sample("{concentration}", dist.LogNormal(2.3, 1.0))',
+        "",
+        *_sum(logits, terms),
+    ], f"dist.BetaProportion(expit({logits}), {concentration})"
+
+
 def _normal(look: Look, name: Callable[[str], str], terms: list[str]) -> tuple[list[str], str]:
     mean, sigma = name("log_median" if look.family == "log_normal" else "mean"), name("sigma")
     law = "LogNormal" if look.family == "log_normal" else "Normal"
@@ -142,6 +162,7 @@ def _normal(look: Look, name: Callable[[str], str], terms: list[str]) -> tuple[l
 LIKELIHOODS = {
     "negative_binomial": _negative_binomial,
     "bernoulli": _bernoulli,
+    "beta": _beta,
     "log_normal": _normal,
     "normal": _normal,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,32 @@ def read_inputs(plan: Plan) -> Inputs:
                 f"predictive: the model is given no argument {name!r}{did_you_mean(name, list(arguments), 'known:')}"
             )
     return Inputs(file, columns, source, arguments)
+
+
+def read_cells(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `bayeskit.read_data` reads; dates of Parquet, Feather and Excel as strings, as a CSV has them."""
+    from bayeskit.storage import read_data
+    from bayeskit.storage.data import format_of
+    from bayeskit.storage.tables.encoding import kind_of
+    from bayeskit.storage.tables.frames import as_frame
+
+    found = format_of(Path(path))
+    try:
+        return read_data(path)
+    except DataError:
+        if found is None or found.frame is None:
+            raise
+        frame = as_frame(path)[0]
+        kinds = {name: kind_of(frame[name]) for name in frame}
+        if "date" not in kinds.values() or not set(kinds.values()) <= {"date", "number", "boolean", "text"}:
+            raise
+    numbers = ("number", "boolean")
+    return {
+        name: frame[name].to_numpy(float, na_value=np.nan)
+        if kind in numbers
+        else np.array(["" if cell is None or cell != cell else str(cell) for cell in frame[name]])
+        for name, kind in kinds.items()
+    }
 
 
 def show_table(inputs: Inputs) -> None:
@@ -135,12 +162,10 @@ def _values(data: tuple[str, ...] | dict[str, object] | None) -> tuple[dict[str,
         return {}, "no data were given, so the table"
     if isinstance(data, dict):
         return {name: _inline(name, value) for name, value in data.items()}, "the [data] table"
-    from bayeskit.storage import read_data
-
     columns: dict[str, object] = {}
     home: dict[str, str] = {}
     for path in data:
-        for name, value in read_data(path).items():
+        for name, value in read_cells(path).items():
             if name in home:
                 raise DataError(f"{name!r} stands in {home[name]} and in {path}: rename it in one of them")
             columns[name], home[name] = value, path

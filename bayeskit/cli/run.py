@@ -180,9 +180,7 @@ def _predict(plan: Plan, loaded: Inputs, post: xr.DataTree, out: str) -> xr.Data
 
 def _check_same_run(plan: Plan, loaded: Inputs) -> None:
     """Refuse to replace a result unless the same model made it from the same data."""
-    from bayeskit.inference.assemble import same_inputs
     from bayeskit.program import bind
-    from bayeskit.storage import site_values
     from bayeskit.storage.files import read_tree
 
     if not Path(plan.out).exists():
@@ -194,15 +192,28 @@ def _check_same_run(plan: Plan, loaded: Inputs) -> None:
         return  # both are told of where they are used
     if KEPT in post.attrs:
         raise StorageError(f"{plan.out} holds a {post.attrs['kind']}; name another with --out, or add --overwrite")
+    what = _what_differs(plan, program, post)
+    if what:
+        raise StorageError(
+            f"{plan.out} holds the result of another run ({what}; {post.attrs.get('model', 'of unknown origin')}, "
+            f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
+        )
+
+
+def _what_differs(plan: Plan, program: Program, post: xr.DataTree) -> str:
+    """What says that a result is one of another model or of other data; nothing where it is of these."""
+    from bayeskit.inference.assemble import same_inputs
+    from bayeskit.program.fingerprint import fingerprint, may_be_same
+    from bayeskit.storage import site_values
+
+    if post.attrs.get("model") != program.origin:
+        return "another model"
     kept = {n: v for g in ("observed_data", "constant_data") for n, v in site_values(post, g, optional=True).items()}
     now = {name: np.asarray(value) for name, value in program.inputs.items() if name in kept}
-    same_data = same_inputs({n: kept[n] for n in now}, now)
-    if post.attrs.get("model") == program.origin and same_data and _same_sites(plan, program, post):
-        return
-    raise StorageError(
-        f"{plan.out} holds the result of another run ({post.attrs.get('model', 'of unknown origin')}, "
-        f"{post.attrs.get('created_at', 'at an unknown time')}); name another with --out, or add --overwrite"
-    )
+    if not same_inputs({n: kept[n] for n in now}, now):
+        return "other data"
+    edited = not may_be_same(post.attrs.get("model_fingerprint"), fingerprint(program))
+    return "" if not edited and _same_sites(plan, program, post) else "the model has been edited since"
 
 
 def _same_sites(plan: Plan, program: Program, post: xr.DataTree) -> bool:

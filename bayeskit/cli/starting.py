@@ -31,18 +31,19 @@ def init(
     """Look at a table, and write model.py and run.toml to start from.
 
     Counts get a negative binomial, zeros and ones a Bernoulli distribution,
-    other numbers a normal or log-normal one; columns of text with several
-    rows a level get varying intercepts, numbers slopes.
+    proportions a beta distribution, other numbers a normal or log-normal one;
+    columns of text with several rows a level get varying intercepts, numbers
+    slopes.
     """
     del as_json, quiet, debug
     from rich.text import Text
 
     from bayeskit.cli.first_look import look
     from bayeskit.cli.first_model import TITLES, model_text, run_text
+    from bayeskit.cli.inputs import read_cells
     from bayeskit.cli.output import console, record
     from bayeskit.cli.show import show_written
     from bayeskit.diagnostics.layout import paragraph
-    from bayeskit.storage import read_data
     from bayeskit.storage.atomic import replace_file
 
     model, run = out / "model.py", out / "run.toml"
@@ -51,7 +52,7 @@ def init(
         raise UsageError(f"{' and '.join(there)} would be replaced; add --overwrite, or name a folder with --out")
     if not out.is_dir():
         raise UsageError(f"--out: there is no folder {out}")
-    found = look(read_data(table), str(table), outcome, group or [])
+    found = look(read_cells(table), str(table), outcome, group or [])
     texts = {
         model: model_text(found, table.name),
         run: run_text(found, model.name, Path(os.path.relpath(table, out)).as_posix(), table.name.partition(".")[0]),

@@ -16,6 +16,7 @@ from bayeskit.inference.batches import is_rows
 from bayeskit.inference.given_discrete import is_given_discrete, reported
 from bayeskit.inference.model_parameters import is_parameter
 from bayeskit.program import Program
+from bayeskit.program.fingerprint import fingerprint
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Structure, Target
 from bayeskit.target.density import run_trace
@@ -119,6 +120,7 @@ def record(method: Method, target: Target, key: np.ndarray, thin: int) -> dict[s
         "method_settings": json.dumps(method.settings()),
         "key": json.dumps(np.asarray(key).tolist()),
         "model": target.program.origin,
+        "model_fingerprint": fingerprint(target.program),
         "num_chains": method.num_chains,
         **superchains,
         "num_warmup": method.num_warmup,

@@ -30,6 +30,7 @@ from bayeskit.inference.sameness import description
 from bayeskit.inference.starting import start, starts_each_chain
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
+from bayeskit.program.coded import check_outcomes
 from bayeskit.program.tables import Given, given
 from bayeskit.storage import RunStore
 from bayeskit.storage.provenance import MASKS
@@ -125,6 +126,7 @@ def infer(
         raise MethodError(f"method must be a bayeskit method such as bk.NUTS(), got {method!r}")
     table = Given(model, data) if isinstance(model, Program | Target) else given(model, data)
     target = make_target(table.model, table.data, method)
+    check_outcomes(target.program, table.coded)
     method, reason = method.chosen(target)
     method.check_target(target)
     check_discrete(discrete)

@@ -14,6 +14,7 @@ import numpy as np
 
 from bayeskit.errors import DataError
 from bayeskit.program.arguments import Rest
+from bayeskit.program.fingerprint import fingerprint, may_be_same
 from bayeskit.storage.provenance import provenance
 from bayeskit.target import Target
 from bayeskit.xla.devices import own_part
@@ -75,6 +76,11 @@ def check_same(kept: Mapping[str, Any], target: Target, path: str | os.PathLike[
     if before != now:
         found = "; ".join(_differences(before, now)) or "how the model is written"
         raise DataError(f"the run in {os.fspath(path)} was one of another model or of other data: {found}")
+    if not may_be_same(kept["attrs"].get("model_fingerprint"), fingerprint(target.program)):
+        raise DataError(
+            f"the run in {os.fspath(path)} was one of another model: its functions have been edited since, and draws "
+            "of two models are not mixed; undo the edit, or run it anew"
+        )
     versions, current = json.loads(kept["attrs"]["versions"]), json.loads(provenance()["versions"])
     changed = [
         f"{name} {versions[name]} (now {current[name]})"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from bayeskit._typing import Data, Model
 from bayeskit.errors import DataError, MethodError
-from bayeskit.storage.tables import Columns, Encoding, columns, encoded, is_table
+from bayeskit.storage.tables import Columns, Encoding, argument_of, columns, encoded, is_table
 
 __all__ = ["Given", "MadeForTables", "as_columns", "given"]
 
@@ -30,6 +30,11 @@ class Given:
     coords: Mapping[str, Sequence[object]] = field(default_factory=dict)
     known: Mapping[str, int] = field(default_factory=dict)
     attrs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Arguments that are codes of levels."""
+        return tuple(name for column in self.coords for name in (column, argument_of(column)))
 
     def labels(self, sizes: Mapping[str, int]) -> dict[str, Sequence[object]]:
         """Those of the coordinates that fit the dimensions of a model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from numpyro.infer.util import log_density
 
 import bayeskit as bk
 from bayeskit.cli.first_look import look
+from bayeskit.cli.first_model import model_text
+from bayeskit.cli.inputs import read_inputs
 from bayeskit.cli.modelfile import load_model
 from bayeskit.cli.plan import read_run_file
-from bayeskit.errors import DataError
+from bayeskit.errors import BayeskitError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 24
@@ -65,6 +68,7 @@ def test_roles():
         ([0.0, 1.0, 1.0, 0.0], "bernoulli"),
         (["no", "yes", "no", "yes"], "bernoulli"),
         ([0.1, 3.2, 0.4, 7.5], "log_normal"),
+        ([0.01, 0.2, 0.4, 0.95], "beta"),
         ([10.1, 13.2, 10.4, 17.5], "normal"),
         ([-1.0, 3.0, 1.0, 7.0], "normal"),
     ],
@@ -115,6 +119,86 @@ def test_slopes_are_those_of_standardised_columns(tmp_path, monkeypatch, invoke)
     file = load_model("model.py")
     years = bk.columns("counts.csv")["year"]
     np.testing.assert_allclose(file.module.YEAR, (years.mean(), years.std()), rtol=1e-3, atol=1e-3)
+
+
+NUMBERS = RNG.normal(size=ROWS)
+STRANGE = {
+    "names in capitals": {"A": NUMBERS, "a": NUMBERS[::-1], "NDVI": NUMBERS**2, "y": NUMBERS},
+    "words of Python": {"class": SITE, "lambda": NUMBERS, "2015": NUMBERS[::-1], "y": NUMBERS},
+    "names of sites": {"intercept": NUMBERS, "sd_site": NUMBERS[::-1], "site": SITE, "sigma": NUMBERS**2, "y": NUMBERS},
+    "names that end a docstring": {'a"""b': NUMBERS, "c\\N{d": NUMBERS[::-1], "y": NUMBERS},
+    "two large values": {"x": np.where(np.arange(ROWS) % 2, 1000001, 1000002), "y": NUMBERS},
+    "proportions": {"site": SITE, "y": 1 / (1 + np.exp(-NUMBERS))},
+    "one column": {"y": NUMBERS},
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_strange_tables(what, tmp_path):
+    table, path = STRANGE[what], tmp_path / "model.py"
+    found = look(table, "t.csv", None, [])
+    path.write_text(model_text(found, "t.csv"))
+    model = load_model(path).model
+    arguments = dict(bk.columns(table).for_model(model)) | ({"num_rows": ROWS} if what == "one column" else {})
+    trace = handlers.trace(handlers.seed(handlers.condition(model, {"intercept": 0.3}), 0)).get_trace(**arguments)
+    site = trace["y"]["fn"]
+    if what == "names in capitals":  # standardised by the constants, and not by the first two cells of an argument
+        mean = 0.3 + sum(
+            trace[f"slope_{name}"]["value"] * (table[name] - table[name].mean()) / table[name].std()
+            for name in ("A", "a", "NDVI")
+        )
+        np.testing.assert_allclose(site.loc, mean, rtol=1e-3, atol=1e-2)
+    if what == "two large values":
+        assert np.ptp(site.loc) == pytest.approx(abs(trace["effect_x"]["value"]))
+    assert np.isfinite(np.asarray(site.log_prob(arguments["y"]))).all()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"dist": NUMBERS, "y": NUMBERS}, "a module of the model file; rename it"),
+        ({"site": SITE, "num_site": NUMBERS, "y": NUMBERS}, "the number of levels of 'site'; rename it"),
+        ({"x": NUMBERS, "y": np.where(np.arange(ROWS), NUMBERS, np.inf)}, "'y' holds an infinite number"),
+        ({"x": np.where(np.arange(ROWS), "1.5", "five"), "y": NUMBERS}, "'x' holds numbers, but for 'five'"),
+    ],
+)
+def test_tables_of_which_no_model_is_made(table, message):
+    with pytest.raises(BayeskitError, match=re.escape(message)):
+        look(table, "t.csv", None, [])
+
+
+def test_columns_that_are_left_aside():
+    rows = np.arange(ROWS)
+    table = {
+        "plot_id": 1000 + 7 * rows,
+        "site_id": rows % 6,
+        "rare": np.where(rows < 5, NUMBERS, np.nan),
+        "gap": np.where(rows, NUMBERS, np.nan),
+        "only_there": np.where(rows, "a", "b"),
+        "y": NUMBERS,
+    }
+    found = look(table, "t.csv", None, [])
+    roles = {column.name: column.role for column in found.columns}
+    assert roles == {
+        "plot_id": "aside",
+        "site_id": "group",
+        "rare": "aside",
+        "gap": "slope",
+        "only_there": "aside",
+        "y": "outcome",
+    }
+    assert found.num_complete == ROWS - 1
+
+
+def test_dates_of_a_parquet_file_are_left_aside(tmp_path, monkeypatch, invoke):
+    pytest.importorskip("pyarrow")
+    pd = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    dates = pd.date_range("2024-01-01", periods=ROWS)
+    pd.DataFrame({"when": dates, "site": SITE, "y": NUMBERS}).to_parquet("t.parquet")
+    done = invoke("init", "t.parquet")
+    assert "when: 24 levels, 1 rows each; left aside: dates" in done.stdout
+    assert read_inputs(read_run_file(Path("run.toml"))).arguments.left_aside == ("when",)
 
 
 @pytest.mark.smoke

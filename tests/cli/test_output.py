@@ -36,9 +36,11 @@ def test_json_of_a_run_and_of_what_reads_it(folder, invoke):
     assert "nuts" in only_json(invoke("methods", "--json"))
 
 
-def test_errors_leave_stdout_empty(folder, invoke):
+def test_errors_are_json_too(folder, invoke):
     done = invoke("check", "absent.zarr", "--json")
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.exit_code == 2
+    assert done.stderr == f"error: {only_json(done)['error']}\n"
+    assert invoke("check", "absent.zarr").stdout == ""
 
 
 def test_quiet(folder, invoke):
@@ -132,24 +134,40 @@ def test_settings_of_columns_are_for_tables(folder, invoke):
     assert "[columns]: unknown key 'gruops'; did you mean 'groups'?" in invoke("run", "b.toml", *SMALL).stderr
 
 
+TINY = ["--num-chains", "1", "--num-warmup", "5", "--num-draws", "5", "--no-progress"]
+
+
 def test_another_model_of_the_same_name_replaces_nothing(folder, invoke):
-    assert invoke("run", "line.toml", *SMALL).exit_code in (0, 3)
+    assert invoke("run", "line.toml", *TINY).exit_code in (0, 3)
     text = (folder / "line.py").read_text()
-    (folder / "line.py").write_text(text.replace('"sigma"', '"noise"'))
-    refused = invoke("run", "line.toml", *SMALL)
-    assert refused.exit_code == 2
-    assert "line.zarr holds the result of another run" in refused.stderr
+    for before, after in (('"sigma"', '"noise"'), ("HalfNormal(1.0)", "HalfNormal(2.0)")):  # other sites, other priors
+        (folder / "line.py").write_text(text.replace(before, after))
+        refused = invoke("run", "line.toml", *TINY)
+        assert refused.exit_code == 2
+        assert "line.zarr holds the result of another run (the model has been edited since; " in refused.stderr
+    mixed = invoke("run", "line.toml", *TINY, "--resume")
+    assert mixed.exit_code == 2
+    assert "its functions have been edited since" in mixed.stderr
     assert "sigma" in bk.load("line.zarr")["posterior"]
-    assert invoke("run", "line.toml", *SMALL, "--overwrite").exit_code in (0, 3)
+    (folder / "line.py").write_text(f"# the same\n{text}")
+    assert invoke("run", "line.toml", *TINY).exit_code in (0, 3)
+
+
+def test_labels_are_no_measurements(folder, invoke):
+    (folder / "labels.csv").write_text("x,y\n1.0,low\n2.0,high\n3.0,low\n4.0,high\n")
+    done = invoke("run", "line.py", "--data", "labels.csv", *TINY)
+    assert done.exit_code == 2
+    assert "'y' holds text or groups, so its values are codes of labels, and site 'y' (Normal)" in done.stderr
+    assert not (folder / "line.zarr").exists()
 
 
 @pytest.mark.parametrize(
     "kind",
     [
-        "trace",
+        pytest.param("trace", marks=pytest.mark.full),  # the default, of the next test
         pytest.param("rank", marks=pytest.mark.full),
         pytest.param("forest", marks=pytest.mark.full),
-        "pair",
+        pytest.param("pair", marks=pytest.mark.full),
         "ppc",
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from bayeskit._spelling import did_you_mean
 from bayeskit._typing import Model, Table
 from bayeskit.errors import DataError
 from bayeskit.storage.tables.described import described
-from bayeskit.storage.tables.encoding import Clock, Encoding, Level, codes, kind_of, levels_of, unseen
+from bayeskit.storage.tables.encoding import Clock, Encoding, Level, argument_of, codes, kind_of, levels_of, unseen
 from bayeskit.storage.tables.frames import as_frame
 from bayeskit.storage.tables.learning import check_known, complete, learned, one_a_level, timed
 
@@ -49,7 +48,8 @@ def columns(
 
     A model gets the arguments that it names, ``num_<column>`` and ``num_rows`` among them, and the rest is left aside.
     A column is named as an argument with an underscore in place of what a name cannot hold: ``log radon`` is
-    ``log_radon``. Levels become the coordinates of a plate that has the name of the column and their number.
+    ``log_radon``, ``class`` is ``class_``. Levels become the coordinates of a plate that is named as the
+    column and has their number.
 
     Args:
         table: a pandas or polars frame, a mapping of arrays, or the path of a file (CSV, Parquet, Excel, ...).
@@ -140,8 +140,8 @@ class Columns(Mapping[str, Any]):
         """Where the values come from, by name."""
         names = dict.fromkeys([*self.frame.columns, *self.encoding.per])  # the latter are known without a column
         usable = [name for name in names if name not in self.reasons]
-        sizes = {f"num_{_argument(n)}": Source(n, "size") for n in self.encoding.levels if n not in self.reasons}
-        by_argument = {_argument(name): Source(name) for name in usable}
+        sizes = {f"num_{argument_of(n)}": Source(n, "size") for n in self.encoding.levels if n not in self.reasons}
+        by_argument = {argument_of(name): Source(name) for name in usable}
         found = {"num_rows": Source("", "rows"), **sizes, **by_argument, **{name: Source(name) for name in usable}}
         return found if self.chosen is None else {name: found[name] for name in self.chosen}
 
@@ -226,7 +226,7 @@ class Columns(Mapping[str, Any]):
             return self
         chosen: list[str] = []
         for each in parameters:
-            reason = next((r for n, r in self.reasons.items() if each.name in (n, _argument(n))), None)
+            reason = next((r for n, r in self.reasons.items() if each.name in (n, argument_of(n))), None)
             if each.name in self.added:
                 continue
             if each.name in self._sources and not reason:
@@ -294,8 +294,3 @@ def encoded(
     levels = {**encoding.levels, **{n: v for n, v in fresh.items() if n not in encoding.levels}}
     whole = replace(encoding, levels=levels)
     return Columns(frame, whole, source, added={**single, **(added or {})}, new_levels=new)
-
-
-def _argument(name: str) -> str:
-    """A name that an argument can have: underscores in place of what it cannot hold."""
-    return re.sub(r"\W+", "_", name).strip("_") or "_"

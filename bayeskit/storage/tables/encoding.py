@@ -6,6 +6,8 @@ What was learned from one table is kept, so that another is encoded alike.
 from __future__ import annotations
 
 import json
+import keyword
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +20,7 @@ from bayeskit.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["UNITS", "Clock", "Encoding", "Level", "codes", "kind_of", "levels_of", "times", "unseen"]
+__all__ = ["UNITS", "Clock", "Encoding", "Level", "argument_of", "codes", "kind_of", "levels_of", "times", "unseen"]
 
 Level = str | int | float | bool
 UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0, "weeks": 604800.0, "years": 31557600.0}
@@ -149,3 +151,13 @@ def times(column: pd.Series, name: str, unit: str, clock: Clock | None, source: 
         raise DataError(f"dates: column {name!r} of {source} holds no date")
     origin = found.min().isoformat() if clock is None or clock.origin is None else clock.origin
     return (found - pd.Timestamp(origin)).dt.total_seconds() / UNITS[unit], Clock(unit, origin)
+
+
+def argument_of(name: str) -> str:
+    """The name of a column as an argument: an underscore in place of what a name cannot hold, and beside a name that
+    Python keeps for itself (``class_``) or that begins with a digit (``_2015``).
+    """
+    plain = re.sub(r"\W+", "_", name).strip("_") or "_"
+    if keyword.iskeyword(plain):
+        return f"{plain}_"
+    return plain if plain.isidentifier() else f"_{plain}"
