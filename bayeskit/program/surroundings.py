@@ -71,7 +71,7 @@ def _functions(model: Any) -> Iterator[types.FunctionType]:
 
 def _visit(function: types.FunctionType, found: dict[str, Any]) -> None:
     place = f"{function.__module__}.{function.__qualname__}"
-    if place in found or function.__module__.partition(".")[0] in LIBRARIES:
+    if place in found or (function.__module__ or "").partition(".")[0] in LIBRARIES:
         return
     found[place] = function
     names = _names(function)

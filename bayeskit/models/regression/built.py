@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bayeskit._settings import check_choice
 from bayeskit.errors import DataError
 from bayeskit.models.regression.design import Design, Varying, response_in, with_categories
 from bayeskit.models.regression.families import Family
@@ -52,14 +53,27 @@ class Built:
         Raises:
             DataError: a missing column or cell, or a level that the fit does not know.
         """
-        table = encoded(data, self.design.table.encoding.only([*self.design.named]), new_levels=new_levels)
+        check_choice("new_levels", new_levels, ("error", "prior"))
+        table = encoded(data, self.design.table.encoding.only([*self.design.named]), new_levels="prior")
+        drawn = new_levels == "prior" or (isinstance(data, Columns) and bool(data.new_levels))
         for name in sorted(self.design.needed):
             if name not in table.frame:
                 raise DataError(f"{table.source} has no column {name!r}, which the formula uses")
             if missing := int(table.frame[name].isna().sum()):
                 raise DataError(f"column {name!r} of {table.source} has {missing} missing values; leave their rows out")
-        for name in self.design.predictors & table.new_levels.keys():
-            raise unseen(table.frame[name], table.encoding.levels[name], name, table.source)
+            if reason := table.reasons.get(name):
+                raise DataError(f"column {name!r} of {table.source} is part of the formula; {reason}")
+        for name in table.new_levels:
+            groups = name not in self.design.predictors
+            if not (groups and drawn):
+                raise unseen(table.frame[name], table.encoding.levels[name], name, table.source, drawable=groups)
+        for term in self.design.varying:
+            labels = [] if drawn else term.labels_in(table)
+            if new := [i for i, label in enumerate(labels) if label not in term.groups]:
+                raise DataError(
+                    f"{table.source}: {term.factor!r} is {labels[new[0]]!r} in row {table.frame.index[new[0]]!r}, of "
+                    "which the fit has no row; new_levels='prior' draws what is not known of it from its prior"
+                )
         return table
 
     def given(self, table: Columns, record: Mapping[str, str]) -> Given:
@@ -84,10 +98,10 @@ class Built:
         own = table is self.design.table
         found: dict[str, Any] = {}
         for each in multipliers(self.design):
-            found[names.names[each.key]] = each.values if own else each.at(frame)
+            found[names.names[each.key]] = each.values if own else each.at(frame, table.source)
         for term in self.design.varying:
             groups, index = self.groups(term, table), names.index[term.factor]
-            found[index] = np.array([groups[label] for label in term.labels_in(frame)])
+            found[index] = np.array([groups[label] for label in term.labels_in(table)])
             found[f"num_{index}"] = len(groups)
         if not found:
             found["num_rows"] = table.num_rows
@@ -98,13 +112,15 @@ class Built:
         observed = self.design.observed if own else response_in(self.design, frame, self.family.name)
         if observed is None:
             return found
+        if not self.design.levels and (reason := self.family.allowed(observed)):
+            raise DataError(f"{table.source}: the response {self.design.response!r} does not fit: {reason}")
         observed = observed[:, 0] if observed.ndim == 2 else observed
         return {**found, names.response: observed if self.family.scaled else observed.astype(np.int64)}
 
     def groups(self, term: Varying, table: Columns) -> dict[str, int]:
         """The index of each group; after those of the formula's table, the others."""
         known = {group: i for i, group in enumerate(term.groups)}
-        new = [label for label in dict.fromkeys(term.labels_in(table.frame)) if label not in known]
+        new = [label for label in dict.fromkeys(term.labels_in(table)) if label not in known]
         return known | {label: len(known) + i for i, label in enumerate(new)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bayeskit._spelling import did_you_mean
 from bayeskit.errors import DataError, ModelError
+from bayeskit.models.regression.terms import Common, Varying, check_rank, check_term
 from bayeskit.storage.tables import Columns
 
 if TYPE_CHECKING:
@@ -27,60 +27,6 @@ FUNCTIONS: Mapping[str, Any] = {
     "sqrt": np.sqrt,
     "abs": np.abs,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Common:
-    """A term whose coefficients all rows share.
-
-    Attributes:
-        name: as the formula and the result have it.
-        values: one number a row, or one for each row and coefficient.
-        labels: of the coefficients; none where there is one.
-        kind: `numeric`, `categoric`, or `interaction`, of numbers or of categories.
-        term: what evaluates it in another table.
-    """
-
-    name: str
-    values: np.ndarray
-    labels: tuple[object, ...]
-    kind: str
-    term: Any
-
-    @property
-    def key(self) -> tuple[str, tuple[int, ...]]:
-        """Name and coefficients: a category may have one for each level in one place, and one less in another."""
-        return self.name, self.values.shape[1:]
-
-    def at(self, frame: pd.DataFrame) -> np.ndarray:
-        """The values in another table."""
-        return np.asarray(self.term.eval_new_data(frame), float).reshape(len(frame), *self.values.shape[1:])
-
-
-@dataclass(frozen=True, eq=False)
-class Varying:
-    """A term whose coefficients vary among groups, `expr|factor`.
-
-    Attributes:
-        name: as the formula and the result have it.
-        by: the columns whose values together name a group.
-        groups: the groups.
-        what: what the coefficients multiply; none for intercepts.
-    """
-
-    name: str
-    by: tuple[str, ...]
-    groups: tuple[str, ...]
-    what: Common | None
-
-    @property
-    def factor(self) -> str:
-        """The name of the groups."""
-        return self.name.partition("|")[2]
-
-    def labels_in(self, frame: pd.DataFrame) -> list[str]:
-        """The group of each row."""
-        return [":".join(map(str, row)) for row in zip(*(frame[name].tolist() for name in self.by), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +81,19 @@ def design(formula: str, table: Columns, family: str) -> Design:
     terms = list(matrices.common.terms.values()) if matrices.common is not None else []
     common = tuple(_common(term) for term in terms if term.kind not in ("intercept", "offset"))
     varying = tuple(_varying(term) for term in (matrices.group.terms.values() if matrices.group is not None else ()))
+    level = re.fullmatch(r"(\w+)\[(['\"])(.*)\2\]", formula.partition("~")[0].strip())
+    if level and level[1] in table.levels and level[3] not in map(str, table.levels[level[1]]):
+        hint = did_you_mean(level[3], map(str, table.levels[level[1]]), "they are")
+        raise DataError(f"formula {formula!r}: column {level[1]!r} has no level {level[3]!r}{hint}")
     observed, levels, trials = _response(matrices.response, table, family)
     intercept = any(term.kind == "intercept" for term in terms) and family != "ordinal"
-    _check_rank(formula, intercept, common)
     offsets = tuple(_common(term) for term in terms if term.kind == "offset")
+    for each in (*common, *offsets, *(term.what for term in varying if term.what is not None)):
+        check_term(each, table)
+    for term in varying:
+        if len(set(term.groups)) < len(term.groups):
+            raise DataError(f"formula {formula!r}: two groups of {term.factor!r} read alike, since levels hold a colon")
+    check_rank(formula, intercept, common)
     named = frozenset(description.var_names) & set(table.frame.columns)
     predictors = _names_of([*terms, *(each.what.term for each in varying if each.what is not None)])
     left = formula.partition("~")[0].strip()
@@ -172,12 +127,23 @@ def with_categories(table: Columns) -> pd.DataFrame:
     """The frame of a table whose columns of text have their levels, also those of the fit that are not in it."""
     import pandas as pd
 
-    frame = table.frame
+    frame = table.frame.assign(**{n: _wide(table.frame[n]) for n in table.frame if _is_narrow(table.frame[n])})
     for name in table.levels:
         if name in frame and frame[name].dtype.kind not in "iufb":
             ordered = bool(getattr(frame[name].dtype, "ordered", False))
             frame = frame.assign(**{name: pd.Categorical(frame[name], list(table.levels[name]), ordered=ordered)})
     return frame
+
+
+def _is_narrow(column: pd.Series) -> bool:
+    """Whether arithmetic on its numbers may leave their type: small integers, and those without a sign."""
+    kind, size = column.dtype.kind, getattr(column.dtype, "itemsize", 8)
+    return (kind == "u" or (kind in "if" and size < 8)) and not column.isna().any()
+
+
+def _wide(column: pd.Series) -> pd.Series:
+    whole = column.dtype.kind != "f" and column.max() <= np.iinfo(np.int64).max
+    return column.astype(np.int64 if whole else np.float64)
 
 
 def described(formula: str) -> Any:
@@ -215,7 +181,13 @@ def groups_in(formula: str) -> frozenset[str]:
 def _checked(formula: str, table: Columns) -> Any:
     """The description of the formula, after a check of the columns that it names."""
     description = described(formula)
-    for name in sorted(description.var_names - {""} - FUNCTIONS.keys()):
+    if re.search(r"\|", _outside_brackets(formula)):
+        raise ModelError(f"formula {formula!r}: write what varies among groups in brackets, as in (1 + x | site)")
+    if "Intercept" in description.var_names:
+        raise ModelError(f"formula {formula!r}: 'Intercept' is the name of a parameter; rename the column")
+    for name in sorted({str(name) for name in description.var_names if not isinstance(name, int | float)} - {""}):
+        if name in FUNCTIONS and name not in table.frame:
+            continue
         if name not in table.frame:
             hint = did_you_mean(name, table.frame.columns, "it has")
             raise DataError(f"formula {formula!r}: {table.source} has no column {name!r}{hint}")
@@ -230,11 +202,23 @@ def _checked(formula: str, table: Columns) -> Any:
     return description
 
 
+def _outside_brackets(formula: str) -> str:
+    formula = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "", formula)
+    while formula != (formula := re.sub(r"\([^()]*\)|\{[^{}]*\}", "", formula)):
+        pass
+    return formula
+
+
 def _matrices(formula: str, frame: pd.DataFrame) -> Any:
     from formulae import design_matrices
 
     try:
-        return design_matrices(formula, frame, na_action="error", extra_namespace=dict(FUNCTIONS))
+        with np.errstate(all="ignore"):  # what is not finite is an error of its own
+            return design_matrices(formula, frame, na_action="error", extra_namespace=dict(FUNCTIONS))
+    except KeyError as error:
+        raise ModelError(
+            f"formula {formula!r}: {error} is neither a column nor a function that formulas know"
+        ) from error
     except Exception as error:  # formulae raises what its functions raise
         raise ModelError(f"formula {formula!r}: {error or type(error).__name__}") from error
 
@@ -292,21 +276,3 @@ def _response(response: Any, table: Columns, family: str) -> tuple[np.ndarray, t
             f"where it is {first!r}, and zero elsewhere"
         )
     return values.astype(float), (), ""
-
-
-def _check_rank(formula: str, intercept: bool, common: Sequence[Common]) -> None:
-    """Refuse a constant column; warn where columns depend on each other, which the priors alone would tell apart."""
-    blocks = [term.values.reshape(len(term.values), -1) for term in common]
-    for term, block in zip(common, blocks, strict=True):
-        if (intercept and (np.ptp(block, axis=0) == 0).any()) or not np.any(block, axis=0).all():
-            raise DataError(f"formula {formula!r}: {term.name!r} is constant, so that nothing can be learned about it")
-    if not blocks:
-        return
-    matrix = np.column_stack([*blocks, *([np.ones(len(blocks[0]))] if intercept else [])])
-    norms = np.linalg.norm(matrix, axis=0)
-    if (rank := np.linalg.matrix_rank(matrix / norms)) < matrix.shape[1]:
-        warnings.warn(
-            f"formula {formula!r}: its {matrix.shape[1]} columns have rank {rank}: some are sums of others, and only "
-            "the priors tell their coefficients apart",
-            stacklevel=2,
-        )

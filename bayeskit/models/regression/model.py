@@ -17,6 +17,7 @@ from bayeskit.models.regression.families import FAMILIES
 from bayeskit.models.regression.priors import priors_of
 from bayeskit.models.regression.source import source
 from bayeskit.program.tables import Given, as_columns
+from bayeskit.storage.tables import Columns
 
 __all__ = ["Formula", "formula"]
 
@@ -85,6 +86,8 @@ def formula(
     links = FAMILIES[family].links
     if link is not None and link not in links:
         raise ModelError(f"link {link!r} is not one of the family {family!r}, which has {', '.join(links)}")
+    if priors is not None and not isinstance(priors, Mapping):
+        raise ModelError(f"priors: a mapping such as {{'x': dist.Normal(0, 1)}}, got {priors!r}")
     groups_in(formula)
     made = Formula(formula, family, link or links[0], dict(priors or {}), noncentered)
     if data is not None:
@@ -104,9 +107,9 @@ class Formula:
     """
 
     __name__ = "model"
-    __module__ = "formula"
 
     def __init__(self, formula: str, family: str, link: str, priors: Mapping[str, Distribution], noncentered: bool):
+        self.__module__ = "formula"  # of the model, by which records call it; the class has its own
         self.formula = formula
         self.family = family
         self.link = link
@@ -177,9 +180,28 @@ class Formula:
             )
         return next(reversed(self._tables.values()))
 
+    def __reduce__(self) -> tuple[Callable[..., Formula], tuple[object, ...]]:
+        tables = tuple(built.design.table for built in self._tables.values())
+        return _of_tables, (self.formula, self.family, self.link, self.priors, self.noncentered, tables)
+
     def __call__(self, *args: Any, **kwargs: Any) -> object:
         """Run the NumPyro function."""
         return self._last.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return self.source if self._tables else f"bk.formula({self.formula!r}, family={self.family!r})"
+
+
+def _of_tables(
+    formula: str,
+    family: str,
+    link: str,
+    priors: Mapping[str, Distribution],
+    noncentered: bool,
+    tables: tuple[Columns, ...],
+) -> Formula:
+    """A formula that has seen these tables, such as a pickled one: terms hold modules, so they are read again."""
+    made = Formula(formula, family, link, priors, noncentered)
+    for table in tables:
+        made.for_table(table)
+    return made

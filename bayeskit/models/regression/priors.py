@@ -14,6 +14,7 @@ linear models in Python", Journal of Statistical Software 103(15), section 2.4; 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,14 +66,19 @@ def priors_of(design: Design, family: Family, link: str, given: Mapping[str, Dis
             raise ModelError(f"priors: {name!r} must be a NumPyro distribution, got {prior!r}")
         if prior.event_shape not in ((), (sizes.get(name, 0),)) or prior.batch_shape not in ((), (sizes.get(name, 0),)):
             raise ModelError(
-                f"priors: {name!r} has {sizes.get(name, 0) or 'one'} coefficients, and its prior has the shape "
-                f"{prior.batch_shape + prior.event_shape}"
+                f"priors: {name!r} has {sizes.get(name, 0) or 'one'} coefficient{'s' if sizes.get(name, 0) else ''}, "
+                f"and its prior has the shape {prior.batch_shape + prior.event_shape}"
             )
         if name in positive and not _is_positive(prior):
             raise ModelError(f"priors: {name!r} is positive, and {type(prior).__name__} has mass below zero")
         if prior.event_shape:
             joint.add(name)
-    return Priors({**sites, **{name: source_of(name, prior) for name, prior in given.items()}}, frozenset(joint))
+    found = {**sites, **{name: source_of(name, prior) for name, prior in given.items()}}
+    for name, text in found.items():
+        if re.search(r"\b(inf|nan)\b", text):
+            why = "has a value that is not finite" if name in given else "cannot scale with a constant column; give one"
+            raise ModelError(f"priors: that of {name!r} {why}: {text}")
+    return Priors(found, frozenset(joint))
 
 
 def _name_of(name: str, sites: Mapping[str, str]) -> str:
@@ -87,7 +93,7 @@ def _defaults(design: Design, family: Family, link: str) -> dict[str, str]:
     mean = float(design.observed.mean()) if family.scaled else 0.0
     scale = float(design.observed.std()) if family.scaled else 1.0
     if scale == 0.0:
-        raise ModelError(f"the response {design.response!r} is constant, so priors cannot scale with it; give priors")
+        raise ModelError(f"the response {design.response!r} is constant, so that nothing can be learned from it")
     special = family.probability and link in ("logit", "probit")
     slopes = {term.name: _slopes(term, scale, special) for term in design.common}
     shift = sum(float(((s * t.values.mean(0)) ** 2).sum()) for t, s in zip(design.common, slopes.values(), strict=True))
@@ -97,7 +103,7 @@ def _defaults(design: Design, family: Family, link: str) -> dict[str, str]:
         found["Intercept"] = _normal(mean, 1.5 if special else spread) if not special else _normal(0.0, 1.5)
     found |= {name: _normal(0.0, s) for name, s in slopes.items()}
     for term in design.varying:
-        sigma = spread if term.what is None else SPREAD * scale / term.what.values.std(0)
+        sigma = spread if term.what is None else _ratio(SPREAD * scale, term.what.values.std(0))
         found[f"{term.name}_sigma"] = f"dist.HalfNormal({numbers(sigma)})"
     thresholds = np.linspace(-2.0, 2.0, max(len(design.levels) - 1, 1)).round(2)
     known = {"scale": number(scale), "thresholds": f"OrderedNormal({list(thresholds.tolist())}, 1.0)"}
@@ -107,27 +113,35 @@ def _defaults(design: Design, family: Family, link: str) -> dict[str, str]:
 def _slopes(term: Common, scale: float, special: bool) -> np.ndarray:
     """The standard deviation of each coefficient's prior."""
     if not special:
-        return SPREAD * scale / term.values.std(0)
+        return _ratio(SPREAD * scale, term.values.std(0))
     if term.kind == "categoric":
         return np.ones(term.values.shape[1:])
     if term.kind == "interaction" and term.values.ndim == 2 and term.values.shape[1] > 1:
         return np.full(term.values.shape[1:], 1.0 / term.values.sum(1).std())
-    return 1.0 / term.values.std(0)
+    return _ratio(1.0, term.values.std(0))
+
+
+def _ratio(scale: float, spread: np.ndarray) -> np.ndarray:
+    """Infinite for a constant column, whose prior must be given."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(scale / spread)
 
 
 def _normal(loc: float, scale: float | np.ndarray) -> str:
     return f"dist.Normal({number(loc)}, {numbers(scale)})"
 
 
-def number(value: float) -> str:
-    """A number in source, to six digits."""
-    return repr(float(f"{value:.6g}"))
+def number(value: float, digits: int = 6) -> str:
+    """A number in source."""
+    return repr(float(f"{value:.{digits}g}"))
 
 
-def numbers(value: float | np.ndarray | Sequence[float]) -> str:
+def numbers(value: float | np.ndarray | Sequence[float], digits: int = 6) -> str:
     """A number, or an array of them, in source."""
     array = np.asarray(value, float)
-    return number(float(array)) if array.ndim == 0 else f"jnp.array([{', '.join(map(number, array.tolist()))}])"
+    if array.ndim == 0:
+        return number(float(array), digits)
+    return f"jnp.array([{', '.join(number(each, digits) for each in array.tolist())}])"
 
 
 def source_of(name: str, prior: Distribution) -> str:

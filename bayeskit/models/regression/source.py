@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import keyword
 import re
+import unicodedata
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from bayeskit.errors import ModelError
 from bayeskit.models.regression.design import Common, Design, Varying
 from bayeskit.models.regression.families import Family
 from bayeskit.models.regression.priors import Priors, numbers
@@ -40,6 +42,7 @@ def arguments_of(design: Design) -> Arguments:
     taken = set(TAKEN) | {"threshold"}
 
     def fresh(name: str) -> str:
+        name = unicodedata.normalize("NFKC", name)  # as Python reads names in source
         name = re.sub(r"\W+|__+", "_", name).strip("_") or "x"
         name = f"x_{name}" if name[0].isdigit() else name
         while name in taken or keyword.iskeyword(name):
@@ -69,6 +72,7 @@ def multipliers(design: Design) -> list[Common]:
 
 def source(design: Design, family: Family, link: str, priors: Priors, noncentered: bool, formula: str) -> str:
     """The source of a module that defines `model`."""
+    _check_sites(design, family)
     arguments = arguments_of(design)
     writer = _Writer(design, priors, arguments, noncentered)
     body = [*writer.common(), *writer.varying(), *writer.predictor(), *writer.parameters(family)]
@@ -93,6 +97,18 @@ def source(design: Design, family: Family, link: str, priors: Priors, noncentere
     return "\n".join([*imports, "", "", head, *(f"    {line}" for line in [title, *body])]) + "\n"
 
 
+def _check_sites(design: Design, family: Family) -> None:
+    taken = {"Intercept", "Intercept_at_means"} if design.intercept else set()
+    taken |= family.parameters.keys()
+    if design.response in taken:
+        raise ModelError(f"the response {design.response!r} has the name of a parameter; rename the column")
+    for name in (term.name for term in design.common):
+        if name == design.response:
+            raise ModelError(f"formula: {name!r} is the response and a predictor too")
+        if name in taken:
+            raise ModelError(f"formula: the term {name!r} has the name of a parameter; rename the column")
+
+
 def _quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
@@ -103,12 +119,31 @@ def _mean(term: Common) -> np.ndarray:
     return np.where(np.abs(mean) < 1e-12 * term.values.std(0), 0.0, mean)
 
 
+def _mean_digits(term: Common) -> int:
+    """Enough for an error of a thousandth of the standard deviation, and six at least."""
+    ratio = np.abs(term.values.mean(0)) / np.maximum(term.values.std(0), np.finfo(float).tiny)
+    return min(17, max(6, 4 + int(np.ceil(np.log10(np.maximum(ratio, 1.0).max())))))
+
+
 @dataclass(frozen=True, eq=False)
 class _Writer:
     design: Design
     priors: Priors
     arguments: Arguments
     noncentered: bool
+    variables: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def _fresh(self, prefix: str, *names: str) -> str:
+        """A variable that is none of the arguments, nor another variable: a column may be called `mean_x`."""
+        if (prefix, *names) not in self.variables:
+            arguments = self.arguments
+            taken = {arguments.response, arguments.trials, *arguments.names.values(), *self.variables.values()}
+            taken |= {name for index in arguments.index.values() for name in (index, f"num_{index}")}
+            variable = "_".join([prefix, *names])
+            while variable in taken:
+                variable += "_"
+            self.variables[prefix, *names] = variable
+        return self.variables[prefix, *names]
 
     def common(self) -> list[str]:
         """The intercept at the means, the coefficients, and the intercept at zero."""
@@ -120,13 +155,13 @@ class _Writer:
         for term in design.common:
             lines += self._coefficients(self._of("b", term), term.name, f"{term.name}_dim", term)
         if design.intercept and design.common:
-            lines += [f"{self._of('mean', t)} = {numbers(_mean(t))}" for t in design.common]
+            lines += [f"{self._of('mean', t)} = {numbers(_mean(t), _mean_digits(t))}" for t in design.common]
             shift = " - ".join(self._product(self._of("mean", t), t) for t in design.common)
             lines.append(f'numpyro.deterministic("Intercept", intercept - {shift})')
         return lines
 
     def _of(self, prefix: str, term: Common) -> str:
-        return f"{prefix}_{self.arguments.names[term.key]}"
+        return self._fresh(prefix, self.arguments.names[term.key])
 
     def _coefficients(self, variable: str, site: str, dim: str, term: Common | None) -> list[str]:
         sample = f"{variable} = numpyro.sample({_quoted(site)}, {self.priors.source[site]})"
@@ -161,8 +196,8 @@ class _Writer:
 
     def _variable(self, prefix: str, term: Varying) -> str:
         index = self.arguments.index[term.factor]
-        what = "" if term.what is None else self.arguments.names[term.what.key] + "_"
-        return f"{prefix}_{what}{index}"
+        what = [] if term.what is None else [self.arguments.names[term.what.key]]
+        return self._fresh(prefix, *what, index)
 
     def predictor(self) -> list[str]:
         """The linear predictor, `eta`."""

@@ -19,7 +19,7 @@ from bayeskit.errors import DataError
 from bayeskit.storage.tables.described import described
 from bayeskit.storage.tables.encoding import Clock, Encoding, Level, argument_of, codes, kind_of, levels_of, unseen
 from bayeskit.storage.tables.frames import as_frame
-from bayeskit.storage.tables.learning import check_known, complete, learned, one_a_level, timed
+from bayeskit.storage.tables.learning import check_known, complete, learned, one_a_level, retimed, timed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +79,11 @@ def columns(
         array([1])
     """
     frame, single, source = as_frame(table)
+    for what, value in {"dates": dates, "per": per}.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise DataError(
+                f"{what}: a mapping such as {{'column': '{'days' if what == 'dates' else 'group'}'}}, got {value!r}"
+            )
     asked = {"dates": dates or {}, "groups": groups, "per": {**(per or {}), **dict.fromkeys((per or {}).values(), "")}}
     for what, names in asked.items():
         check_known(frame, names, what, source)
@@ -145,6 +150,18 @@ class Columns(Mapping[str, Any]):
         found = {"num_rows": Source("", "rows"), **sizes, **by_argument, **{name: Source(name) for name in usable}}
         return found if self.chosen is None else {name: found[name] for name in self.chosen}
 
+    @cached_property
+    def _ambiguous(self) -> dict[str, list[str]]:
+        """What a name may mean, where it is more than one thing."""
+        meant: dict[str, list[str]] = {}
+        for name in self.frame.columns:
+            meant.setdefault(argument_of(name), []).append(f"the column {name!r}")
+        meant |= {name: [f"the column {name!r}"] for name in self.frame.columns}
+        for name in self.encoding.levels:
+            meant.setdefault(f"num_{argument_of(name)}", []).append(f"the number of levels of {name!r}")
+        meant.setdefault("num_rows", []).append("the number of rows")
+        return {name: several for name, several in meant.items() if len(several) > 1}
+
     @property
     def used(self) -> tuple[str, ...]:
         """Columns that the model names, their sizes included; without a model, all that can be arguments."""
@@ -168,6 +185,9 @@ class Columns(Mapping[str, Any]):
             return ""
         if kind in ("date", "duration"):
             return f"it holds {kind}s; dates={{{name!r}: 'days'}} makes numbers of them"
+        if kind == "text":  # of a table that is encoded as that of a fit
+            row = int(np.flatnonzero(column.notna())[0])
+            return f"it holds {column.iloc[row]!r} in row {self.frame.index[row]!r}, and it was no text in the fit"
         return f"it holds {kind}, and data are numbers, booleans, strings or dates"
 
     def __getitem__(self, name: str) -> Any:
@@ -175,6 +195,8 @@ class Columns(Mapping[str, Any]):
             return self.added[name]
         if name in self.reasons:
             raise DataError(f"{self.source}: column {name!r} cannot be an argument: {self.reasons[name]}")
+        if several := self._ambiguous.get(name):
+            raise DataError(f"{self.source}: {name!r} may be {' or '.join(several)}; rename a column")
         source = self._sources[name]
         if source.what == "rows":
             return self.num_rows
@@ -206,6 +228,8 @@ class Columns(Mapping[str, Any]):
         if column.dtype == object:
             column = column.astype(float)  # decimals, and numbers among which some are None
         whole = column.dtype.kind in "iu" and not column.isna().any()
+        if whole and column.max() > np.iinfo(np.int64).max:
+            raise DataError(f"{self.source}: column {name!r} holds {column.max()}, which is beyond 64 bits with a sign")
         return column.to_numpy(dtype=np.int64) if whole else column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def _by_level(self, name: str) -> np.ndarray:
@@ -229,6 +253,10 @@ class Columns(Mapping[str, Any]):
             reason = next((r for n, r in self.reasons.items() if each.name in (n, argument_of(n))), None)
             if each.name in self.added:
                 continue
+            if several := self._ambiguous.get(each.name):
+                raise DataError(
+                    f"{self.source}: the argument {each.name!r} may be {' or '.join(several)}; rename a column"
+                )
             if each.name in self._sources and not reason:
                 chosen.append(each.name)
             elif reason:
@@ -282,15 +310,13 @@ def encoded(
     """
     check_choice("new_levels", new_levels, ("error", "prior"))
     frame, single, source = (table.frame, table.added, table.source) if isinstance(table, Columns) else as_frame(table)
-    if not isinstance(table, Columns):
-        frame, _ = timed(frame, {n: c for n, c in encoding.dates.items() if n in frame}, source)
+    own = table.encoding.dates if isinstance(table, Columns) else {}
+    frame = frame.assign(**{n: retimed(frame[n], own[n], c) for n, c in encoding.dates.items() if n in own})
+    frame, _ = timed(frame, {n: c for n, c in encoding.dates.items() if n in frame and n not in own}, source)
     new: dict[str, tuple[Level, ...]] = {}
     for name, known in encoding.levels.items():
         if name in frame and (codes(frame[name], known)[frame[name].notna().to_numpy()] < 0).any():
             if new_levels == "error":
                 raise unseen(frame[name], known, name, source)
             new[name] = tuple(level for level in levels_of(frame[name]) if level not in known)
-    fresh = learned(frame, {}, (), {}, source).levels
-    levels = {**encoding.levels, **{n: v for n, v in fresh.items() if n not in encoding.levels}}
-    whole = replace(encoding, levels=levels)
-    return Columns(frame, whole, source, added={**single, **(added or {})}, new_levels=new)
+    return Columns(frame, encoding, source, added={**single, **(added or {})}, new_levels=new)

@@ -113,15 +113,17 @@ def codes(column: pd.Series, levels: Sequence[Level]) -> np.ndarray:
     return pd.Index(list(levels), dtype=object).get_indexer(values).astype(np.int64)
 
 
-def unseen(column: pd.Series, levels: Sequence[Level], name: str, source: str) -> DataError:
-    """The error that names the first level of a column that is not among those known."""
+def unseen(column: pd.Series, levels: Sequence[Level], name: str, source: str, *, drawable: bool = True) -> DataError:
+    """The error that names the first level of a column that is not among those known, and may be drawn or not."""
     found = codes(column, levels)
     row = int(np.flatnonzero((found < 0) & column.notna().to_numpy())[0])
     level = column.iloc[row]
+    level = level.item() if isinstance(level, np.generic) else level
     hint = did_you_mean(level, map(str, levels), "they are" if len(levels) <= 20 else "")
+    way = "new_levels='prior' draws what is not known of it from its prior"
     return DataError(
         f"{source}: column {name!r} has the level {level!r} in row {column.index[row]!r}, which is none of the "
-        f"{len(levels)} levels of the fit{hint}; new_levels='prior' draws what is not known of it from its prior"
+        f"{len(levels)} levels of the fit{hint}; {way if drawable else 'a predictor has no prior for another'}"
     )
 
 
@@ -143,9 +145,10 @@ def times(column: pd.Series, name: str, unit: str, clock: Clock | None, source: 
     try:
         found = pd.to_datetime(column.astype(object), format="ISO8601", utc=True)
     except (ValueError, TypeError) as error:
+        why = str(error).partition(". ")[0]
         raise DataError(
-            f"dates: column {name!r} of {source} is not written as 2025-12-31 (ISO 8601): {error}; turn it into dates "
-            "by pandas.to_datetime(..., format=...)"
+            f"dates: column {name!r} of {source} is not written as 2025-12-31 (ISO 8601): {why}; "
+            "turn it into dates by pandas.to_datetime(..., format=...)"
         ) from None
     if found.notna().sum() == 0:
         raise DataError(f"dates: column {name!r} of {source} holds no date")

@@ -23,6 +23,8 @@ def is_table(data: object) -> bool:
     """Whether data are a table by themselves: the path of a file, or a frame with named columns."""
     if isinstance(data, str | os.PathLike):
         return True
+    if hasattr(data, "collect_schema"):  # whose names cost a computation
+        return True
     return hasattr(data, "columns") and hasattr(data, "__getitem__") and not isinstance(data, Mapping)
 
 
@@ -48,6 +50,7 @@ def as_frame(table: object) -> tuple[pd.DataFrame, dict[str, object], str]:
     else:
         raise DataError(f"a table is a pandas or polars frame, or the path of a file, got {type(table).__name__}")
     _check_names(frame, source)
+    frame = frame.assign(**{name: _named(frame[name]) for name in frame.columns if _has_odd_levels(frame[name])})
     return frame, single, source
 
 
@@ -60,6 +63,16 @@ def _check_names(frame: pd.DataFrame, source: str) -> None:
         raise DataError(f"{source}: the column {twice!r} appears twice")
     if not len(frame):
         raise DataError(f"{source} has no rows")
+
+
+def _has_odd_levels(column: pd.Series) -> bool:
+    levels = getattr(column.dtype, "categories", ())
+    return any(not isinstance(level, str | int | float | bool | np.generic) for level in levels)
+
+
+def _named(column: pd.Series) -> pd.Series:
+    """Categories that are neither strings nor numbers, such as intervals and dates, by what they print as."""
+    return column.cat.rename_categories([str(level) for level in column.cat.categories])
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
@@ -95,6 +108,8 @@ def _of_other(table: Any) -> pd.DataFrame:
     """A frame of polars, or of another library that can be turned into one of pandas."""
     import pandas as pd
 
+    if hasattr(table, "collect") and hasattr(table, "collect_schema"):  # polars, not computed yet
+        table = table.collect()
     if hasattr(table, "get_columns"):  # polars; its own conversion would need pyarrow
         return pd.DataFrame({name: _of_polars(table[name]) for name in table.columns})
     if hasattr(table, "to_pandas"):
@@ -113,7 +128,7 @@ def _of_polars(series: Any) -> Any:
         return pd.Categorical(series.to_list(), categories=series.dtype.categories.to_list(), ordered=True)
     if kind in ("Datetime", "Date"):
         return pd.to_datetime(pd.Series(series.to_list(), dtype=object))
-    return np.array(series.to_list(), dtype=object)
+    return pd.Series(series.to_list(), dtype=object)  # lists stay cells
 
 
 def kind_of(name: str) -> str:

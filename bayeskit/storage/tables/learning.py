@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from bayeskit._spelling import did_you_mean
 from bayeskit.errors import DataError
-from bayeskit.storage.tables.encoding import Clock, Encoding, Level, kind_of, levels_of, times
+from bayeskit.storage.tables.encoding import UNITS, Clock, Encoding, Level, kind_of, levels_of, times
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_known", "complete", "learned", "one_a_level", "timed"]
+__all__ = ["check_known", "complete", "learned", "one_a_level", "retimed", "timed"]
 
 
 def check_known(frame: pd.DataFrame, names: Iterable[str], what: str, source: str) -> None:
@@ -29,6 +29,16 @@ def timed(frame: pd.DataFrame, clocks: Mapping[str, Clock], source: str) -> tupl
         numbers, told[name] = times(frame[name], name, clock.unit, clock, source)
         frame = frame.assign(**{name: numbers})
     return frame, told
+
+
+def retimed(column: pd.Series, own: Clock, clock: Clock) -> pd.Series:
+    """Times of one clock as another tells them."""
+    import pandas as pd
+
+    ahead = 0.0
+    if own.origin is not None and clock.origin is not None:
+        ahead = (pd.Timestamp(own.origin) - pd.Timestamp(clock.origin)).total_seconds()
+    return (column * UNITS[own.unit] + ahead) / UNITS[clock.unit]
 
 
 def complete(
@@ -52,6 +62,9 @@ def learned(
     """The levels of all columns of text and of those that name groups, and the values by level."""
     named = [groups] if isinstance(groups, str) else [*groups, *per.values()]
     text = [name for name in frame.columns if kind_of(frame[name]) == "text"]
+    for name in named:
+        if (kind := kind_of(frame[name])) not in ("text", "number", "boolean"):
+            raise DataError(f"groups: column {name!r} of {source} holds {kind}; groups have names, numbers or booleans")
     levels = {name: levels_of(frame[name]) for name in dict.fromkeys([*text, *named])}
     found = {name: (group, one_a_level(frame, name, group, levels[group], source)) for name, group in per.items()}
     return Encoding(levels, clocks, found)

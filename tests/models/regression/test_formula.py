@@ -128,7 +128,7 @@ def test_priors_by_name():
         ({"xx": dist.Normal(0, 1)}, r"there is no term 'xx'; did you mean 'x'\?"),
         ({"1|site": dist.Normal(0, 1)}, "'1|site_sigma' is positive, and Normal has mass below zero"),
         ({"x": 2.0}, "'x' must be a NumPyro distribution, got 2.0"),
-        ({"x": dist.Normal(jnp.zeros(3), 1.0)}, r"'x' has one coefficients, and its prior has the shape \(3,\)"),
+        ({"x": dist.Normal(jnp.zeros(3), 1.0)}, r"'x' has one coefficient, and its prior has the shape \(3,\)"),
         ({"x": dist.TruncatedNormal(0.0, 1.0, low=0.0)}, "cannot be written as source"),
     ],
 )
