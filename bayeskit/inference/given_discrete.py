@@ -15,14 +15,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro import handlers
 from numpyro.primitives import Messenger
 
+from bayeskit._keys import host_fold_in
 from bayeskit._typing import Array, Model, Values
 from bayeskit.errors import ModelError
 from bayeskit.program import Program
 from bayeskit.program.constants import settle
 from bayeskit.program.factors import as_prior_factor
-from bayeskit.program.sites import describe, elements
+from bayeskit.program.sites import describe, elements, site_term
 from bayeskit.target import Structure, Target
 from bayeskit.target.sites import SiteFacts, facts_of, trace_at_zero
 from bayeskit.xla.miscompilation import safe_jit
@@ -39,6 +41,8 @@ __all__ = [
 ]
 
 _PREFIX = "discrete site "
+TRIES = 100
+"""Draws of the prior among which one is looked for that the data allow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,18 @@ class GivenDiscrete:
     @property
     def __name__(self) -> str:
         return str(getattr(self.model, "__name__", type(self.model).__name__))
+
+    def elsewhere(self, program: Program) -> list[Program]:
+        """The program with all discrete sites at their lowest, at their highest, and at random values."""
+        random, programs = np.random.default_rng(0), []
+        for which in ([0], [-1], None):
+            arrays = dict(program.arrays)
+            for name, support in ((_PREFIX + site.name, sorted(site.support)) for site in self.sites):
+                like = arrays[name]
+                picked = random.choice(support if which is None else np.take(support, which), jnp.shape(like))
+                arrays[name] = jnp.asarray(picked, jnp.result_type(like))
+            programs.append(dataclasses.replace(program, arrays=arrays))
+        return programs
 
     def __call__(self, **given: Any) -> object:
         values = {n.removeprefix(_PREFIX): given.pop(n) for n in list(given) if is_given_discrete(n)}
@@ -145,7 +161,7 @@ def lift_discrete(program: Program, method: str) -> Program:
             f"model {program.name!r} has no continuous latent site, and {method} moves continuous sites along with "
             f"discrete ones ({', '.join(names)}); sum these out by hand"
         )
-    arrays = {_PREFIX + name: value for name, value in _drawn(names, program).items()}
+    arrays = {_PREFIX + name: value for name, value in _possible(names, program).items()}
     model = GivenDiscrete(program.model, tuple(sites))
     return dataclasses.replace(program, model=model, arrays={**program.arrays, **arrays})
 
@@ -210,7 +226,21 @@ def _given_site(site: dict[str, Any], method: str) -> GivenSite:
     )
 
 
+def _possible(names: tuple[str, ...], program: Program) -> Values:
+    """The first draw of the prior whose density is finite, with continuous sites at the image of zero; else the first
+    draw.
+    """
+    first: Values = {}
+    for attempt in range(TRIES):
+        values, density = _drawn(names, program, jnp.asarray(host_fold_in(np.zeros(2, np.uint32), attempt)))
+        if bool(jnp.isfinite(density)):
+            return values
+        first = first or values
+    return first
+
+
 @partial(safe_jit, static_argnums=0)
-def _drawn(names: tuple[str, ...], program: Program) -> Values:
-    sites = trace_at_zero(program)
-    return {name: jnp.asarray(sites[name]["value"]) for name in names}
+def _drawn(names: tuple[str, ...], program: Program, key: Array) -> tuple[Values, Array]:
+    sites = trace_at_zero(handlers.seed(program, rng_seed=key))
+    terms = [site_term(site, guarded=True).total() for site in sites.values() if site["type"] == "sample"]
+    return {name: jnp.asarray(sites[name]["value"]) for name in names}, jnp.sum(jnp.stack(terms))

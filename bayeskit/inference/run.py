@@ -27,7 +27,7 @@ from bayeskit.inference.method import DirectMethod, Method
 from bayeskit.inference.model_parameters import model_parameters
 from bayeskit.inference.pointwise import Pointwise
 from bayeskit.inference.sameness import description
-from bayeskit.inference.starting import start
+from bayeskit.inference.starting import start, starts_each_chain
 from bayeskit.program import Program, bind
 from bayeskit.program.bind import named
 from bayeskit.program.coded import check_outcomes
@@ -148,6 +148,8 @@ def infer(
     also = make_also(target, raw, log_likelihood, discrete)
     run = Run(method, target, kept, thin, also)
     attrs = {**record(method, target, raw, thin), **table.attrs}
+    if starts_each_chain(target, method, init):
+        attrs.pop("num_superchains", None)
     if also.pointwise is not None and also.pointwise.masks:
         attrs[MASKS] = json.dumps(also.pointwise.masks)
     if reason:

@@ -29,7 +29,7 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Start:
     Raises:
         InitError: no point with a finite density, or an ``init`` of another kind.
     """
-    number = method.num_starts_of_chains
+    number = method.num_chains if starts_each_chain(target, method, init) else method.num_starts_of_chains
     found = _places(target, key, method, init, number)
     if method.starts_from == "ascent" and not (init is None or isinstance(init, str)):
         found = found._replace(modes=_modes(target, key, number))
@@ -37,6 +37,15 @@ def start(target: Target, key: Array, method: Method, init: Init) -> Start:
     if each == 1:
         return found
     return found._replace(values={name: jnp.repeat(value, each, axis=0) for name, value in found.values.items()})
+
+
+def starts_each_chain(target: Target, method: Method, init: Init) -> bool:
+    """Whether ``init`` has a value for every chain, so that those of a superchain do not start together."""
+    if not isinstance(init, Mapping) or hasattr(init, "children"):
+        return False
+    shapes = {site.name: (method.num_chains, *site.shape) for site in target.structure.of_kind("latent")}
+    given: Mapping[str, Any] = init
+    return any(np.shape(value) == shapes.get(name) for name, value in given.items())
 
 
 def _modes(target: Target, key: Array, number: int) -> str:

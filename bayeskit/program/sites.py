@@ -60,13 +60,13 @@ class Reading:
 
     def inside(self, value: ArrayLike) -> Array:
         """Whether each element lies in its support; masked elements count as inside."""
-        return jnp.logical_not(self.mask) | jnp.asarray(self.elements.support(value))
+        return jnp.logical_not(self.mask) | jnp.asarray(self.elements.support(jnp.asarray(value)))
 
     def log_prob(self, value: ArrayLike, guarded: bool) -> Array:
         """The log density of each element, unscaled, zero where masked; `guarded`, minus infinity outside the support
         (where many distributions of NumPyro return some finite number).
         """
-        support = self.elements.support
+        support, value = self.elements.support, jnp.asarray(value)  # NumPyro's constraints compare numbers in NumPy
         guarded = guarded and not is_everywhere(support)
         batch = jnp.shape(value)[: jnp.ndim(value) - self.elements.event_dim]
         shape = jnp.broadcast_shapes(batch, self.elements.batch_shape)

@@ -140,7 +140,8 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
 
     What a support is made of (numbers such as the bounds of an interval; the reals have none) moves with a continuous
     site if it has a derivative, in a random direction at a random point: at zero, the slope of a square vanishes. It
-    moves with a discrete site if enumeration gives it extra lanes.
+    moves with a discrete site if enumeration gives it extra lanes; with one that is data (of a model that knows what
+    else it can be, ``elsewhere``), if it differs between its values.
     """
 
     def bounds(program: Program, values: Values) -> dict[str, list[Array]]:
@@ -161,7 +162,16 @@ def moving_supports(program: Program, structure: Structure) -> frozenset[str]:
     point, direction = (
         jax.tree.map(lambda zero: zero + random.normal(size=zero.shape), structure.origin()) for _ in "12"
     )
-    return frozenset(moving | {n for n, size in slopes(program, point, direction).items() if (size != 0.0).any()})
+    moving |= {n for n, size in slopes(program, point, direction).items() if (size != 0.0).any()}
+    elsewhere = getattr(program.model, "elsewhere", None)
+    if elsewhere is not None:
+        found = [safe_jit(bounds)(other, point) for other in elsewhere(program)]
+        moving |= {n for n in shapes if any(_differ(found[0][n], other[n]) for other in found[1:])}
+    return frozenset(moving)
+
+
+def _differ(some: list[Array], others: list[Array]) -> bool:
+    return not all(np.array_equal(one, other) for one, other in zip(some, others, strict=True))
 
 
 # ---- discrete latent sites, summed out by funsor -------------------------------------------------------------------

@@ -162,3 +162,17 @@ def test_chains_of_a_superchain_start_together_and_stay_there_without_a_warmup()
 def test_impossible_numbers_of_superchains_are_named(groups):
     with pytest.raises(MethodError, match="num_superchains"):
         bk.ChEES(num_chains=64, num_superchains=groups)
+
+
+def test_values_for_every_chain_are_no_superchains():
+    """Chains start where they were told, and are judged one by one."""
+
+    def model(y):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    method = bk.NUTS(num_chains=8, num_warmup=0, num_draws=2, num_superchains=4, chain_method="vectorized")
+    post = bk.infer(model, {"y": 0.3}, method, key=0, progress=False, init={"mu": np.linspace(-1, 1, 8)})
+    assert "num_superchains" not in post.attrs
+    post = bk.infer(model, {"y": 0.3}, method, key=0, progress=False, init={"mu": np.linspace(-1, 1, 4)})
+    assert post.attrs["num_superchains"] == 4

@@ -249,3 +249,22 @@ def test_states_of_a_scan(method):
         ours, theirs = (fit["posterior/state"].values[..., i] for fit in (drawn, summed))
         error = np.hypot(*(float(arviz_stats.mcse(x, method="mean")) for x in (ours, theirs)))
         assert abs(ours.mean() - theirs.mean()) < 4 * error
+
+
+def captures(y):
+    p = numpyro.sample("p", dist.Beta(5.0, 5.0))
+    n = numpyro.sample("n", dist.DiscreteUniform(0, 10))
+    numpyro.sample("y", dist.Binomial(n, p), obs=y)
+
+
+@by_kind
+def test_a_discrete_site_that_is_a_bound_of_the_data(method):
+    """Fewer than are seen are impossible, wherever chains start; the others have the mass of a beta binomial."""
+    long = {**LONG, "num_draws": 1000}
+    post = bk.infer(captures, {"y": 8}, type(method)(**long), key=0, progress=False)
+    drawn = post["posterior/n"].values
+    assert drawn.min() >= 8
+    mass = stats.betabinom(np.arange(11), 5, 5).pmf(8)
+    for n in (8, 9, 10):
+        error = float(arviz_stats.mcse((drawn == n).astype(float), method="mean"))
+        assert abs((drawn == n).mean() - mass[n] / mass.sum()) < 4 * error, n
