@@ -21,8 +21,8 @@ from bayeskit.target.start import evaluate
 __all__ = ["Evaluated", "check_agreement"]
 
 GRADIENT = {"float64": 0.05, "float32": 0.2}
-"""Largest relative difference of gradients that rounding may make in an ill-conditioned model: 0.052 has been seen with a
-Gaussian process of 20 points in single precision, whose values agreed."""
+"""Largest relative difference of gradients that rounding may make in an ill-conditioned model: 0.052 has been seen with
+a Gaussian process of 20 points in single precision, whose values agreed."""
 
 DENSITY = 1.0, 0.01
 """Largest difference of log densities, and as a part of them."""
