@@ -19,6 +19,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     markdown = re.sub(r"<!-- kinds: *(\w+) *-->", lambda found: _kinds(found[1]), markdown)
     markdown = re.sub(r"<!-- api: *(\w+) *-->", lambda found: _api(found[1]), markdown)
     markdown = markdown.replace("<!-- formats -->", _formats()) if "<!-- formats -->" in markdown else markdown
+    markdown = re.sub(r":math:`([^`]+)`", r"$\1$", markdown)  # from the first lines of docstrings
     return re.sub(r"<!-- help: *(\w*) *-->", lambda found: _help(found[1]), markdown)
 
 

@@ -46,3 +46,14 @@ def test_links_between_pages_and_files_exist():
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.docs
+def test_the_site_shows_no_raw_roles():
+    """Nothing for other tools is left in the pages that ``make docs`` has built, code blocks apart."""
+    pages = sorted((ROOT / "site").rglob("*.html"))
+    if not pages:
+        pytest.skip("`make docs` builds the site first")
+    raw = re.compile(r":(?:class|func|meth|attr|mod|exc|data|math):<code>|\.\. math::")
+    text = {page: re.sub(r"<pre>.*?</pre>", "", page.read_text(), flags=re.DOTALL) for page in pages}
+    assert not {str(page): raw.findall(found) for page, found in text.items() if raw.search(found)}
