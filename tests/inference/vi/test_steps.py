@@ -72,6 +72,17 @@ def odds_guide(m):
     )
 
 
+def votes():
+    """Yes or no by row: where several draws are mapped, the guard of infinite odds is a transposed array."""
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(2), 1.0).to_event(1))
+    with numpyro.plate("row", 3):
+        numpyro.sample("y", dist.Bernoulli(logits=jnp.ones((3, 2)) @ u), obs=jnp.array([0, 1, 1]))
+
+
+def votes_guide(m):
+    numpyro.sample("u", dist.Normal(m * jnp.ones(2), 1.0).to_event(1))
+
+
 def ranked(m):
     """The partner of the smaller of two numbers: it jumps where they meet, though it is a real number."""
     _, partners = jax.lax.sort((jnp.stack([normal(m), 0.0]), jnp.array([1.0, 2.0])), num_keys=1)
@@ -104,6 +115,7 @@ SMOOTH = {
         bk.objectives.ELBO()(bounded, bk.normalize(bounded, bk.integrators.LaplaceProposal(2))) + 0.0 * m
     ),
     "odds of a later choice": lambda m: bk.objectives.ELBO()(odds, lambda: odds_guide(m)),
+    "votes": lambda m: bk.objectives.ELBO(4)(votes, lambda: votes_guide(m)),
     "data in the comparison": lambda m: normal(m) * jnp.where(jnp.array(2.0) > 1.0, 1.0, 0.0),
 }
 

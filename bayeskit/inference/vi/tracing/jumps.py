@@ -39,6 +39,7 @@ __all__ = ["Jumps", "jumps"]
 
 Sites = frozenset[str]
 NONE: Sites = frozenset()
+_MOVES = frozenset(["broadcast_in_dim", "copy", "reshape", "squeeze", "transpose"])
 _STEPS = COMPARISONS | ROUNDINGS | {"argmax", "argmin", "reduce_and", "reduce_or", "reduce_xor"}
 
 
@@ -111,7 +112,7 @@ class _Jumps(Reading[Tags]):
             return [_chosen(facts)]
         if name == "is_finite":
             return [Tags(finite=True)]
-        if name in ("broadcast_in_dim", "reshape") and facts[0].infinite:
+        if name in _MOVES and (facts[0].infinite or facts[0].finite):
             return [facts[0]] * len(results)
         if name in ("eq", "ne") and _asks_whether_finite(equation.invars):
             return [Tags()] * len(results)
