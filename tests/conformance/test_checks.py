@@ -58,7 +58,7 @@ TROUBLES = {
     "ess_bulk": ("error", lambda rng: {"mu": walk(rng, 0.99)}),
     "ess_tail": ("error", lambda rng: {"mu": walk(rng, 0.99)}),
     "divergences": ("error", lambda rng: {"diverging": often(rng, 0.01)}),
-    "tree_depth": ("error", lambda rng: {"reached_max_treedepth": often(rng, 0.9)}),
+    "tree_depth": ("warning", lambda rng: {"reached_max_treedepth": often(rng, 0.9)}),
     "e_bfmi": ("error", lambda rng: {"energy": walk(rng, 0.999)}),
     "stuck_chain": ("error", lambda rng: {"mu": at_one_place(rng, 0.3, 2)}),
     "separated_chains": ("error", lambda rng: {"mu": apart(rng, 9.0)}),

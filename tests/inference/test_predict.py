@@ -177,7 +177,7 @@ def test_fit_of_infer_with_coordinates(tmp_path):
     np.testing.assert_allclose(fewer["predictions/mean"], slope[..., None] * X[:2])
     np.testing.assert_array_equal(fewer["posterior_predictive/y"], out["posterior_predictive/y"])
     text = bk.report(fewer, tmp_path / "report.html").read_text()
-    assert "Predictions for new inputs" in text
+    assert "predictions for new inputs" in text
     assert "Posterior predictive check of y" in text
     assert (
         "Posterior predictive check"
