@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,10 @@ Indices = dict[str, Array]
 
 class DiscreteMethod(ChainMethod):
     """A method whose state has values of the discrete sites, which are data of the target."""
+
+    # All chains begin with the same values of the discrete sites. The likeliest start given these, or uphill of it, is
+    # in one labelling of a mixture in all chains, and no diagnostic would see the others.
+    starts_from: ClassVar[str] = "uniform"
 
     random_walk: bool
     modified: bool

@@ -268,3 +268,21 @@ def test_a_discrete_site_that_is_a_bound_of_the_data(method):
     for n in (8, 9, 10):
         error = float(arviz_stats.mcse((drawn == n).astype(float), method="mean"))
         assert abs((drawn == n).mean() - mass[n] / mass.sum()) < 4 * error, n
+
+
+def two_clusters(y):
+    """Either cluster may be the first."""
+    means = numpyro.sample("means", dist.Normal(0.0, 5.0).expand([2]).to_event(1))
+    with numpyro.plate("row", len(y)):
+        z = numpyro.sample("z", dist.Bernoulli(0.5))
+        numpyro.sample("y", dist.Normal(means[z], 1.0), obs=y)
+
+
+def test_chains_start_in_more_than_one_labelling():
+    """Though their discrete sites begin alike; so that the verdict sees that none of them changes its labelling."""
+    y = np.concatenate([np.linspace(-5.0, -3.0, 20), np.linspace(3.0, 5.0, 20)])
+    method = bk.DiscreteHMCGibbs(num_chains=8, num_warmup=100, num_draws=50)
+    post = bk.infer(two_clusters, {"y": y}, method, key=0, progress=False)
+    first = post["posterior/means"].values[:, :, 0].mean(1)
+    assert (first < 0).any() and (first > 0).any()  # noqa: PT018
+    assert not bk.check(post, quiet=True).ok
