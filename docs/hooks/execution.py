@@ -10,6 +10,8 @@ Comments right before a block say what is to be done with it:
 ``<!-- no output -->``     it is run, and its output is not shown
 ``<!-- warnings -->``      warnings are part of its output, which otherwise are left out
 ``<!-- figure: text -->``  what its picture shows, for those who do not see it
+``<!-- page: name -->``    the HTML file of that name, which it writes, is shown
+``<!-- shell: line -->``   a command of bayeskit that the page has shown is run before it
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,11 +66,10 @@ class Block(NamedTuple):
         """Whether it is more than shown; one that includes a file is not run either."""
         return "not run" not in self.notes and "--8<--" not in self.code
 
-    @property
-    def alternative(self) -> str | None:
-        """The text that stands for its picture."""
-        found = [note.removeprefix("figure:") for note in self.notes if note.startswith("figure:")]
-        return " ".join(found[0].split()) if found else None
+    def note(self, kind: str) -> str:
+        """What a comment of this kind says; empty where there is none."""
+        found = [note.removeprefix(f"{kind}:") for note in self.notes if note.startswith(f"{kind}:")]
+        return " ".join(found[0].split()) if found else ""
 
 
 def blocks(text: str) -> list[Block]:
@@ -95,16 +99,34 @@ def record(page: Path, folder: Path) -> list[dict[str, object]]:
     folder.mkdir(parents=True)
     namespace: dict[str, object] = {"__name__": "__page__"}
     shown = []
-    for number, block in enumerate(blocks(page.read_text())):
-        if block.is_run:
-            output = list(_output(*_run(block, page, namespace), block, folder / f"{page.stem}-{number}"))
-            shown.append({"digest": block.digest, "output": output})
+    with _modules_from_here():
+        for number, block in enumerate(blocks(page.read_text())):
+            if block.is_run:
+                output = list(_output(*_run(block, page, namespace), block, folder / f"{page.stem}-{number}"))
+                shown.append({"digest": block.digest, "output": output})
     (folder / "record.json").write_text(json.dumps(shown, indent=1))
     return shown
 
 
+@contextlib.contextmanager
+def _modules_from_here() -> Iterator[None]:
+    """Imports find files of the current directory, as in a notebook, and are forgotten at the end."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(here):
+                del sys.modules[name]
+
+
 def _run(block: Block, page: Path, namespace: dict[str, object]) -> tuple[str, object]:
     """What it prints, and the value of its last expression."""
+    if command := block.note("shell"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-m", *command.split()], check=True, capture_output=True, env=environment)
     tree = ast.parse("\n" * block.line + block.code, str(page))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed, value = io.StringIO(), None
@@ -148,8 +170,11 @@ def _output(text: str, value: object, block: Block, stem: Path) -> Iterator[dict
         name = f"{stem.name}-{place}.png"
         figure.savefig(stem.with_name(name), dpi=2 * DPI, bbox_inches="tight")
         width = struct.unpack(">I", stem.with_name(name).read_bytes()[16:20])[0] // 2
-        yield {"figure": name, "alt": block.alternative or _described(figure), "width": str(width)}
+        yield {"figure": name, "alt": block.note("figure") or _described(figure), "width": str(width)}
     plt.close("all")
+    if name := block.note("page"):
+        shutil.copy(name, stem.with_name(f"{stem.name}-{name}"))
+        yield {"page": f"{stem.name}-{name}", "alt": name}
 
 
 def _is_drawing(value: object) -> bool:

@@ -61,5 +61,8 @@ def _part(each: dict[str, str], page: Page) -> str:
         return f'<pre tabindex="0"><code>{html.escape(each["text"])}</code></pre>'
     if "html" in each:
         return f'<div class="html">{_STYLE.sub("", each["html"])}</div>'
-    source = get_relative_url(f"{FOLDER}/{each['figure']}", page.url)
-    return f'<img src="{source}" alt="{html.escape(each["alt"])}" width="{each["width"]}" loading="lazy">'
+    source = get_relative_url(f"{FOLDER}/{each.get('figure') or each['page']}", page.url)
+    alt = html.escape(each["alt"])
+    if "page" in each:
+        return f'<p><a href="{source}">{alt}, by itself</a></p><iframe src="{source}" title="{alt}" loading="lazy"></iframe>'
+    return f'<img src="{source}" alt="{alt}" width="{each["width"]}" loading="lazy">'

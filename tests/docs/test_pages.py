@@ -38,6 +38,8 @@ def precision(request):
 )
 def test_blocks_run(page, precision, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for folder in ("data", "models", "inference"):  # as for one who stands in the repository
+        (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.setenv("COLUMNS", str(execution.COLUMNS))
     kept = page.name != "README.md" and precision == "single"
     with np.printoptions(linewidth=execution.COLUMNS):
