@@ -2,7 +2,7 @@
 #
 #   make demo      fit the radon survey: progress, summary, verdict, posterior.zarr, report.html
 #   make test      the tests: every rule by its covering rows, minutes
-#   make docs      the pages, and their Python blocks
+#   make docs      the Python blocks of the pages, the site with what they show, and its tests
 #   make test-all  every row of every table, with the array shapes of all signatures checked at every call
 #   make slow      the long references
 #   make gpu       bayeskit beside its peers on an accelerator, six minutes; on a CPU a minute, at sizes that say only that it runs
@@ -89,8 +89,9 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --dist load --maxschedchunk 1 -m "docs and not slow" tests/docs/test_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --dist load -m docs
+	$(BIN)/python -m pytest -m docs --ignore tests/docs/test_pages.py tests/docs
 
 serve: $(VENV)/.dev
 	$(BIN)/mkdocs serve

@@ -64,5 +64,6 @@ def _part(each: dict[str, str], page: Page) -> str:
     source = get_relative_url(f"{FOLDER}/{each.get('figure') or each['page']}", page.url)
     alt = html.escape(each["alt"])
     if "page" in each:
-        return f'<p><a href="{source}">{alt}, by itself</a></p><iframe src="{source}" title="{alt}" loading="lazy"></iframe>'
+        link = f'<p><a href="{source}">{alt} in a page of its own</a></p>'
+        return f'{link}<iframe src="{source}" title="{alt}" loading="lazy"></iframe>'
     return f'<img src="{source}" alt="{alt}" width="{each["width"]}" loading="lazy">'
