@@ -182,7 +182,7 @@ def _is_drawing(value: object) -> bool:
     from matplotlib.artist import Artist
 
     if isinstance(value, list | tuple):
-        return bool(value) and all(map(_is_drawing, value))
+        return any(map(_is_drawing, value))
     return isinstance(value, Artist) or type(value).__module__.startswith(("arviz_plots", "matplotlib."))
 
 

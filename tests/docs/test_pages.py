@@ -1,7 +1,7 @@
 """The Python blocks of the pages and of the README run, page by page, in the order in which they stand.
 
 Those of the README run with all tests, those of the pages with the check of the documentation (``make docs``): in
-single precision, as users have it, and what they show is kept for the site. ``make slow`` runs them in double precision.
+single precision, as users have it, and what they show is kept for the site. ``make slow``: in double.
 """
 
 from __future__ import annotations
