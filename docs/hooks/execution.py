@@ -132,10 +132,18 @@ def _run(block: Block, page: Path, namespace: dict[str, object]) -> tuple[str, o
     printed, value = io.StringIO(), None
     with contextlib.redirect_stdout(printed), _warnings_to(printed, "warnings" in block.notes):
         exec(compile(tree, str(page), "exec"), namespace)
-        if isinstance(last, ast.Expr):
+        if last is not None:
             value = eval(compile(ast.Expression(last.value), str(page), "eval"), namespace)
     lines = [line.rstrip() for line in printed.getvalue().split("\n") if "━━" not in line]  # no bars of progress
-    return "\n".join(lines).strip("\n"), None if block.code.rstrip().endswith(";") else value
+    return "\n".join(lines).strip("\n"), None if _is_silenced(last, block) else value
+
+
+def _is_silenced(last: ast.Expr | None, block: Block) -> bool:
+    """Whether a semicolon follows the last expression."""
+    if last is None:
+        return False
+    line = block.code.splitlines()[last.end_lineno - block.line - 1].encode()
+    return line[last.end_col_offset :].lstrip().startswith(b";")
 
 
 @contextlib.contextmanager
