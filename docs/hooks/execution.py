@@ -11,7 +11,6 @@ Comments right before a block say what is to be done with it:
 ``<!-- warnings -->``      warnings are part of its output, which otherwise are left out
 ``<!-- figure: text -->``  what its picture shows, for those who do not see it
 ``<!-- page: name -->``    the HTML file of that name, which it writes, is shown
-``<!-- shell: line -->``   a command of bayeskit that the page has shown is run before it
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -124,9 +122,6 @@ def _modules_from_here() -> Iterator[None]:
 
 def _run(block: Block, page: Path, namespace: dict[str, object]) -> tuple[str, object]:
     """What it prints, and the value of its last expression."""
-    if command := block.note("shell"):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-m", *command.split()], check=True, capture_output=True, env=environment)
     tree = ast.parse("\n" * block.line + block.code, str(page))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed, value = io.StringIO(), None
