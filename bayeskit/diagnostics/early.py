@@ -23,8 +23,8 @@ def early_draws(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
     .. math:: p = m \min_j \operatorname{Beta}_{j, m - j + 1}(u_{(j)}).
 
     At level 0.02, or where the first tenth of the draws reaches 20 below the lowest log density of all others, which
-    no density does by chance; and only where it changes a standard deviation by a tenth or more, which in draws that are
-    worth hundreds is rare by itself.
+    no density does by chance; and only where it changes a standard deviation by a tenth or more, which is rare by
+    itself in draws that are worth hundreds.
 
     Args:
         sites: the posterior.
