@@ -1,0 +1,164 @@
+"""The notebooks of `examples/` become pages of the site, and the gallery a picture of each.
+
+What `make examples` has executed lies in `out/`, and is shown with its outputs where its code is still that of
+`examples/`; a notebook that was not executed, or whose code has changed since, is a page of code alone. Nothing is
+executed here. Which notebooks there are, and in which order, is said by the section `Gallery` of the navigation;
+`<!-- gallery -->` on the page `gallery.md` becomes a card for each. The picture is the last figure of the cell that
+has the tag `cover`, the sentence is the first paragraph of the notebook.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jupytext
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbformat import NotebookNode
+
+MARK = "<!-- gallery -->"
+
+
+@dataclass
+class Notebook:
+    """A notebook, and what the site needs of it."""
+
+    name: str
+    cells: NotebookNode
+    executed: bool
+    pictures: dict[str, bytes] = field(default_factory=dict)  # by file name
+    cover: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its first heading."""
+        return self.cells.cells[0].source.partition("\n")[0].removeprefix("# ").strip()
+
+    @property
+    def question(self) -> str:
+        """Its first paragraph."""
+        return " ".join(self.cells.cells[0].source.split("\n\n")[1].split())
+
+
+_notebooks: dict[str, Notebook] = {}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add a page, its pictures and the notebook itself for each row of the navigation."""
+    _notebooks.clear()
+    root = Path(config.config_file_path).parent
+    for _, uri in _rows(config):
+        notebook = _read(root, Path(uri).stem)
+        _notebooks[uri] = notebook
+        files.append(File.generated(config, uri, content=_page(notebook)))
+        for name, picture in notebook.pictures.items():
+            files.append(File.generated(config, f"gallery/{name}", content=picture))
+        text = nbformat.writes(notebook.cells)
+        files.append(File.generated(config, f"gallery/{notebook.name}.ipynb", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: object) -> str:
+    """Fill the cards in."""
+    return markdown.replace(MARK, _cards(config)) if page.file.src_uri == "gallery.md" else markdown
+
+
+def _rows(config: MkDocsConfig) -> list[tuple[str, str]]:
+    """Section and page of each notebook, in the order of the navigation."""
+    entries = next(entry["Gallery"] for entry in config.nav or [] if "Gallery" in entry)
+    sections = [(title, rows) for entry in entries if isinstance(entry, dict) for title, rows in entry.items()]
+    return [(title, uri) for title, rows in sections if isinstance(rows, list) for uri in rows]
+
+
+def _read(root: Path, name: str) -> Notebook:
+    """As executed, if that is there and has the code of today; else as written."""
+    written = jupytext.read(root / "examples" / f"{name}.py")
+    record = root / "out" / f"{name}.ipynb"
+    if record.exists():
+        executed = nbformat.read(record, as_version=4)
+        if [cell.source for cell in executed.cells] == [cell.source for cell in written.cells]:
+            return Notebook(name, executed, executed=True)
+    return Notebook(name, written, executed=False)
+
+
+# ---------------------------------------------------------------- a page
+
+
+def _page(notebook: Notebook) -> str:
+    """Its cells as Markdown; pictures are put aside under the names by which the page shows them."""
+    parts = []
+    for cell in notebook.cells.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source.replace("](../docs/", "](../"))
+        elif cell.cell_type == "code":
+            parts.append(f"```python\n{cell.source}\n```")
+            pictures = len(notebook.pictures)
+            parts += [_output(notebook, output) for output in cell.get("outputs", [])]
+            if "cover" in cell.metadata.get("tags", []) and len(notebook.pictures) > pictures:
+                notebook.cover = list(notebook.pictures)[-1]
+    parts.insert(1, _head(notebook))
+    return "---\nhide: [toc]\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(notebook: Notebook) -> str:
+    said = ""
+    if not notebook.executed:
+        said = "Shown without its outputs: it was not executed where this site was built."
+    elif notebook.cells.metadata.get("example_size") == "small":
+        said = "Its outputs were made at a small size; as it stands it computes longer and shows more."
+    return f"[Download this notebook]({notebook.name}.ipynb){{ download }}. {said}".rstrip()
+
+
+def _output(notebook: Notebook, output: NotebookNode) -> str:
+    """One output of a cell; what is best to look at of what it offers."""
+    if output.output_type == "stream":
+        return _text(output.text) if output.name == "stdout" else ""
+    if output.output_type == "error":
+        return _text(f"{output.ename}: {output.evalue}")
+    data = output.data
+    if "image/png" in data:
+        name = f"{notebook.name}_{len(notebook.pictures) + 1}.png"
+        notebook.pictures[name] = base64.b64decode(data["image/png"])
+        return f"![Figure {len(notebook.pictures)} of “{notebook.title}”]({name}){{ .figure loading=lazy }}"
+    if "text/html" in data and "<table" in data["text/html"]:
+        return _table(data["text/html"])
+    return "" if _is_noise(data["text/plain"]) else _text(data["text/plain"])
+
+
+def _text(text: str) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()  # without the colours of a terminal
+    return f"``` {{ .text .output }}\n{text}\n```" if text.strip() else ""
+
+
+def _table(html: str) -> str:
+    """A table as the site's own are, without the style that pandas gives it."""
+    table = re.search(r"<table.*</table>", html, re.DOTALL)
+    assert table is not None
+    return re.sub(r'<(table|tr|th|td)( (?:border|class|style)="[^"]*")+', r"<\1", table[0])
+
+
+def _is_noise(text: str) -> bool:
+    """What plotting functions return."""
+    return re.match(r"<Figure|<Axes|Text\(|\[?<matplotlib|array\(\[?<Axes|<arviz_plots", text) is not None
+
+
+# ---------------------------------------------------------------- the gallery
+
+
+def _cards(config: MkDocsConfig) -> str:
+    parts, last = [], ""
+    for section, uri in _rows(config):
+        if section != last:
+            parts += ["</div>"] if last else []
+            parts += [f"## {section}", '<div class="grid cards gallery" markdown>']
+            last = section
+        notebook = _notebooks[uri]
+        picture = f"[![]({'gallery/' + notebook.cover})]({uri})" if notebook.cover else ""
+        lines = [picture, f"**[{notebook.title}]({uri})**", notebook.question]
+        parts.append("-   " + "\n\n    ".join(line for line in lines if line))
+    return "\n\n".join([*parts, "</div>"])
