@@ -16,9 +16,9 @@
 # A sampler can be wrong in a consistent way that no chain can see. How would we notice, before the data are touched?
 #
 # The verdict on one fit compares chains with each other. If the model that is fitted is not the one that was meant (an
-# index off by one, a prior with another scale), all chains agree on the wrong answer. But in simulated data the truth is
-# known: draw parameters from the prior, data from the parameters, fit, and look where the truth lies among the draws. Over
-# many such replicates its rank must be uniform, whatever the model is (Talts et al. 2018).
+# index off by one, a prior with another scale), all chains agree on the wrong answer. But in simulated data the truth
+# is known: draw parameters from the prior, data from the parameters, fit, and look where the truth lies among the
+# draws. Over many such replicates its rank must be uniform, whatever the model is (Talts et al. 2018).
 
 # %%
 import os
@@ -78,7 +78,8 @@ plt.show()
 # %% [markdown]
 # ## Many replicates
 #
-# `bk.sbc` does that for every element of every site, and for the log likelihood, which sees what no single parameter shows.
+# `bk.sbc` does that for every element of every site, and for the log likelihood, which sees what no single parameter
+# shows.
 
 # %%
 right = bk.sbc(line, data, NUTS, num_replicates=REPLICATES, key=0, progress=False)
@@ -132,11 +133,11 @@ class Mistaken(DirectMethod):
 narrow = bk.sbc(
     line, data, Mistaken(method=NUTS, arguments=(("scale", 0.25),)), num_replicates=REPLICATES, key=1, progress=False
 )
-bk.check(narrow);
+bk.check(narrow)
 
 # %% [markdown]
-# The prior of the fit is four times too narrow. The draws are too sure of themselves: the truth lies too often beyond all
-# of them, and ranks pile up at both ends.
+# The prior of the fit is four times too narrow. The draws are too sure of themselves: the truth lies too often beyond
+# all of them, and ranks pile up at both ends.
 
 # %% tags=["cover"]
 histograms(narrow)
@@ -145,8 +146,8 @@ histograms(narrow)
 figure = bk.plot_calibration(narrow)
 
 # %% [markdown]
-# Off by one: each measurement is taken for its neighbour's. Such a mistake compiles, converges, and has a good verdict on
-# every single fit.
+# Off by one: each measurement is taken for its neighbour's. Such a mistake compiles, converges, and has a good verdict
+# on every single fit.
 
 # %%
 shifted = bk.sbc(
@@ -161,8 +162,8 @@ histograms(shifted)
 # %% [markdown]
 # ## What an approximation looks like
 #
-# The same test judges methods. Intercept and slope are correlated in the posterior, and independent normals cannot be: a
-# mean-field guide is too narrow in both.
+# The same test judges methods. Intercept and slope are correlated in the posterior, and independent normals cannot be:
+# a mean-field guide is too narrow in both.
 
 # %%
 guide = bk.VI(guide=bk.guides.MeanField(), objective=bk.objectives.ELBO(8), num_steps=600, num_draws=300)
@@ -186,8 +187,8 @@ bk.calibration(near)
 # %% [markdown]
 # ## What we saw, and what to try
 #
-# * Uniform ranks for the model that is meant; ranks at both ends for draws that are too narrow, at one end for draws that
-#   are moved. The verdict says which, in words.
+# * Uniform ranks for the model that is meant; ranks at both ends for draws that are too narrow, at one end for draws
+#   that are moved. The verdict says which, in words.
 # * The log likelihood finds the shifted index most clearly: no prior of the parameters is wrong there.
 # * A fault smaller than the replicates can tell is not found: try a prior of the fit that is twice too *wide*, and see
 #   how many replicates it takes.

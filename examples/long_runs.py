@@ -16,8 +16,8 @@
 # What is left of a run of many hours when the machine goes away, and can it go on as if nothing had happened?
 #
 # With a store a run keeps its draws on the disk and not in memory, with checkpoints of its state. Here such a run is
-# started in a process of its own and killed with SIGKILL, which no program can answer; what it left is looked at, the run
-# is resumed, compared bit by bit with one that was never stopped, and made longer.
+# started in a process of its own and killed with SIGKILL, which no program can answer; what it left is looked at, the
+# run is resumed, compared bit by bit with one that was never stopped, and made longer.
 
 # %%
 import os
@@ -69,7 +69,7 @@ def data(path):
 def method(draws):
     return bk.NUTS(num_chains=2, num_warmup=500, num_draws=draws)
 ''')
-(folder / "job.py").write_text('''
+(folder / "job.py").write_text("""
 import sys
 
 import bayeskit as bk
@@ -77,7 +77,7 @@ from lynx import data, method, model
 
 table, store, draws = sys.argv[1:]
 bk.infer(model, data(table), method(int(draws)), key=0, store=store, progress=False)
-''')
+""")
 sys.path.insert(0, str(folder))
 from lynx import data, method, model
 
@@ -86,8 +86,8 @@ lynx = data(ROOT / "data" / "lynx.csv")
 # %% [markdown]
 # ## Start it, and kill it
 #
-# A run under way is the folder `run.zarr.partial`, which can be read at any time. When it holds a third of the draws, the
-# process is killed.
+# A run under way is the folder `run.zarr.partial`, which can be read at any time. When it holds a third of the draws,
+# the process is killed.
 
 # %%
 store, partial = folder / "run.zarr", folder / "run.zarr.partial"
@@ -116,11 +116,11 @@ print("ended by signal", -job.returncode)
 # %%
 left = bk.load(partial)
 print(f"{left['posterior'].sizes['draw']} of {DRAWS} draws in each chain")
-bk.check(left);
+bk.check(left)
 
 # %% [markdown]
-# What it is, is written beside the draws: method, key, and hashes of data and model. With other data nothing is resumed,
-# and the error says what differs.
+# What it is, is written beside the draws: method, key, and hashes of data and model. With other data nothing is
+# resumed, and the error says what differs.
 
 # %%
 try:
@@ -150,13 +150,12 @@ for name in whole["posterior"].data_vars:
 # %% [markdown]
 # ## More draws
 #
-# A run that has ended goes on from its last state; no warmup is repeated, and no draw is copied.
+# A run that has ended goes on from its last state, here for twice as many draws again; no warmup is repeated.
 
 # %%
 longer = bk.extend(model, lynx, store, num_draws=2 * DRAWS, progress=False)
 print(f"{longer['posterior'].sizes['draw']} draws in each chain")
-table = bk.summary(longer)
-table
+bk.summary(longer)
 
 # %% [markdown]
 # What they buy: the Monte Carlo error of a mean falls with the square root of the number of draws.
@@ -183,18 +182,21 @@ right_panel.legend(fontsize=8)
 figure.tight_layout()
 
 # %% [markdown]
-# All draws lie below the parabola, where the equation $u^2 = a u + b$ has complex roots: the numbers go in cycles, of the
-# length
+# All draws lie below the parabola, where the equation $u^2 = a u + b$ has complex roots: the numbers go in cycles, of
+# the length
 
 # %%
 period = 2 * np.pi / np.arccos(first / (2 * np.sqrt(-second)))
-print(f"{period.mean():.2f} years, with 90% between {np.quantile(period, 0.05):.2f} and {np.quantile(period, 0.95):.2f}")
+print(
+    f"{period.mean():.2f} years, with 90% between {np.quantile(period, 0.05):.2f} and {np.quantile(period, 0.95):.2f}"
+)
 
 # %% [markdown]
 # ## What we saw, and what to try
 #
-# * SIGKILL cost the draws since the last checkpoint, and nothing else; resumed and uninterrupted runs are the same numbers.
-# * Ctrl-C and SIGTERM lose nothing: the chunk under way ends, everything is kept, and `bk.errors.Interrupted` has the draws
-#   in `.post`. Try the stop button of the notebook in a cell with a long `bk.infer(..., store=...)`.
+# * SIGKILL cost the draws since the last checkpoint, and nothing else; resumed and uninterrupted runs are the same
+#   numbers.
+# * Ctrl-C and SIGTERM lose nothing: the chunk under way ends, everything is kept, and `bk.errors.Interrupted` has the
+#   draws in `.post`. Try the stop button of the notebook in a cell with a long `bk.infer(..., store=...)`.
 # * Try `bk.extend` until `bk.check` is content with the tails, or `thin=10` for a run that is longer than the disk. The
 #   layout of a store is in [Run files and model files](../docs/runs.md#stored-runs).

@@ -13,9 +13,11 @@
 # %% [markdown]
 # # Networks trained on a prior
 #
-# A network that has seen enough data sets of a prior predicts a new one in a single pass. First the networks that come
-# with the package, then one trained on a Gaussian process, beside the exact answer; one on a Bayesian neural network,
-# beside NUTS; and a prior of your own.
+# Can a network that has seen enough data sets of a prior do Bayesian inference in a single pass?
+#
+# First the networks that come with the package, then one trained on a Gaussian process, beside the exact answer; one on
+# a Bayesian neural network, beside NUTS; and a prior of your own. How it works is on the page
+# [Networks trained on a prior](../docs/pfn.md).
 
 # %%
 import os
@@ -43,7 +45,7 @@ generator = np.random.default_rng(0)
 #
 # Twenty noisy readings of a curve. The units are brought to those of the network's prior and back.
 
-# %%
+# %% tags=["cover"]
 x = np.sort(generator.uniform(0.0, 10.0, 20))
 y = 3.0 * np.sin(x) + 0.5 * generator.normal(size=20)
 model = pfn.PFNRegressor(pfn.pretrained("regression"), standardise=True).fit(x[:, None], y)
@@ -142,3 +144,11 @@ ax.plot(data["x"], data["y"], "ko")
 ax.set(xlabel="dose", ylabel="response")
 ax.legend()
 plt.show()
+
+# %% [markdown]
+# ## What we saw, and what to try
+#
+# * The networks that come with the package predict a curve and a small table in milliseconds, as well as what is usual.
+# * `pfn.check` says how far a network is from the exact posterior, in nats a row; after a training of seconds it is
+#   far, and the verdict says so. Minutes bring it near.
+# * Try `budget="10min"`, and a prior closer to your own data: that is where the accuracy comes from.

@@ -66,9 +66,9 @@ plt.show()
 # %% [markdown]
 # ## The model, in one line
 #
-# Counts are positive and vary more the larger they are: a negative binomial. Each site has a level and a slope of its own,
-# scattered around common ones. `bk.formula` writes the NumPyro function, with bambi's default priors; printed, it can be
-# taken and changed by hand.
+# Counts are positive and vary more the larger they are: a negative binomial. Each site has a level and a slope of its
+# own, scattered around common ones. `bk.formula` writes the NumPyro function, with bambi's default priors; printed, it
+# can be taken and changed by hand.
 
 # %%
 model = bk.formula("count ~ year + habitat + (1 + year | site)", table, family="negative_binomial")
@@ -113,7 +113,9 @@ for kind, colour, label in ((~woodland, "C4", "heath"), (woodland, "C2", "woodla
     axes.plot(middle[kind], at, "o", color=colour, markersize=4)
 axes.axvline(float(post["posterior/year"].mean()), color="0.4", linestyle="--", linewidth=1, label="common slope")
 axes.axvline(0.0, color="black", linewidth=0.8)
-axes.set(yticks=range(len(names)), xlabel="change of the log count a year (median, 90%)", title="The slope of each site")
+axes.set(
+    yticks=range(len(names)), xlabel="change of the log count a year (median, 90%)", title="The slope of each site"
+)
 axes.set_yticklabels(names, fontsize=7)
 axes.legend(fontsize=8)
 plt.show()
@@ -145,13 +147,13 @@ axes.set(xlabel="log predictive density, less that of the best (± its standard 
 plt.show()
 
 # %% [markdown]
-# The Poisson model is far behind: it does not expect visits with many beetles. Whether the slopes differ, these data can
-# hardly tell; in truth they do not.
+# The Poisson model is far behind: it does not expect visits with many beetles. Whether the slopes differ, these data
+# can hardly tell; in truth they do not.
 #
 # ## Could this model have produced the counts?
 #
-# The counts of each simulated survey, as how often each number of beetles was found, beside those observed. Square roots
-# make the rare ones visible.
+# The counts of each simulated survey, as how often each number of beetles was found, beside those observed. Square
+# roots make the rare ones visible.
 
 # %%
 checked = bk.predict(model, table, post, key=3)

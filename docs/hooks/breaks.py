@@ -1,4 +1,4 @@
-"""Names in running text may go on in the next line after a dot, an underline or a bracket, and nowhere inside a word."""
+"""Names in running text go on in the next line after a dot, an underline or a bracket, and never inside a word."""
 
 from __future__ import annotations
 

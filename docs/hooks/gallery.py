@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def _page(notebook: Notebook) -> str:
         elif cell.cell_type == "code":
             parts.append(f"```python\n{cell.source}\n```")
             pictures = len(notebook.pictures)
-            parts += [_output(notebook, output) for output in cell.get("outputs", [])]
+            parts += [_output(notebook, output) for output in _joined(cell.get("outputs", []))]
             if "cover" in cell.metadata.get("tags", []) and len(notebook.pictures) > pictures:
                 notebook.cover = list(notebook.pictures)[-1]
     parts.insert(1, _head(notebook))
@@ -114,10 +115,22 @@ def _head(notebook: Notebook) -> str:
     return f"[Download this notebook]({notebook.name}.ipynb){{ download }}. {said}".rstrip()
 
 
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What was printed piece by piece is one output."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            joined[-1] = NotebookNode(last | {"text": last.text + output.text})
+        else:
+            joined.append(output)
+    return joined
+
+
 def _output(notebook: Notebook, output: NotebookNode) -> str:
     """One output of a cell; what is best to look at of what it offers."""
     if output.output_type == "stream":
-        return _text(output.text) if output.name == "stdout" else ""
+        return _text(output.text if output.name == "stdout" else _warnings(output.text))
     if output.output_type == "error":
         return _text(f"{output.ename}: {output.evalue}")
     data = output.data
@@ -135,6 +148,12 @@ def _text(text: str) -> str:
     return f"``` {{ .text .output }}\n{text}\n```" if text.strip() else ""
 
 
+def _warnings(text: str) -> str:
+    """Their messages, without the paths of the machine; what the notebook's own machinery lacks is left out."""
+    found = re.findall(r"^\S+:\d+: (\w*Warning: .*)$", text, re.MULTILINE)
+    return "\n".join(textwrap.fill(each, 100) for each in found if not each.startswith("TqdmWarning"))
+
+
 def _table(html: str) -> str:
     """A table as the site's own are, without the style that pandas gives it."""
     table = re.search(r"<table.*</table>", html, re.DOTALL)
@@ -144,7 +163,7 @@ def _table(html: str) -> str:
 
 def _is_noise(text: str) -> bool:
     """What plotting functions return."""
-    return re.match(r"<Figure|<Axes|Text\(|\[?<matplotlib|array\(\[?<Axes|<arviz_plots", text) is not None
+    return re.match(r"<Figure|<Axes|<Verdict|Text\(|\[?<matplotlib|array\(\[?<Axes|<arviz_plots", text) is not None
 
 
 # ---------------------------------------------------------------- the gallery
