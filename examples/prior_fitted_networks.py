@@ -37,7 +37,8 @@ import bayeskit as bk
 from bayeskit.models import pfn
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-LENGTH = {"num_steps": 25, "width": 16, "num_layers": 1} if SMALL else {"budget": "3min"}
+LENGTH = {"num_steps": 25, "width": 16, "num_layers": 1, "batch_size": 16, "progress": False} if SMALL else {"budget": "3min"}
+SETS = 32 if SMALL else 128  # on which a network is checked
 generator = np.random.default_rng(0)
 
 # %% [markdown]
@@ -82,7 +83,7 @@ for name, classifier in usual.items():
 process = pfn.priors.GP(lengthscale=0.3, noise=0.01)
 net = pfn.train(process, key=0, **LENGTH)
 print(net)
-print(pfn.check(net, process, num_sets=128))
+print(pfn.check(net, process, num_sets=SETS))
 
 # %%
 x = np.array([0.1, 0.15, 0.4, 0.75, 0.8])[:, None]
@@ -108,7 +109,7 @@ plt.show()
 network = pfn.priors.BayesianNetwork(num_rows=30 if SMALL else 60)
 net = pfn.train(network, key=0, **LENGTH)
 nuts = bk.NUTS(num_chains=1, num_warmup=100, num_draws=100) if SMALL else bk.NUTS()
-print(pfn.check(net, network, num_sets=128, nuts=nuts, num_nuts=2 if SMALL else 8, sizes=[20]))
+print(pfn.check(net, network, num_sets=SETS, nuts=nuts, num_nuts=2 if SMALL else 8, sizes=[20]))
 
 # %% [markdown]
 # ## Your own prior

@@ -36,7 +36,7 @@ PROBE = """(async () => {
     while (walk.nextNode()) {
         const node = walk.currentNode;
         if (node.parentElement.closest('script, style, svg, math, [hidden]')) continue;
-        if (!node.parentElement.checkVisibility()) continue;
+        if (!node.parentElement.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
         for (const word of node.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
             if (word[0].length > 11 || word[0].length < 2) continue;
             range.setStart(node, word.index);
