@@ -121,7 +121,7 @@ for size in (5,) if SMALL else (5, 10, 30):
 # with the same kernel: Gaussian processes with scale 1, with the scale that maximises the bound, and a mixture.
 
 # %%
-TRAIN, TEST, INDUCING, STEPS = (150, 60, 30, 200) if SMALL else (1000, 797, 150, 1000)
+TRAIN, TEST, INDUCING, STEPS = (150, 60, 20, 200) if SMALL else (1000, 797, 150, 1000)
 data = load_digits()
 order = np.random.default_rng(0).permutation(len(data.target))
 images, labels = data.images[order] / 16.0, data.target[order]

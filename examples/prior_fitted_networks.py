@@ -37,7 +37,11 @@ import bayeskit as bk
 from bayeskit.models import pfn
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-LENGTH = {"num_steps": 25, "width": 16, "num_layers": 1, "batch_size": 16, "progress": False} if SMALL else {"budget": "3min"}
+LENGTH = (
+    {"num_steps": 25, "width": 16, "num_layers": 1, "batch_size": 16, "progress": False}
+    if SMALL
+    else {"budget": "3min"}
+)
 SETS = 32 if SMALL else 128  # on which a network is checked
 generator = np.random.default_rng(0)
 
@@ -83,7 +87,7 @@ for name, classifier in usual.items():
 process = pfn.priors.GP(lengthscale=0.3, noise=0.01)
 net = pfn.train(process, key=0, **LENGTH)
 print(net)
-print(pfn.check(net, process, num_sets=SETS))
+print(pfn.check(net, process, num_sets=SETS, sizes=[8] if SMALL else None))
 
 # %%
 x = np.array([0.1, 0.15, 0.4, 0.75, 0.8])[:, None]

@@ -81,8 +81,8 @@ at = generator.uniform(0.05, 0.95, size=(20, 2))
 readings = rod(*at.T)
 readings = readings + 0.05 * np.sqrt(np.mean(readings**2)) * generator.normal(size=20)
 
-size = {"num_chains": 1, "num_warmup": 20, "num_draws": 20} if SMALL else {"num_chains": 4, "num_draws": 250}
-method = bk.NUTS(max_tree_depth=5, **{"num_warmup": 200, **size})
+size = {"num_chains": 1, "num_warmup": 60, "num_draws": 100, "max_tree_depth": 3}
+method = bk.NUTS(**size) if SMALL else bk.NUTS(num_chains=4, num_warmup=200, num_draws=250, max_tree_depth=5)
 post = bk.infer(sp.model(problem, spectrum=spectrum), {"at": at, "readings": readings}, method, key=0, progress=False)
 bk.check(post)
 bk.summary(post)

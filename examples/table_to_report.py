@@ -37,7 +37,8 @@ import pandas as pd
 import bayeskit as bk
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-METHOD = bk.NUTS(num_chains=2, num_warmup=500, num_draws=1000) if SMALL else bk.NUTS()
+METHOD = bk.NUTS(num_chains=2, num_warmup=500, num_draws=2000) if SMALL else bk.NUTS()
+SHORTER = bk.NUTS(num_chains=2, num_warmup=300, num_draws=500) if SMALL else METHOD  # for models to compare with
 ROOT = Path.cwd() if Path("data").is_dir() else Path.cwd().parent
 
 # %% [markdown]
@@ -134,7 +135,7 @@ others = {
 fits = {"negative binomial, varying slopes": post}
 for number, (name, (formula, family)) in enumerate(others.items()):
     other = bk.formula(formula, table, family=family)
-    fits[name] = bk.infer(other, table, METHOD, key=1 + number, log_likelihood=True, progress=False)
+    fits[name] = bk.infer(other, table, SHORTER, key=1 + number, log_likelihood=True, progress=False)
 comparison = bk.compare(fits)
 comparison.round(2)
 

@@ -138,8 +138,7 @@ for name, fit in fits.items():
     print(f"{name:20}{value:14.3f}{error:14.3f}{(value - exact_evidence) / error:8.1f} errors")
 
 # %% [markdown]
-# How SMC went: the temperature of each stage, and the evidence so far. Where the particles fell out with each other,
-# stages are close together.
+# How SMC went: the temperature of each stage, and the evidence so far.
 
 # %%
 stages = fits["SMC"]["warmup_sample_stats"]

@@ -77,14 +77,21 @@ def _rows(config: MkDocsConfig) -> list[tuple[str, str]]:
 
 
 def _read(root: Path, name: str) -> Notebook:
-    """As executed, if that is there and has the code of today; else as written."""
+    """As written, with the outputs of `make examples` where those are of the same code."""
     written = jupytext.read(root / "examples" / f"{name}.py")
     record = root / "out" / f"{name}.ipynb"
-    if record.exists():
-        executed = nbformat.read(record, as_version=4)
-        if [cell.source for cell in executed.cells] == [cell.source for cell in written.cells]:
-            return Notebook(name, executed, executed=True)
-    return Notebook(name, written, executed=False)
+    executed = nbformat.read(record, as_version=4) if record.exists() else nbformat.v4.new_notebook()
+    code, then = _code(written), _code(executed)
+    if [cell.source for cell in code] != [cell.source for cell in then]:
+        return Notebook(name, written, executed=False)
+    for cell, before in zip(code, then, strict=True):
+        cell.update(outputs=before.outputs, execution_count=before.execution_count)
+    written.metadata["example_size"] = executed.metadata.get("example_size", "")
+    return Notebook(name, written, executed=True)
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 # ---------------------------------------------------------------- a page
