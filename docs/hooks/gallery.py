@@ -10,6 +10,7 @@ has the tag `cover`, the sentence is the first paragraph of the notebook.
 from __future__ import annotations
 
 import base64
+import html
 import re
 import textwrap
 from dataclasses import dataclass, field
@@ -106,7 +107,9 @@ def _page(notebook: Notebook) -> str:
         elif cell.cell_type == "code":
             parts.append(f"```python\n{cell.source}\n```")
             pictures = len(notebook.pictures)
-            parts += [_output(notebook, output) for output in _joined(cell.get("outputs", []))]
+            shown = [_output(notebook, output) for output in _joined(cell.get("outputs", []))]
+            if any(shown):
+                parts.append("\n\n".join(['<div class="output" markdown>', *filter(None, shown), "</div>"]))
             if "cover" in cell.metadata.get("tags", []) and len(notebook.pictures) > pictures:
                 notebook.cover = list(notebook.pictures)[-1]
     parts.insert(1, _head(notebook))
@@ -144,7 +147,7 @@ def _output(notebook: Notebook, output: NotebookNode) -> str:
     if "image/png" in data:
         name = f"{notebook.name}_{len(notebook.pictures) + 1}.png"
         notebook.pictures[name] = base64.b64decode(data["image/png"])
-        return f"![Figure {len(notebook.pictures)} of “{notebook.title}”]({name}){{ .figure loading=lazy }}"
+        return f"![Figure {len(notebook.pictures)} of “{notebook.title}”]({name}){{ loading=lazy }}"
     if "text/html" in data and "<table" in data["text/html"]:
         return _table(data["text/html"])
     return "" if _is_noise(data["text/plain"]) else _text(data["text/plain"])
@@ -152,7 +155,7 @@ def _output(notebook: Notebook, output: NotebookNode) -> str:
 
 def _text(text: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()  # without the colours of a terminal
-    return f"``` {{ .text .output }}\n{text}\n```" if text.strip() else ""
+    return f'<pre tabindex="0"><code>{html.escape(text, quote=False)}</code></pre>' if text.strip() else ""
 
 
 def _warnings(text: str) -> str:
@@ -161,11 +164,11 @@ def _warnings(text: str) -> str:
     return "\n".join(textwrap.fill(each, 100) for each in found if not each.startswith("TqdmWarning"))
 
 
-def _table(html: str) -> str:
-    """A table as the site's own are, without the style that pandas gives it."""
-    table = re.search(r"<table.*</table>", html, re.DOTALL)
+def _table(code: str) -> str:
+    """A table without the style that pandas gives it."""
+    table = re.search(r"<table.*</table>", code, re.DOTALL)
     assert table is not None
-    return re.sub(r'<(table|tr|th|td)( (?:border|class|style)="[^"]*")+', r"<\1", table[0])
+    return f'<div class="html">{table[0]}</div>'
 
 
 def _is_noise(text: str) -> bool:
@@ -184,7 +187,7 @@ def _cards(config: MkDocsConfig) -> str:
             parts += [f"## {section}", '<div class="grid cards gallery" markdown>']
             last = section
         notebook = _notebooks[uri]
-        picture = f"[![]({'gallery/' + notebook.cover})]({uri})" if notebook.cover else ""
+        picture = f"[![A figure of “{notebook.title}”](gallery/{notebook.cover})]({uri})" if notebook.cover else ""
         lines = [picture, f"**[{notebook.title}]({uri})**", notebook.question]
         parts.append("-   " + "\n\n    ".join(line for line in lines if line))
     return "\n\n".join([*parts, "</div>"])
