@@ -37,8 +37,8 @@ import pandas as pd
 import bayeskit as bk
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-METHOD = bk.NUTS(num_chains=2, num_warmup=500, num_draws=2000) if SMALL else bk.NUTS()
-SHORTER = bk.NUTS(num_chains=2, num_warmup=300, num_draws=500) if SMALL else METHOD  # for models to compare with
+METHOD = bk.NUTS(num_chains=2, num_warmup=500, num_draws=1200) if SMALL else bk.NUTS()
+SHORTER = bk.NUTS(num_chains=2, num_warmup=300, num_draws=400) if SMALL else METHOD  # for models to compare with
 ROOT = Path.cwd() if Path("data").is_dir() else Path.cwd().parent
 
 # %% [markdown]
