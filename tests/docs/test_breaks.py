@@ -17,7 +17,7 @@ HOOK = Path(__file__).resolve().parents[2] / "docs" / "hooks" / "breaks.py"
         ("<code>bk.importance_resample(post)</code>", "<code>bk.importance_|resample(|post)</code>"),
         ("<code>eight_schools_noncentred.py</code>", "<code>eight_schools_|noncentred.|py</code>"),
         ("<pre><code>bk.objectives.ImportanceWeightedELBO(5)</code></pre>",) * 2,
-        ("<code><a href='a.b'>bayeskit.infer</a> or not</code>", "<code><a href='a.b'>bayeskit.|infer</a> or not</code>"),
+        ("<code><a id='a.b'>bayeskit.infer</a> or not</code>", "<code><a id='a.b'>bayeskit.|infer</a> or not</code>"),
     ],
 )  # fmt: skip
 def test_names_break_between_words_alone(before, after):
