@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,6 +57,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.rest:
+            assert select.select([self.input], [], [], 300)[0], "the browser does not answer"
             more = os.read(self.input.fileno(), 1 << 20)
             assert more, "the browser has ended"
             self.rest += more

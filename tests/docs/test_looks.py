@@ -22,11 +22,10 @@ pytestmark = [
     pytest.mark.docs,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the site with"),
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="`make docs` builds the site first"),
-    pytest.mark.xdist_group("site"),
 ]
 
 # Pictures that did not load; by how much the page is wider than the window, and what sticks out; words of fewer than 12
-# letters that stand on two lines, unless a hyphen or a soft break is between the lines.
+# letters that stand on two lines.
 PROBE = """(async () => {
     const images = [...document.images];
     images.forEach(image => image.loading = 'eager');
@@ -78,6 +77,8 @@ def test_every_page_looks_right_on_a_screen_and_on_a_telephone(site, browser):
     pages = sorted(page.relative_to(SITE).as_posix() for page in SITE.rglob("*.html"))
     assert len(pages) > 20
     kept = os.environ.get("BAYESKIT_SCREENSHOTS")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
     wrong = {}
     for page in pages:
         browser.resize(WIDTHS[0])
