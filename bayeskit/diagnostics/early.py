@@ -10,6 +10,7 @@ from bayeskit.diagnostics.verdict import Finding, number
 LEVEL = 0.02
 SHARE = 0.1  # of the draws of a chain that may be its beginning
 LIMIT = 1.1
+DEPTH = 20.0  # nats: 1e-9 of a normal density, 1e-5 of Student's with 5 degrees of freedom in 4 dimensions
 
 
 def early_draws(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
@@ -21,8 +22,9 @@ def early_draws(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
 
     .. math:: p = m \min_j \operatorname{Beta}_{j, m - j + 1}(u_{(j)}).
 
-    At level 0.02, and only where the first tenth of the draws changes a standard deviation by a tenth or more, which
-    in draws that are worth hundreds is rare by itself.
+    At level 0.02, or where the first tenth of the draws reaches 20 below the lowest log density of all others, which
+    no density does by chance; and only where it changes a standard deviation by a tenth or more, which is rare by
+    itself in draws that are worth hundreds.
 
     Args:
         sites: the posterior.
@@ -33,7 +35,10 @@ def early_draws(sites: list[Site], lp: np.ndarray | None) -> list[Finding]:
     num_draws = lp.shape[1]
     first, lowest = int(SHARE * num_draws), lp.argmin(axis=1)
     early = np.flatnonzero(lowest < first)
-    if not early.size or _p_value((lowest + 1) / num_draws) > LEVEL:
+    if not early.size:
+        return []
+    deep = lp[:, :first].min() < lp[:, first:].min() - DEPTH
+    if not deep and _p_value((lowest + 1) / num_draws) > LEVEL:
         return []
     changed: dict[str, tuple[float, float]] = {}
     for site in sites:
