@@ -107,7 +107,7 @@ def histograms(ranks, names=("intercept", "slope", "log_likelihood")):
 histograms(right)
 
 # %%
-figure = bk.plot_calibration(right)
+bk.plot_calibration(right)
 
 # %% [markdown]
 # ## What a broken model looks like
@@ -143,7 +143,7 @@ bk.check(narrow)
 histograms(narrow)
 
 # %%
-figure = bk.plot_calibration(narrow)
+bk.plot_calibration(narrow)
 
 # %% [markdown]
 # Off by one: each measurement is taken for its neighbour's. Such a mistake compiles, converges, and has a good verdict
