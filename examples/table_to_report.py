@@ -209,7 +209,8 @@ print(f"{page.name}: {page.stat().st_size / 1000:.0f} kB")
 # ## What we saw, and what to try
 #
 # * The beetle declines by about a tenth a year (the truth: $e^{-0.12} - 1 = -11\%$), and woodland has fewer (the truth:
-#   0.9 less on the log scale). The table above says of which numbers the priors have a say.
+#   0.9 less on the log scale). Only of the concentration `alpha` does the prior have a say: bambi's half-Cauchy(1)
+#   prefers smaller ones.
 # * A Poisson model would have given intervals that are too narrow; cross-validation found it out.
 # * Try: the temperature as a further column; `priors={"year": dist.Normal(0, 0.1)}`; the whole site left out, by
 #   `bk.loo(post, group="site")`. All of it is in [Formulas](../docs/formula.md) and
