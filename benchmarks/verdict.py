@@ -41,7 +41,7 @@ from benchmarks.verdict_settings import SETTINGS, Setting
 
 FAR, NEAR, RATIO = 0.25, 0.1, 1.15
 ENOUGH = 400
-HELD_OUT = 7000
+HELD_OUT = 9000
 KINDS = ("right", "between", "wrong")
 
 

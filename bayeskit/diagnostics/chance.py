@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEVEL = 0.01  # of one false alarm, over all elements
+LEVEL = 0.001  # of one false alarm, over all elements; as for nested R-hat
 
 
 def chance_explains(draws: np.ndarray, num_elements: int) -> bool:
