@@ -20,10 +20,8 @@ from bayeskit.cli.plan import read_run_file
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted((ROOT / "inference").glob("*.toml"))
 by_name = pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
-SPARED = ("autoregression", "diffusion", "eight_schools_centred", "gp", "logistic")
-"""Run in the full tier: by default there are one of each kind of file (a table with labels, a hierarchy, a kernel of a
-network, VI), and the densities of all.
-"""
+BY_DEFAULT = ("radon", "logistic_vi")
+"""Run in every tier, one by chains and one by VI; of all files there are the densities."""
 
 
 @cache
@@ -111,7 +109,7 @@ def test_the_two_eight_schools_are_one_posterior():
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.full if path.stem in SPARED else (), id=path.stem) for path in RUN_FILES],
+    [pytest.param(path, marks=() if path.stem in BY_DEFAULT else pytest.mark.full, id=path.stem) for path in RUN_FILES],
 )
 def test_one_command_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
