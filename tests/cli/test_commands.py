@@ -48,6 +48,7 @@ def test_run_file_and_options(folder, invoke):
     assert json.loads(post.attrs["method_settings"])["max_tree_depth"] == 7
 
 
+@pytest.mark.full  # by default of methods, in tests/conformance, and the record has the key, in test_output.py
 def test_the_same_key_gives_the_same_draws(folder, invoke):
     for out, key in (("a.zarr", 1), ("b.zarr", 1), ("c.zarr", 2)):
         invoke("run", "line.toml", "--out", out, "--key", key, *QUICK)
@@ -134,6 +135,7 @@ def test_check(result, invoke):
     assert done.output.startswith("OK")
 
 
+@pytest.mark.full  # by default that of a run that has not ended, below
 def test_report(result, folder, invoke):
     done = invoke("report", result, "-o", "page.html")
     assert done.exit_code == 0, done.output

@@ -133,14 +133,6 @@ def test_bad_data_are_refused_by_name(net, x, y, x_new, message):
     assert str(error.value) == message
 
 
-def test_classes_that_are_not_known_are_refused(class_net):
-    law = class_net.predict([[0.0, 1.0]], [2], [[1.0, 1.0], [0.5, 0.0]])
-    np.testing.assert_allclose(law.probs.sum(axis=-1), 1.0, rtol=1e-5)
-    with pytest.raises(DataError) as error:
-        class_net.predict([[0.0, 1.0]], [3], [[1.0, 1.0]])
-    assert str(error.value) == "y has the classes [3.0]; the network knows 0 to 2"
-
-
 def test_a_traced_call_is_refused(net):
     with pytest.raises(DataError, match="x is being traced by JAX; networks compile themselves"):
         jax.jit(lambda x: net.predict(x, x, x).mean)(jnp.zeros(3))
