@@ -41,16 +41,17 @@ from benchmarks.verdict_settings import SETTINGS, Setting
 
 FAR, NEAR, RATIO = 0.25, 0.1, 1.15
 ENOUGH = 400
-HELD_OUT = 3000
+HELD_OUT = 7000
 KINDS = ("right", "between", "wrong")
 
 
-def kind_of(post, truth) -> str:
+def kind_of(post, problem) -> str:
     """Whether a result is right, wrong, or between."""
+    truth = problem.truth
     table = bk.summary(post, list(truth))
     mu, sigma = (np.concatenate([np.atleast_1d(truth[name][i]).ravel() for name in truth]) for i in (0, 1))
     mean, sd, ess = table["mean"].to_numpy(), table["sd"].to_numpy(), table[["ess_bulk", "ess_tail"]].to_numpy()
-    limits = (sigma / np.sqrt(ENOUGH), sigma / np.sqrt(2 * ENOUGH))
+    limits = (sigma / np.sqrt(ENOUGH), sigma * np.sqrt((problem.kurtosis - 1) / (4 * ENOUGH)))
     e_mean, e_sd = (
         np.fmin(table[name].to_numpy(), limit) for name, limit in zip(("mcse_mean", "mcse_sd"), limits, strict=True)
     )
@@ -71,7 +72,7 @@ def run(setting: Setting, key: int) -> dict[str, object]:
     return {
         "setting": setting.name,
         "key": key,
-        "kind": kind_of(post, problem.truth),
+        "kind": kind_of(post, problem),
         "good": verdict.ok,
         "findings": [finding.name for finding in verdict.findings if finding.severity == "error"],
     }

@@ -20,11 +20,15 @@ SIZE, CORRELATION = 5, 0.95
 
 
 class Problem(NamedTuple):
-    """A posterior: `truth` holds the mean and the standard deviation of the sites that are compared."""
+    """A posterior: `truth` holds the mean and the standard deviation of the sites that are compared.
+
+    `kurtosis` is that of the values, on which the error of a standard deviation depends: 3 for a normal density.
+    """
 
     model: Callable[..., None]
     data: dict[str, Any]
     truth: dict[str, tuple[Any, Any]]
+    kurtosis: float = 3.0
 
 
 class Setting(NamedTuple):
@@ -115,7 +119,7 @@ def _modes(weight: float, apart: float = 1.0) -> Problem:
 
 def _waiting(number: int) -> Problem:
     shape, rate = 0.5 + number, 1.0 + number
-    return Problem(waiting, {"y": np.ones(number)}, {"rate": (shape / rate, np.sqrt(shape) / rate)})
+    return Problem(waiting, {"y": np.ones(number)}, {"rate": (shape / rate, np.sqrt(shape) / rate)}, 3 + 6 / shape)
 
 
 GAUSSIAN = Problem(gaussian, {}, {"x": (np.arange(float(SIZE)), np.ones(SIZE))})
@@ -124,7 +128,7 @@ NONCENTRED, CENTRED = _schools(False), _schools(True)
 FUNNEL = Problem(funnel, {"centred": True}, {"v": (0.0, 3.0)})
 UNFUNNELLED = Problem(funnel, {"centred": False}, {"v": (0.0, 3.0)})
 EQUAL, UNEQUAL, NEAR = _modes(0.5), _modes(0.2), _modes(0.5, apart=0.3)
-HEAVY = Problem(heavy, {}, {"x": (np.zeros(4), np.full(4, np.sqrt(5 / 3)))})
+HEAVY = Problem(heavy, {}, {"x": (np.zeros(4), np.full(4, np.sqrt(5 / 3)))}, kurtosis=9.0)
 SKEWED, WAITING = _waiting(1), _waiting(30)
 
 LONG = bk.NUTS(num_warmup=400, num_draws=500)

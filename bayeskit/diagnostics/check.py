@@ -16,6 +16,7 @@ from bayeskit.diagnostics.angles import unrolled
 from bayeskit.diagnostics.approximation import approximation, step_size_bias
 from bayeskit.diagnostics.calibration import is_of_ranks, ranks_findings
 from bayeskit.diagnostics.convergence import FEW_DRAWS, convergence
+from bayeskit.diagnostics.early import early_draws
 from bayeskit.diagnostics.elements import Site, hidden, judged, pieces, posterior_sites
 from bayeskit.diagnostics.equation import equation, unseen
 from bayeskit.diagnostics.evidence import from_prior
@@ -53,7 +54,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
 
     ==================== ======== ================================================================================
     `non_finite_draws`   error    a draw, a sample statistic or a predicted value that is NaN (or infinite)
-    `r_hat`              error    rank-normalised split $\hat R > 1.01$
+    `r_hat`              error    rank-normalised split $\hat R > 1.01$; warning: up to 1.05, and chance explains it
     `nested_r_hat`       error    superchains that differ by more than their chains explain
     `ess_bulk`           error    effective sample size of the bulk below 100 a chain
     `ess_tail`           error    the same for the 5% and 95% quantiles
@@ -63,6 +64,7 @@ def check(post: xr.DataTree | Learned, *, quiet: bool = False) -> Verdict:
     `stuck_chain`        error    a chain that stands still, or moves 30 times less than the others
     `separated_chains`   error    chains whose central 90% do not overlap
     `unsettled_density`  error    $\hat R > 1.05$ of the log density
+    `early_draws`        error    chains lowest in their first draws, without which a standard deviation is 10% another
     `underflow`          error    a continuous parameter that is exactly 0 in some draws
     `one_chain`          warning  one chain only; $\hat R$ then compares its halves
     `few_draws`          warning  fewer than 100 draws a chain; error below 4
@@ -244,6 +246,7 @@ CHECKS: tuple[Callable[[Evidence], Found], ...] = (  # causes first, symptoms af
     lambda e: chains.stuck_chains(e.moving, e.as_chains("acceptance_rate")),
     lambda e: chains.separated_chains(e.moving, e.as_chains("lp")),
     lambda e: chains.unsettled_density(None if e.short else e.lp),  # of short chains, by nested R-hat
+    lambda e: early_draws(e.moving, None if e.short else e.lp),
     lambda e: unvisited_modes(e.post.attrs, e.drawn),
     lambda e: chains.underflow(e.moving),
     lambda e: sampler.divergences(e.stats, e.moving),

@@ -2,7 +2,9 @@
 
 Reference: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization: an
 improved R-hat for assessing convergence of MCMC", Bayesian Analysis 16(2), sections 3 and 4. The thresholds are
-its recommendations: R-hat at most 1.01, and an effective sample size of at least 100 a chain (50 a half-chain).
+its recommendations: R-hat at most 1.01, and an effective sample size of at least 100 a chain (50 a half-chain). Equal
+chains that are just worth that have R-hat above 1.01 in one of three runs, so an R-hat up to 1.05 is tested before it
+counts as an error.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bayeskit.diagnostics.chance import chance_explains
 from bayeskit.diagnostics.elements import Site
 from bayeskit.diagnostics.verdict import Finding, Measure, number
 
 R_HAT_LIMIT = 1.01
+R_HAT_BY_CHANCE = 1.05  # what chance may make of draws that are worth enough
 ESS_PER_CHAIN = 100.0
 FEW_DRAWS = 100
 TAIL = (0.05, 0.95)
@@ -30,12 +34,15 @@ def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
     r_hat: Scores = {}
     bulk: Scores = {}
     tail: Scores = {}
-    for site in sites:
-        use = site.finite & ~site.constant
+    used = [site.finite & ~site.constant for site in sites]
+    num_elements, explained = sum(int(use.sum()) for use in used), draws >= FEW_DRAWS
+    for site, use in zip(sites, used, strict=True):
         for elements, draws_of in site.blocks():
-            labels = [label for label, used in zip(site.labels[elements], use[elements], strict=True) if used]
+            labels = [label for label, moves in zip(site.labels[elements], use[elements], strict=True) if moves]
             moving = draws_of[:, :, use[elements]]
-            r_hat |= zip(labels, _r_hat(moving), strict=True)
+            found = _r_hat(moving)
+            explained = explained and _by_chance(moving, found, num_elements)
+            r_hat |= zip(labels, found, strict=True)
             bulk |= zip(labels, ess(moving, "bulk"), strict=True)
             tail |= zip(labels, ess(moving, "tail", TAIL), strict=True)
     needed = ESS_PER_CHAIN * chains
@@ -45,7 +52,7 @@ def convergence(sites: list[Site]) -> tuple[list[Finding], list[Measure]]:
         worst("min tail ESS", tail, needed, largest=False),
     ]
     findings = [
-        *_r_hat_finding(r_hat),
+        *_r_hat_finding(r_hat, explained),
         *ess_finding("ess_bulk", bulk, needed, "means and medians", chains * draws),
         *ess_finding("ess_tail", tail, needed, "5% and 95% quantiles", chains * draws),
     ]
@@ -115,25 +122,38 @@ def _ranked(scores: Scores, order: Callable[[float], float]) -> list[str]:
     return sorted(scores, key=lambda label: (not np.isnan(scores[label]), order(scores[label])))
 
 
-def _r_hat_finding(r_hat: Scores) -> list[Finding]:
+def _by_chance(draws: np.ndarray, r_hat: list[float], num_elements: int) -> bool:
+    """Whether what is above the limit of R-hat may be chance; looked at until something cannot be."""
+    if not all(value <= R_HAT_BY_CHANCE for value in r_hat):
+        return False
+    return all(
+        chance_explains(draws[:, :, k], num_elements) for k, value in enumerate(r_hat) if not value <= R_HAT_LIMIT
+    )
+
+
+def _r_hat_finding(r_hat: Scores, explained: bool) -> list[Finding]:
     bad = {label: value for label, value in r_hat.items() if not value <= R_HAT_LIMIT}
     if not bad:
         return []
     names = tuple(_ranked(bad, lambda value: -value))
     value = bad[names[0]]
-    return [
-        Finding(
-            "r_hat",
-            "error",
-            names,
-            value,
-            R_HAT_LIMIT,
-            f"R-hat is {number(value)}, more than {R_HAT_LIMIT}: the chains, or the halves of a chain, disagree about "
-            "these values, so the draws do not yet describe one distribution.",
-            "run longer (num_warmup, num_draws) if it is below 1.05; if it is larger, look at the trace plots for "
-            "chains in different places, and reparameterise, order the components of a mixture, or tighten priors.",
+    if explained:
+        meaning = (
+            "but the chains differ by no more than chance makes equal chains differ whose draws are worth as many "
+            "independent ones as these."
         )
-    ]
+        advice = "run longer (num_draws) to see it fall."
+    else:
+        meaning = (
+            "the chains, or the halves of a chain, disagree about these values, so the draws do not yet describe one "
+            "distribution."
+        )
+        advice = (
+            "run longer (num_warmup, num_draws) if it is below 1.05; if it is larger, look at the trace plots for "
+            "chains in different places, and reparameterise, order the components of a mixture, or tighten priors."
+        )
+    text = f"R-hat is {number(value)}, more than {R_HAT_LIMIT}{',' if explained else ':'} {meaning}"
+    return [Finding("r_hat", "warning" if explained else "error", names, value, R_HAT_LIMIT, text, advice)]
 
 
 def ess_finding(name: str, scores: Scores, needed: float, what: str, total: int, unit: str = "chain") -> list[Finding]:

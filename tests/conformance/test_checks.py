@@ -48,6 +48,12 @@ def apart(rng, distance):
     return rng.normal(size=(CHAINS, DRAWS)) + distance * np.arange(CHAINS)[:, None]
 
 
+def on_their_way(rng):
+    mu, lp = rng.normal(size=(2, CHAINS, DRAWS))
+    mu[:2, 0], lp[:2, 0] = 50.0, -1250.0
+    return {"mu": mu, "lp": lp}
+
+
 def often(rng, share):
     return rng.uniform(size=(CHAINS, DRAWS)) < share
 
@@ -63,6 +69,7 @@ TROUBLES = {
     "stuck_chain": ("error", lambda rng: {"mu": at_one_place(rng, 0.3, 2)}),
     "separated_chains": ("error", lambda rng: {"mu": apart(rng, 9.0)}),
     "unsettled_density": ("error", lambda rng: {"lp": apart(rng, 1.0)}),
+    "early_draws": ("error", lambda rng: on_their_way(rng)),
     "underflow": ("error", lambda rng: {"mu": np.where(often(rng, 0.1), 0.0, 1.0 + walk(rng, 0.0))}),
 }
 WINDINGS = 2 * np.pi * np.arange(CHAINS)[:, None]

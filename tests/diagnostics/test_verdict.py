@@ -445,3 +445,45 @@ def test_the_text_says_what_it_means_and_what_to_try():
     assert lines[2] == "ERROR divergences"
     assert "Try:" in text
     assert max(len(line) for line in lines) <= 100
+
+
+# ---------------------------------------------------------------- by chance, or not
+
+
+def autoregression(rng, correlation, shift=0.0):
+    """Four chains with variance one, each shifted by its share of `shift` to one side or the other."""
+    from scipy.signal import lfilter
+
+    noise = rng.normal(size=(CHAINS, DRAWS + 300)) * np.sqrt(1 - correlation**2)
+    return lfilter([1], [1, -correlation], noise, axis=1)[:, 300:] + shift * np.linspace(-1, 1, CHAINS)[:, None]
+
+
+def test_an_r_hat_by_chance_is_a_warning_and_one_of_different_chains_an_error():
+    """Equal chains whose draws are worth 575 exceed 1.01 in a run of ten, and are called bad in one of a hundred."""
+    rng = np.random.default_rng(5)
+    severities = {"warning": 0, "error": 0}
+    for _ in range(200):
+        for found in verdict_of({"mu": autoregression(rng, 0.75)}).findings:
+            if found.name == "r_hat":
+                severities[found.severity] += 1
+                assert (found.severity == "error") is not found.meaning.endswith("as these.")
+    assert severities["warning"] >= 8
+    # 0.02 is 0.01, the level, and what effective sample sizes of halves that are known to a fifth add; binomial
+    assert severities["error"] <= 200 * 0.02 + 4 * np.sqrt(200 * 0.02)
+    for _ in range(20):
+        assert not verdict_of({"mu": autoregression(rng, 0.75, shift=0.4)}).ok
+
+
+def test_first_draws_from_far_away_are_found():
+    rng = np.random.default_rng(6)
+    x = autoregression(rng, 0.3)
+    lp = -0.5 * x**2
+    assert "early_draws" not in names(verdict_of({"x": x}, {"lp": lp}))
+    x[1, 0], x[3, :2] = 40.0, (-30.0, -12.0)  # two chains were still on their way: sd 1.3, and R-hat does not see it
+    verdict = verdict_of({"x": x}, {"lp": -0.5 * x**2})
+    assert verdict.max_r_hat < 1.01
+    early = finding(verdict, "early_draws")
+    assert (early.severity, early.sites) == ("error", ("x",))
+    assert "without these the standard deviation of x is 0.986, not 1.278" in early.meaning
+    late = x[:, ::-1]  # the same draws at the end are heavy tails, for all that is known
+    assert "early_draws" not in names(verdict_of({"x": late}, {"lp": -0.5 * late**2}))
