@@ -2,7 +2,8 @@
 #
 #   make demo      fit the radon survey: progress, summary, verdict, posterior.zarr, report.html
 #   make test      the tests: every rule by its covering rows, minutes
-#   make docs      the pages, and their Python blocks
+#   make docs      the Python blocks of the pages, the site with what they and the notebooks show, and a look at each page in a browser
+#   make examples  the notebooks, executed into out/
 #   make test-all  every row of every table, with the array shapes of all signatures checked at every call
 #   make slow      the long references
 #   make gpu       bayeskit beside its peers on an accelerator, six minutes; on a CPU a minute, at sizes that say only that it runs
@@ -89,8 +90,9 @@ contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --dist load --maxschedchunk 1 -m "docs and not slow" tests/docs/test_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --dist load -m docs
+	$(BIN)/python -m pytest -m docs --ignore tests/docs/test_pages.py tests/docs
 
 serve: $(VENV)/.dev
 	$(BIN)/mkdocs serve
@@ -98,7 +100,8 @@ serve: $(VENV)/.dev
 examples: $(VENV)/.test
 	@mkdir -p out
 	printf '%s\n' examples/*.py | OPENBLAS_NUM_THREADS=1 xargs -P 2 -I {} sh -c \
-	  '$(BIN)/jupytext --to ipynb --execute --output out/$$(basename {} .py).ipynb {} || exit 255'
+	  '$(BIN)/jupytext --to ipynb --execute --update-metadata "{\"example_size\": \"$(BAYESKIT_EXAMPLE_SIZE)\"}" \
+	  --output out/$$(basename {} .py).ipynb {} || exit 255'
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/nuts.py
@@ -111,7 +114,7 @@ gpu: $(VENV)/.test
 dist: $(VENV)/.dev
 	bash .ci/dist $(BIN)/python
 
-check: lint types contracts docs test examples
+check: lint types contracts examples docs test
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .mypy_cache site out dist

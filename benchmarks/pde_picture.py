@@ -1,7 +1,7 @@
-"""The picture of `docs/spectral_pde.md`, and the table beside it: draws of the posterior against quadrature.
+"""The table of `docs/spectral_pde.md`, and a picture beside it: draws of the posterior against quadrature.
 
 bayeskit run inference/diffusion.toml
-python -m benchmarks.pde_picture diffusion.zarr docs/spectral_pde.png
+python -m benchmarks.pde_picture diffusion.zarr diffusion.png
 """
 
 from __future__ import annotations

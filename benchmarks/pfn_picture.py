@@ -1,6 +1,6 @@
-"""Draw the picture of the page on networks that are trained on a prior.
+"""Draw what networks have learned of a prior.
 
-    python benchmarks/pfn_picture.py [docs/pfn.png]
+    python benchmarks/pfn_picture.py [pfn.png]
 
 Left the network of curves that comes with the package; right a network that was trained for `--budget` on a process
 that is known, beside the exact answer.
@@ -62,7 +62,7 @@ def process(ax: Axes, budget: str) -> None:
 def main() -> None:
     """Draw it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", nargs="?", default="docs/pfn.png")
+    parser.add_argument("out", nargs="?", default="pfn.png")
     parser.add_argument("--budget", default="60s")
     asked = parser.parse_args()
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")

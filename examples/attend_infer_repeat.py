@@ -13,9 +13,11 @@
 # %% [markdown]
 # # Attend, infer, repeat
 #
-# How many digits are on a canvas, where are they, and what do they look like? The number of objects is random, so the
-# guide makes discrete choices, and how their gradient is estimated decides whether it learns to count (Eslami et al.
-# 2016; Becker et al. 2024). The canvases are made from scikit-learn's digits: none, one or two of them.
+# How many digits are on a canvas, where are they, and what do they look like?
+#
+# The number of objects is random, so the guide makes discrete choices, and how their gradient is estimated decides
+# whether it learns to count (Eslami et al. 2016; Becker et al. 2024). The canvases are made from scikit-learn's digits:
+# none, one or two of them.
 #
 # This notebook trains for a short time, to show the pieces. The full training, with the accuracy by estimator, is
 # `python benchmarks/air.py`; it takes the same programs.
@@ -35,15 +37,15 @@ import optax
 import bayeskit as bk
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-STEPS, BATCH = (200, 32) if SMALL else (3000, 64)
+STEPS, BATCH = (150, 32) if SMALL else (3000, 64)
 
 ROOT = Path.cwd() if Path("benchmarks").is_dir() else Path.cwd().parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import air_programs as air
 
 seen, unseen = air.digits()
-train, _ = air.canvases(seen, 10_000, seed=1)
-test, counts = air.canvases(unseen, 500, seed=2)
+train, _ = air.canvases(seen, 2000 if SMALL else 10_000, seed=1)
+test, counts = air.canvases(unseen, 200 if SMALL else 500, seed=2)
 
 # %% [markdown]
 # ## Model and guide
@@ -113,7 +115,7 @@ figure.tight_layout()
 # in the order of its steps. More steps make the boxes tighter and the count right.
 
 
-# %%
+# %% tags=["cover"]
 def explained(p, canvas, key):
     """Ink, presences and corners of one draw of the guide."""
     drawn, _ = bk.draw(lambda: air.guide(p, canvas), key=key)
@@ -141,3 +143,12 @@ for column, index in enumerate(chosen):
 grid[0, 0].set_ylabel("canvas")
 grid[1, 0].set_ylabel("model")
 figure.tight_layout(pad=0.3)
+
+# %% [markdown]
+# ## What we saw, and what to try
+#
+# * A guide can look at an image, decide how often to look again, and be trained by an ordinary gradient of an
+#   expectation: enumeration takes the choices one after the other, the score takes what it draws.
+# * After so few steps it reconstructs before it counts. `python benchmarks/air.py` trains long enough for the accuracy
+#   by estimator, and the page [Speed](../docs/benchmarks.md) has the numbers.
+# * Try `bk.estimators.DisARM()` for the choices, or three digits on a canvas.

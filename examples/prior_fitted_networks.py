@@ -13,9 +13,11 @@
 # %% [markdown]
 # # Networks trained on a prior
 #
-# A network that has seen enough data sets of a prior predicts a new one in a single pass. First the networks that come
-# with the package, then one trained on a Gaussian process, beside the exact answer; one on a Bayesian neural network,
-# beside NUTS; and a prior of your own.
+# Can a network that has seen enough data sets of a prior do Bayesian inference in a single pass?
+#
+# First the networks that come with the package, then one trained on a Gaussian process, beside the exact answer; one on
+# a Bayesian neural network, beside NUTS; and a prior of your own. How it works is on the page
+# [Networks trained on a prior](../docs/pfn.md).
 
 # %%
 import os
@@ -35,7 +37,12 @@ import bayeskit as bk
 from bayeskit.models import pfn
 
 SMALL = os.environ.get("BAYESKIT_EXAMPLE_SIZE") == "small"  # for tests of this notebook
-LENGTH = {"num_steps": 25, "width": 16, "num_layers": 1} if SMALL else {"budget": "3min"}
+LENGTH = (
+    {"num_steps": 25, "width": 16, "num_layers": 1, "batch_size": 16, "progress": False}
+    if SMALL
+    else {"budget": "3min"}
+)
+SETS = 32 if SMALL else 128  # on which a network is checked
 generator = np.random.default_rng(0)
 
 # %% [markdown]
@@ -43,7 +50,7 @@ generator = np.random.default_rng(0)
 #
 # Twenty noisy readings of a curve. The units are brought to those of the network's prior and back.
 
-# %%
+# %% tags=["cover"]
 x = np.sort(generator.uniform(0.0, 10.0, 20))
 y = 3.0 * np.sin(x) + 0.5 * generator.normal(size=20)
 model = pfn.PFNRegressor(pfn.pretrained("regression"), standardise=True).fit(x[:, None], y)
@@ -80,7 +87,7 @@ for name, classifier in usual.items():
 process = pfn.priors.GP(lengthscale=0.3, noise=0.01)
 net = pfn.train(process, key=0, **LENGTH)
 print(net)
-print(pfn.check(net, process, num_sets=128))
+print(pfn.check(net, process, num_sets=SETS, sizes=[8] if SMALL else None))
 
 # %%
 x = np.array([0.1, 0.15, 0.4, 0.75, 0.8])[:, None]
@@ -103,10 +110,12 @@ plt.show()
 # The gap is the mean log loss over that of NUTS on the same model, whose predictions are averaged as probabilities.
 
 # %%
-network = pfn.priors.BayesianNetwork(num_rows=30 if SMALL else 60)
-net = pfn.train(network, key=0, **LENGTH)
-nuts = bk.NUTS(num_chains=1, num_warmup=100, num_draws=100) if SMALL else bk.NUTS()
-print(pfn.check(net, network, num_sets=128, nuts=nuts, num_nuts=2 if SMALL else 8, sizes=[20]))
+if SMALL:
+    print("left out at the small size: its training and eight runs of NUTS")
+else:
+    network = pfn.priors.BayesianNetwork(num_rows=60)
+    net = pfn.train(network, key=0, **LENGTH)
+    print(pfn.check(net, network, num_sets=SETS, nuts=bk.NUTS(), num_nuts=8, sizes=[20]))
 
 # %% [markdown]
 # ## Your own prior
@@ -142,3 +151,11 @@ ax.plot(data["x"], data["y"], "ko")
 ax.set(xlabel="dose", ylabel="response")
 ax.legend()
 plt.show()
+
+# %% [markdown]
+# ## What we saw, and what to try
+#
+# * The networks that come with the package predict a curve and a small table in milliseconds, as well as what is usual.
+# * `pfn.check` says how far a network is from the exact posterior, in nats a row; after a training of seconds it is
+#   far, and the verdict says so. Minutes bring it near.
+# * Try `budget="10min"`, and a prior closer to your own data: that is where the accuracy comes from.

@@ -13,6 +13,8 @@
 # %% [markdown]
 # # A line through outliers
 #
+# How much should a measurement count that went wrong, when nobody knows which ones did?
+#
 # Under a normal likelihood an error counts by its square, so that a few gross errors decide. The generalized normal
 # distribution lets the data say how much an error counts: by its power $p$, which is a site of the model like any
 # other. Here a tenth of the measurements went wrong.
@@ -76,7 +78,7 @@ def normal(x, y):
 
 # %%
 DATA_SETS = 3 if SMALL else 6
-method = bk.NUTS(num_chains=2, num_warmup=300, num_draws=200 if SMALL else 500)
+method = bk.NUTS(num_chains=2, num_warmup=300, num_draws=500)
 slopes = {"robust": [], "normal": []}
 for seed in range(DATA_SETS):
     data = measurements(seed)
@@ -85,7 +87,8 @@ for seed in range(DATA_SETS):
         draws = np.asarray(post["posterior/slope"])
         slopes[model.__name__].append((draws.mean(), draws.std()))
         if seed == 0:
-            print(bk.summary(post)[["mean", "sd"]])
+            print(model.__name__)
+            print(bk.summary(post))
             bk.check(post)
 
 # %% [markdown]
@@ -102,7 +105,7 @@ for name, found in slopes.items():
         f"{name:7} root mean squared error of the slope {error:.3f}   mean posterior deviation {deviations.mean():.3f}"
     )
 
-# %%
+# %% tags=["cover"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 data = measurements(0)
 left.plot(data["x"], data["y"], ".", color="0.6")
@@ -116,3 +119,12 @@ left.set(xlabel="x", ylabel="y", title="the first data set, lines through the tr
 right.set(xlabel="data set", ylabel="slope, two deviations", xticks=[])
 right.legend()
 figure.tight_layout()
+
+# %% [markdown]
+# ## What we saw, and what to try
+#
+# * The robust likelihood found from the data that errors have heavy tails (a power near one, not two), and its slopes
+#   are several times closer to the truth, with shorter intervals that hold it.
+# * The normal likelihood is honest in its own way: it is less sure. It does not know why.
+# * Try `dist.StudentT` with its degrees of freedom as a site, fewer outliers, or outliers on one side only: no
+#   symmetric likelihood is right for those.

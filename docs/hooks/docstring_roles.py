@@ -17,6 +17,7 @@ import griffe
 
 _ROLE = re.compile(r":(?:class|func|meth|attr|mod|exc|data):`~?([\w.]+)`")
 _INLINE = re.compile(r":math:`([^`]+)`")
+_EXAMPLE = re.compile(r"^(\s*)Example:$", re.MULTILINE)
 _BLOCK = re.compile(
     r"^(?P<indent> *)\.\. math::(?P<body>.*\n(?:(?:[ \t]*\n)*(?P=indent) +\S.*(?:\n|$))*)", re.MULTILINE
 )
@@ -29,6 +30,7 @@ class DocstringRoles(griffe.Extension):
         """Called for each module, class, function and attribute."""
         if obj.docstring is not None:
             text = _BLOCK.sub(_displayed, obj.docstring.value)
+            text = _EXAMPLE.sub(r"\1Examples:", text)  # the section whose sessions are shown as code
             text = _INLINE.sub(lambda found: f"${' '.join(found[1].split())}$", text)
             obj.docstring.value = _ROLE.sub(lambda found: _linked(found[1], obj.canonical_path), text)
 

@@ -222,11 +222,17 @@ class Rbf(Elementwise):
 
 
 relu = Relu()
+r"""The activation $\max(x, 0)$."""
 abs = Absolute()
+"""The activation $|x|$."""
 identity = Identity()
+"""The activation $x$; as a branch of a residual block, the skip connection."""
 erf = Erf()
+r"""The activation $\mathrm{erf}(x)$."""
 gelu = Gelu()
+r"""The activation $x \Phi(x)$, with $\Phi$ the standard normal cumulative distribution."""
 sin = Sin()
+r"""The activation $\sin x$."""
 
 
 def leaky_relu(slope: ArrayLike = 0.01) -> LeakyRelu:
