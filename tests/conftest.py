@@ -3,7 +3,7 @@
 * float64, so that a comparison with a closed form is limited by the mathematics and not by rounding. A test of float32
   asks for it with ``jax.enable_x64(False)``.
 * compiled programs are kept in ``~/.cache/bayeskit/xla`` (``XDG_CACHE_HOME`` moves it), in a folder for each version of
-  JAX and each set of flags: the second run of the tests hardly compiles, even in a fresh clone.
+  JAX, each set of flags and each way to compress: the second run of the tests hardly compiles, even in a fresh clone.
   ``JAX_COMPILATION_CACHE_DIR`` names another folder.
 * ``BAYESKIT_RUNTIME_TYPES=1`` (``make test-all``) checks the array shapes in bayeskit's signatures at every call.
 * XLA's use of YNNPACK is off: it makes some sums of products wrong (`bayeskit.xla.miscompilation`).
@@ -23,6 +23,7 @@ import hashlib
 import os
 from collections import Counter
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 flags = os.environ.get("XLA_FLAGS", "")
@@ -37,6 +38,8 @@ if "xla_backend_optimization_level" not in flags:
 os.environ["XLA_FLAGS"] = flags
 cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bayeskit" / "xla"
 cache /= f"jax-{version('jax')}-{hashlib.sha256(' '.join(sorted(flags.split())).encode()).hexdigest()[:8]}"
+if find_spec("zstandard"):  # with which JAX then compresses, and cannot read what it wrote without
+    cache = cache.with_name(f"{cache.name}-zstd")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -100,7 +103,7 @@ class SecondsByFolder:
 def pytest_collection_finish():
     """What is imported by now stays: the garbage collector need not look through it at every few thousand tracers."""
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(100_000, 10, 10)
 
 
 MAPS = Path("/proc/self/maps")

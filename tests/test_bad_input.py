@@ -18,7 +18,7 @@ import pytest
 import bayeskit as bk
 from bayeskit.storage import make_tree
 
-TINY = bk.NUTS(num_chains=2, num_warmup=20, num_draws=20)
+TINY = bk.HMC(num_chains=2, num_warmup=20, num_draws=20)
 Y = [0.5, -0.2, 1.1]
 
 

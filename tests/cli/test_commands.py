@@ -14,6 +14,7 @@ from bayeskit.train import Trained, Training
 from bayeskit.train.training import Stopped
 
 SMALL = ["--num-chains", "2", "--num-warmup", "200", "--num-draws", "200", "--no-progress"]
+QUICK = [*SMALL, "--method", "hmc"]  # to compile
 
 
 def test_version(invoke):
@@ -47,16 +48,17 @@ def test_run_file_and_options(folder, invoke):
     assert json.loads(post.attrs["method_settings"])["max_tree_depth"] == 7
 
 
+@pytest.mark.full  # by default of methods, in tests/conformance, and the record has the key, in test_output.py
 def test_the_same_key_gives_the_same_draws(folder, invoke):
     for out, key in (("a.zarr", 1), ("b.zarr", 1), ("c.zarr", 2)):
-        invoke("run", "line.toml", "--out", out, "--key", key, *SMALL)
+        invoke("run", "line.toml", "--out", out, "--key", key, *QUICK)
     first, second, other = (bk.load(name)["posterior/slope"].values for name in ("a.zarr", "b.zarr", "c.zarr"))
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
 def test_only_the_same_run_replaces_a_result(folder, invoke):
-    small = ["--num-chains", "1", "--num-warmup", "10", "--num-draws", "10", "--no-progress"]
+    small = ["--num-chains", "1", "--num-warmup", "10", "--num-draws", "10", "--no-progress", "--method", "hmc"]
     assert invoke("run", "line.toml", *small).exit_code in (0, 3)
     assert invoke("run", "line.toml", *small, "--key", 1).exit_code in (0, 3)
     (folder / "line.csv").write_text("x,y\n0.0,1.0\n1.0,2.0\n")
@@ -74,7 +76,7 @@ def test_inline_data_likelihood_predictive_thin_keep(folder, invoke):
         'model = "line.py"\npredictive = "y"\nlog_likelihood = true\nthin = 2\n[data]\nx = [0.0, 1.0]\ny = [0.1, 0.6]\n'
     )
     (folder / "inline.toml").write_text(text)
-    done = invoke("run", "inline.toml", "--keep", "slope", "--keep", "sigma", *SMALL)
+    done = invoke("run", "inline.toml", "--keep", "slope", "--keep", "sigma", *QUICK)
     assert done.exit_code in (0, 3), done.output
     post = bk.load("inline.zarr")
     assert post["log_likelihood/y"].shape[-1:] == (2,)
@@ -94,22 +96,22 @@ def test_discrete_sites(folder, invoke):
     (folder / "groups.toml").write_text(
         'model = "groups.py"\ndiscrete = "probabilities"\n[data]\ny = [0.1, 3.2, 0.4]\n'
     )
-    done = invoke("run", "groups.toml", *SMALL)
+    done = invoke("run", "groups.toml", *QUICK)
     assert done.exit_code in (0, 3), done.output
     assert bk.load("groups.zarr")["posterior/high_probs"].shape[-2:] == (3, 2)
-    wrong = invoke("run", "groups.toml", "--discrete", "draws", *SMALL, "--overwrite")
+    wrong = invoke("run", "groups.toml", "--discrete", "draws", *QUICK, "--overwrite")
     assert wrong.exit_code == 2
     assert "discrete must be one of 'sample', 'probabilities', got 'draws'" in wrong.output
 
 
 def test_netcdf(folder, invoke):
-    done = invoke("run", "line.toml", "--out", "line.nc", *SMALL)
+    done = invoke("run", "line.toml", "--out", "line.nc", *QUICK)
     assert done.exit_code in (0, 3), done.output
     assert bk.load("line.nc")["posterior/slope"].shape == (2, 200)
 
 
 def test_a_bad_verdict_is_exit_code_three_and_the_result_is_written(folder, invoke):
-    words = ["--num-chains", 2, "--num-warmup", 0, "--num-draws", 8, "--no-progress"]
+    words = ["--num-chains", 2, "--num-warmup", 0, "--num-draws", 8, "--no-progress", "--method", "hmc"]
     done = invoke("run", "line.toml", "--report", "page.html", *words)
     assert done.exit_code == 3, done.output
     assert "NOT OK" in done.output
@@ -133,6 +135,7 @@ def test_check(result, invoke):
     assert done.output.startswith("OK")
 
 
+@pytest.mark.full  # by default that of a run that has not ended, below
 def test_report(result, folder, invoke):
     done = invoke("report", result, "-o", "page.html")
     assert done.exit_code == 0, done.output

@@ -102,14 +102,19 @@ def test_what_is_written_has_a_density(outcome, tmp_path, monkeypatch, invoke):
     data = bk.columns("t.csv", **plan.columns)
     assert data.num_rows == ROWS - 1
     arguments = dict(data.for_model(model))
-    trace = handlers.trace(handlers.seed(model, 0)).get_trace(**arguments)
-    free = {n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
-    assert trace["effect_site"]["value"].shape == (6,)
-    assert trace["effect_year"]["value"].shape == (4,)
-    assert np.isfinite(log_density(model, (), arguments, free)[0])
+
+    @jax.jit
+    def density():
+        trace = handlers.trace(handlers.seed(model, 0)).get_trace(**arguments)
+        free = {n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+        assert trace["effect_site"]["value"].shape == (6,)
+        assert trace["effect_year"]["value"].shape == (4,)
+        return log_density(model, (), arguments, free)[0]
+
+    assert np.isfinite(density())
     unobserved = arguments | {outcome: None}
-    drawn = handlers.seed(lambda: model(**unobserved), jax.random.key(1))
-    assert handlers.trace(drawn).get_trace()[outcome]["value"].shape == (ROWS - 1,)
+    drawn = handlers.trace(handlers.seed(lambda: model(**unobserved), jax.random.key(1)))
+    assert jax.eval_shape(lambda: drawn.get_trace()[outcome]["value"]).shape == (ROWS - 1,)
 
 
 def test_slopes_are_those_of_standardised_columns(tmp_path, monkeypatch, invoke):
@@ -201,7 +206,6 @@ def test_dates_of_a_parquet_file_are_left_aside(tmp_path, monkeypatch, invoke):
     assert read_inputs(read_run_file(Path("run.toml"))).arguments.left_aside == ("when",)
 
 
-@pytest.mark.smoke
 def test_three_commands(tmp_path, monkeypatch, invoke):
     """A hierarchical negative binomial with a report, and no line of Python."""
     monkeypatch.chdir(tmp_path)

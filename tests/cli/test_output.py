@@ -9,7 +9,8 @@ import pytest
 
 import bayeskit as bk
 
-SMALL = ["--num-chains", "2", "--num-warmup", "50", "--num-draws", "50", "--no-progress"]
+# the method that is the quickest to compile
+SMALL = ["--num-chains", "2", "--num-warmup", "50", "--num-draws", "50", "--no-progress", "--method", "hmc"]
 
 
 def only_json(done):
@@ -134,7 +135,7 @@ def test_settings_of_columns_are_for_tables(folder, invoke):
     assert "[columns]: unknown key 'gruops'; did you mean 'groups'?" in invoke("run", "b.toml", *SMALL).stderr
 
 
-TINY = ["--num-chains", "1", "--num-warmup", "5", "--num-draws", "5", "--no-progress"]
+TINY = ["--num-chains", "1", "--num-warmup", "5", "--num-draws", "5", "--no-progress", "--method", "hmc"]
 
 
 def test_another_model_of_the_same_name_replaces_nothing(folder, invoke):

@@ -68,7 +68,7 @@ def test_settings_of_the_process(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_and_resumed(folder, invoke):
-    words = ["run", "line.toml", "--num-chains", "2", "--num-warmup", "200", "--num-draws", "60000", "--no-progress"]
+    words = ["run", "line.toml", "--num-chains", "2", "--num-warmup", "200", "--num-draws", "30000", "--no-progress"]
     process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     partial = folder / "line.zarr.partial"
     deadline = time.monotonic() + 120
@@ -93,5 +93,5 @@ def test_interrupted_and_resumed(folder, invoke):
     assert done.returncode in (0, 3), done.stderr  # 3: so many draws may hold a divergence
     assert not partial.exists()
     resumed = bk.load("line.zarr")["posterior/slope"].values
-    assert resumed.shape == (2, 60_000)
+    assert resumed.shape == (2, 30_000)
     np.testing.assert_array_equal(resumed[:, : kept.shape[1]], kept)

@@ -281,6 +281,7 @@ FULL = (  # which predict as other rows do
     "posterior, closed",
     "posterior, fixed scale",
     "bridge, diagonal",
+    "net of classes",  # which are those of "net of cells" too
 )
 by_name = pytest.mark.parametrize("name", rows(ROWS, full=FULL))
 

@@ -21,11 +21,11 @@ def mean(y, seen=None):
         numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
 
 
-SHORT = bk.NUTS(num_chains=2, num_warmup=20, num_draws=20, chain_method="vectorized")
+SHORT = bk.HMC(num_chains=2, num_warmup=20, num_draws=20, chain_method="vectorized")
 
 
 def test_integers_of_numpy_and_jax_are_integers(tmp_path):
-    numbers = bk.NUTS(
+    numbers = bk.HMC(
         num_chains=np.int64(2), num_warmup=jnp.asarray(20), num_draws=np.int32(20), chain_method="vectorized"
     )
     assert numbers == SHORT

@@ -160,7 +160,7 @@ def test_several_sites_in_a_scan_have_no_joint_draws():
 
 # ---- infer and predict ---------------------------------------------------------------------------------------------
 
-SHORT = bk.NUTS(num_chains=2, num_warmup=40, num_draws=60)
+SHORT = bk.HMC(num_chains=2, num_warmup=40, num_draws=60)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_draws_that_cannot_be_labelled_are_returned(monkeypatch):
     with pytest.warns(UserWarning, match=r"could not be labelled \(RuntimeError: no labels today\); they are returned"):
         post = bk.infer(plain, {"y": Y}, SHORT, key=0, progress=False)
     assert post["posterior/mean"].shape == (2, 60)
-    assert post.attrs["method"] == "NUTS"
+    assert post.attrs["method"] == "HMC"
 
 
 def test_an_error_in_the_middle_hands_over_the_draws(monkeypatch):

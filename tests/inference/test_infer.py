@@ -17,7 +17,7 @@ from scipy import stats
 import bayeskit as bk
 from bayeskit.inference.pointwise import Pointwise
 
-TINY = bk.NUTS(num_chains=2, num_warmup=20, num_draws=10, adaptation="diagonal", chain_method="vectorized")
+TINY = bk.HMC(num_chains=2, num_warmup=20, num_draws=10, chain_method="vectorized")  # the quickest to compile
 Y = np.array([0.5, -0.2, 1.1, 0.4])
 MASK = np.array([True, False, True, True])
 
@@ -174,7 +174,7 @@ def test_integer_boolean_and_scalar_observations(tmp_path):
 
 def test_starting_from_a_fit_and_from_values():
     first = run(schools, {"y": Y})
-    method = bk.NUTS(num_chains=3, num_warmup=0, num_draws=1, chain_method="vectorized", adaptation="diagonal")
+    method = bk.HMC(num_chains=3, num_warmup=0, num_draws=1, chain_method="vectorized")
     assert run(schools, {"y": Y}, method, init=first)["posterior/theta"].shape == (3, 1, 4)
     run(schools, {"y": Y}, method, init={"theta": np.zeros((3, 4))})
     run(schools, {"y": Y}, method, init="prior")
@@ -192,7 +192,7 @@ def test_keys():
 
 
 def test_loo():
-    method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=200, chain_method="vectorized")
+    method = bk.HMC(num_chains=2, num_warmup=200, num_draws=200, chain_method="vectorized")
     result = bk.loo(run(schools, {"y": Y}, method, log_likelihood=True))
     assert np.isfinite(result.elpd)
 
@@ -223,18 +223,11 @@ def run(how, chains=4):
 """
 
 
-def test_float32():
-    out = in_process(
-        SCRIPT
-        + "post = run('threads'); "
-        + "print(post['posterior/mu'].dtype, post['sample_stats/lp'].dtype, post.attrs['float_dtype'])"
-    )
-    assert out == ["float32"] * 3
-
-
-def test_several_devices():
+def test_float32_by_default_and_several_devices():
     script = """
-from bayeskit.inference.chains.independent import resolve
+post = run("threads")
+print(post["posterior/mu"].dtype, post["sample_stats/lp"].dtype, post.attrs["float_dtype"])
+jax.config.update("jax_enable_x64", True)
 sharded, vectorized = run("sharded"), run("vectorized")
 print(jax.local_device_count(), sharded["posterior/mu"].shape[0])
 print(np.allclose(sharded["posterior/mu"][:, :2], vectorized["posterior/mu"][:, :2], rtol=1e-6))
@@ -244,7 +237,7 @@ except bk.errors.MethodError as error:
     print("multiple" in str(error))
 """
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    assert in_process(SCRIPT + script, XLA_FLAGS=flags, JAX_ENABLE_X64="1") == ["2", "4", "True", "True"]
+    assert in_process(SCRIPT + script, XLA_FLAGS=flags) == [*["float32"] * 3, "2", "4", "True", "True"]
 
 
 def test_imputed_elements_have_their_own_density():

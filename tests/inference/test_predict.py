@@ -30,6 +30,7 @@ def fit(observed=None, kinds="latent", **draws):
     return make_tree(groups, site_kinds=dict.fromkeys(draws, kinds))
 
 
+TINY = bk.HMC(num_chains=1, num_warmup=20, num_draws=20, chain_method="vectorized")  # the quickest to compile
 SLOPES = np.linspace(0.5, 1.5, 600).reshape(2, 300)
 
 
@@ -147,8 +148,8 @@ def test_what_counts_as_a_new_input():
         with numpyro.plate("row", 3):
             numpyro.sample("log_y", dist.Normal(mu + shift, scale), obs=None if y is None else jnp.log(y))
 
-    data, tiny = {"y": np.array([1.1, 2.1, 0.7])}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=10)
-    post = bk.infer(model, data, tiny, key=0, progress=False)
+    data = {"y": np.array([1.1, 2.1, 0.7])}
+    post = bk.infer(model, data, TINY, key=0, progress=False)
     for given, group in (
         (data, "posterior_predictive"),
         ({}, "posterior_predictive"),
@@ -163,7 +164,7 @@ def test_what_counts_as_a_new_input():
 
 
 def test_fit_of_infer_with_coordinates(tmp_path):
-    method = bk.NUTS(num_chains=2, num_warmup=100, num_draws=50, chain_method="vectorized")
+    method = bk.HMC(num_chains=2, num_warmup=100, num_draws=50, chain_method="vectorized")
     coords = {"row": [f"r{i}" for i in range(6)]}
     post = bk.infer(line, {"x": X, "y": Y}, method, key=0, coords=coords, progress=False)
     out = bk.predict(line, {"x": X}, post, key=1)
@@ -188,7 +189,7 @@ def test_a_binomial_is_predicted():
         chance = numpyro.sample("chance", dist.Beta(1.0, 1.0))
         numpyro.sample("y", dist.Binomial(45, probs=chance), obs=y)
 
-    post = bk.infer(model, {"y": 17}, bk.NUTS(num_chains=2, num_warmup=100, num_draws=400), key=0, progress=False)
+    post = bk.infer(model, {"y": 17}, bk.HMC(num_chains=2, num_warmup=100, num_draws=400), key=0, progress=False)
     drawn = bk.predict(model, {"y": 17}, post, key=1)["posterior_predictive/y"]
     residual = drawn - 45 * post["posterior/chance"]
     assert abs(float(residual.mean())) < 4 * float(residual.std()) / np.sqrt(residual.size)
@@ -205,7 +206,7 @@ def test_two_discrete_sites_are_not_each_other_s_observation():
             numpyro.sample("y", dist.Normal(mean + a - b, 1.0), obs=y)
 
     y = np.zeros((2, 3))
-    post = bk.infer(model, {"y": y}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=20), key=0, progress=False)
+    post = bk.infer(model, {"y": y}, TINY, key=0, progress=False)
     with pytest.raises(ModelError, match=r"the discrete latent site '[ab]' was summed out, and observations share it"):
         bk.predict(model, {"y": y}, post, key=1)
 
@@ -222,8 +223,6 @@ def test_a_series_conditioned_inside_the_model_is_no_forecast():
             scan(step, 1.0, None, length=steps)
 
     y = np.array([0.3, 0.1, -0.4, 0.2])
-    fit = bk.infer(
-        model, {"y": y, "steps": 4}, bk.NUTS(num_chains=1, num_warmup=20, num_draws=20), key=0, progress=False
-    )
+    fit = bk.infer(model, {"y": y, "steps": 4}, TINY, key=0, progress=False)
     with pytest.raises(ModelError, match="site 'value' is conditioned on 4 of 6 steps of a scan, a forecast that"):
         bk.predict(model, {"y": y, "steps": 6}, fit, key=1)

@@ -321,7 +321,7 @@ def killed(kills, draws):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_a_killed_run_ends_as_if_it_had_not_been():
-    killed(2, 20_000)
+    killed(1, 10_000)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -19,12 +20,26 @@ from bayeskit.cli.plan import read_run_file
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted((ROOT / "inference").glob("*.toml"))
 by_name = pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
+BY_DEFAULT = ("radon", "logistic_vi")
+"""Run in every tier, one by chains and one by VI; of all files there are the densities."""
 
 
+@cache
 def load(path):
     plan = read_run_file(path)
     inputs = read_inputs(plan)
     return plan, inputs.file, inputs.columns, inputs.arguments
+
+
+def traced(model, arguments, look):
+    """What `look` sees in a trace of the model, of which nothing is computed."""
+    seen = []
+
+    def program():
+        seen.append(look(handlers.trace(handlers.seed(model, 0)).get_trace(**arguments)))
+
+    jax.eval_shape(program)
+    return seen[0]
 
 
 def test_every_model_has_a_run_file():
@@ -40,17 +55,21 @@ def test_no_run_file_overwrites_another_result():
 @by_name
 def test_the_density_of_a_prior_draw_is_finite(path):
     _, file, _, arguments = load(path)
-    trace = handlers.trace(handlers.seed(file.model, 0)).get_trace(**arguments)
-    latent = [name for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]]
-    values = {name: trace[name]["value"] for name in latent}
-    assert np.isfinite(log_density(file.model, (), arguments, values)[0])
+
+    @jax.jit
+    def density():
+        trace = handlers.trace(handlers.seed(file.model, 0)).get_trace(**arguments)
+        latent = [name for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]]
+        return log_density(file.model, (), arguments, {name: trace[name]["value"] for name in latent})[0]
+
+    assert np.isfinite(density())
 
 
 @by_name
 def test_labels_have_the_lengths_of_their_plates(path):
     _, file, columns, arguments = load(path)
-    trace = handlers.trace(handlers.seed(file.model, 0)).get_trace(**arguments)
-    plates = {name: site["args"][0] for name, site in trace.items() if site["type"] == "plate"}
+    sizes = lambda trace: {name: site["args"][0] for name, site in trace.items() if site["type"] == "plate"}  # noqa: E731
+    plates = traced(file.model, arguments, sizes)
     for name, labels in (file.labels("coords", columns, "") or {}).items():
         assert len(labels) == plates[name]
 
@@ -59,9 +78,8 @@ def test_labels_have_the_lengths_of_their_plates(path):
 def test_predictive_arguments_can_be_left_out(path):
     plan, file, _, arguments = load(path)
     for name in plan.predictive:
-        missing = {**arguments, name: None}
-        trace = handlers.trace(handlers.seed(file.model, 0)).get_trace(**missing)
-        assert trace[name]["value"].shape == np.shape(arguments[name])
+        shape = traced(file.model, {**arguments, name: None}, lambda trace, name=name: trace[name]["value"].shape)
+        assert shape == np.shape(arguments[name])
 
 
 def test_radon_counties_keep_their_own_uranium():
@@ -89,7 +107,10 @@ def test_the_two_eight_schools_are_one_posterior():
     np.testing.assert_allclose(second - first, 8 * np.log(tau), rtol=1e-10)
 
 
-@by_name
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in BY_DEFAULT else pytest.mark.full, id=path.stem) for path in RUN_FILES],
+)
 def test_one_command_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # the steps of VI are those of its file; a chain that is hardly warmed up would make its longest trajectories

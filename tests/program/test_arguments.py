@@ -22,7 +22,7 @@ from bayeskit.errors import DataError, ModelError
 
 X, Y = np.array([0.5, -1.0, 2.0, 0.3]), np.array([1.2, -0.4, 0.9, 3.1])
 GROUP = np.array([0, 2, 1, 2])
-METHOD = bk.NUTS(num_chains=1, num_warmup=20, num_draws=20)
+METHOD = bk.HMC(num_chains=1, num_warmup=20, num_draws=20)  # the quickest to compile
 
 
 class Pair(NamedTuple):

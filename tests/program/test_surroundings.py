@@ -19,7 +19,7 @@ from bayeskit.errors import DataError, Interrupted
 
 Y = np.array([4.8, 5.1, 5.3])
 SCALE: Any = 0.01
-METHOD = bk.NUTS(num_chains=1, num_warmup=50, num_draws=50)
+METHOD = bk.HMC(num_chains=1, num_warmup=50, num_draws=50)
 
 
 def helper():

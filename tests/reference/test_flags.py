@@ -14,6 +14,8 @@ from .models.nonlinear import gaussian_mixture, unordered_mixture
 from .models.time_series import arma11
 
 BACKENDS = (pytest.param("numpyro", marks=pytest.mark.full), "blackjax")  # the verdict sees draws, not who drew them
+# By default a run of the eight schools. The verdict on draws like those of the others (a chain that is stuck, or never
+# leaves its start) is in tests/diagnostics/test_verdict.py, that on chains in different modes in tests/inference/smc.
 
 # Rubin (1981), Journal of Educational Statistics 6, table 1
 SCHOOLS = {
@@ -48,6 +50,7 @@ def test_centred_eight_schools(backend: str) -> None:
     assert bk.check(post, quiet=True).ok
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_arma_with_a_chain_in_the_wrong_mode(backend: str) -> None:
     """With ``theta`` far above one the errors grow by powers of it, and a chain that starts there stays."""
@@ -59,6 +62,7 @@ def test_arma_with_a_chain_in_the_wrong_mode(backend: str) -> None:
     assert not bk.check(post, quiet=True).ok
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_arma_with_a_chain_that_does_not_move(backend: str) -> None:
     method = bk.NUTS(backend=backend, num_warmup=500, num_draws=500)
@@ -69,6 +73,7 @@ def test_arma_with_a_chain_that_does_not_move(backend: str) -> None:
     assert not bk.check(post, quiet=True).ok
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_mixture_whose_labels_differ_by_chain(backend: str) -> None:
     start = {"mu": np.array([[-3.0, 3.0], [-3.0, 3.0], [3.0, -3.0], [3.0, -3.0]])}

@@ -272,7 +272,7 @@ def simulated():
     return pd.DataFrame({"site": site, "x": x, "y": y, "note": "n"})
 
 
-METHOD = bk.NUTS(num_chains=2, num_warmup=150, num_draws=100, chain_method="vectorized")
+METHOD = bk.HMC(num_chains=2, num_warmup=150, num_draws=100, chain_method="vectorized")
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ def chain(transition, start=0, outside=None, **options):
     return model
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("transition", [TRANSITION, LEFT_TO_RIGHT], ids=["all", "left to right"])
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_chains_with_and_without_impossible_steps(transition, steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ import numpy as np
 from bayeskit._keys import raw_key
 from bayeskit._settings import is_whole, require
 from bayeskit._spelling import did_you_mean
-from bayeskit._typing import ArrayLike, Key, Model
+from bayeskit._typing import Array, ArrayLike, Key, Model
 from bayeskit.errors import DataError, MethodError
 from bayeskit.inference.method import DirectMethod
 from bayeskit.models.pfn.net import Net
 from bayeskit.models.pfn.prior import Prior
 from bayeskit.storage.provenance import provenance
+from bayeskit.xla.miscompilation import safe_jit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -99,7 +101,7 @@ class Amortised(DirectMethod):
         else:
             others = np.stack([np.delete(np.arange(len(y)), row) for row in range(len(y))])
             law = net.predict(x[others], y[others], x[:, None, :])
-            log_density = np.asarray(law.log_prob(jnp.asarray(y)[:, None]))[:, 0]
+            log_density = np.asarray(_log_prob(law, jnp.asarray(y)[:, None]))[:, 0]
             groups["posterior_predictive"] = self._draws(law, raw, "row")
             groups["leave_one_out"] = {"log_density": (("row",), log_density)}
         groups["observed_data"] = {"y": (("row",), y)}
@@ -107,13 +109,14 @@ class Amortised(DirectMethod):
         return self._tree(groups, raw, net.p_value(x, y))
 
     def _draws(self, law: Any, raw: np.ndarray, rows: str) -> dict[str, Any]:
-        draws = np.asarray(law.sample(jnp.asarray(raw), (self.num_draws,))).reshape(self.num_draws, -1)
+        moments = ("probs",) if self.net.facts.num_classes else ("mean", "variance")
+        drawn, *numbers = map(np.asarray, _drawn(law, jnp.asarray(raw), self.num_draws, moments))
+        draws = drawn.reshape(self.num_draws, -1)
         found: dict[str, Any] = {"y": (("chain", "draw", rows), draws[None])}
         if self.net.facts.num_classes:
-            probs = np.asarray(law.probs).reshape(draws.shape[1], -1)
-            return {**found, "probability": ((rows, "class"), probs)}
-        found["mean"] = ((rows,), np.asarray(law.mean).ravel())
-        found["sd"] = ((rows,), np.sqrt(np.asarray(law.variance)).ravel())
+            return {**found, "probability": ((rows, "class"), numbers[0].reshape(draws.shape[1], -1))}
+        found["mean"] = ((rows,), numbers[0].ravel())
+        found["sd"] = ((rows,), np.sqrt(numbers[1]).ravel())
         return found
 
     def _tree(self, groups: Mapping[str, Any], raw: np.ndarray, p_value: float) -> xr.DataTree:
@@ -135,6 +138,17 @@ class Amortised(DirectMethod):
         tree = xr.DataTree.from_dict({name: xr.Dataset(group) for name, group in groups.items()})
         tree.attrs = attrs
         return tree
+
+
+@functools.partial(safe_jit, static_argnums=(2, 3))
+def _drawn(law: Any, key: Array, num_draws: int, moments: tuple[str, ...]) -> tuple[Array, ...]:
+    """Draws, and what else is asked for by name: one program, and not one for each operation."""
+    return law.sample(key, (num_draws,)), *(getattr(law, name) for name in moments)
+
+
+@safe_jit
+def _log_prob(law: Any, y: Array) -> Array:
+    return jnp.asarray(law.log_prob(y))
 
 
 def _rows(data: Any) -> Mapping[str, Any]:

@@ -53,8 +53,7 @@ class Prior:
         self._draw_all = safe_jit(jax.vmap(self.draw_one))
         try:
             with numpyro.validation_enabled(False):  # what is drawn is looked at later, where the site can be named
-                program.draw(program.bind(model, {}), key=0)  # refuses what would be drawn wrongly
-                sites = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace()
+                sites = _sites(model)
         except BayeskitError as error:
             raise type(error)(f"the prior {self.name!r}: {error}") from error
         for name in ("x", "y"):
@@ -158,12 +157,30 @@ class Prior:
         return f"{found}:{hashlib.sha256(repr(around).encode()).hexdigest()[:16]}" if around else found
 
 
+def _sites(model: Model) -> dict[str, dict[str, Any]]:
+    """Those of one data set. Refuses what would be drawn wrongly.
+
+    They are read from a trace: computed one by one, their operations would be a hundred programs to compile. How many
+    values a discrete output has may depend on numbers, so then they are.
+    """
+    sites: dict[str, dict[str, Any]] = {}
+
+    def read() -> None:
+        program.draw(program.bind(model, {}), key=0)
+        sites.update(handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace())
+
+    jax.eval_shape(read)
+    if getattr(sites.get("y", {}).get("fn"), "is_discrete", False):
+        return dict(handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace())
+    return sites
+
+
 def _classes(site: dict[str, Any]) -> int:
     """How many classes an output has; 0 for a real number."""
     law: Any = site.get("fn")
     discrete = site["type"] == "sample" and getattr(law, "is_discrete", False)
     if not discrete:
-        if np.issubdtype(np.asarray(site["value"]).dtype, np.floating):
+        if jnp.issubdtype(jnp.result_type(site["value"]), jnp.floating):
             return 0
         raise ModelError("site 'y' is an integer that no distribution has drawn; draw it from a Categorical")
     while isinstance(law, dist.ExpandedDistribution | dist.Independent):

@@ -20,8 +20,13 @@ METHODS = {
 WEIGHT = 0.3
 
 
+# by default the regression of the others is in the conformance table, and the evidence of one is in `test_modes`
 @pytest.fixture(
-    scope="module", params=["SMC", "persistent sampling", pytest.param("nested sampling", marks=pytest.mark.full)]
+    scope="module",
+    params=[
+        "SMC",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("persistent sampling", "nested sampling")),
+    ],
 )
 def of_regression(request):
     return bk.infer(problems.regression, DATA, METHODS[request.param], key=1, progress=False)

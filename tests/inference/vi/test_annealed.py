@@ -105,6 +105,7 @@ def test_several_sites_of_several_shapes(estimate):
     assert abs(ratio.mean() - 1) < 4 * error
 
 
+@pytest.mark.full  # by default its gradient leads to the posterior, in tests/conformance/test_objectives.py
 def test_a_fit():
     """The guide of the bound is near the posterior, as far as the verdict can see; the loss is near the evidence."""
     method = bk.VI(

@@ -110,6 +110,7 @@ def test_annealing_ends_in_the_elbo(annealed, width, error):
     assert abs(draws.std() / SCALE - width) < error
 
 
+@pytest.mark.full  # by default there are the bound, in test_bounds.py, and a fit by batches, above
 def test_hierarchical_fit():
     """A guide with a hidden choice; what is drawn and weighted is what it shows."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bayeskit.models.pfn.attention import attend, times
+
+pytestmark = pytest.mark.smoke
 
 ROWS = jax.random.normal(jax.random.key(0), (2, 5, 4))
 WEIGHTS = jax.random.normal(jax.random.key(1), (4, 3))

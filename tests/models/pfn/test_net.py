@@ -1,5 +1,6 @@
 """What a network promises whatever it has learned: sets, separate queries, padding; and what it refuses."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,6 @@ def test_the_order_of_the_context_does_not_matter(net, data):
     np.testing.assert_allclose(one.log_prob(0.3), other.log_prob(0.3), atol=1e-4)
 
 
-@pytest.mark.smoke
 def test_other_queries_change_nothing(net, data):
     x, y = data[0][0], data[1][0]
     np.testing.assert_array_equal(net.predict(x, y, NEW).logits[:3], net.predict(x, y, NEW[:3]).logits)
@@ -38,7 +38,7 @@ def test_padding_and_other_data_sets_hardly_change_anything(net, data):
         [(jnp.asarray(x[1]) - net.centre) / net.spread, (jnp.asarray(NEW[:4]) - net.centre) / net.spread]
     )
     outputs = net.head.standardise(jnp.concatenate([jnp.asarray(y[1]), jnp.zeros(4)]))
-    padded = net.network.both(rows, outputs, jnp.arange(16) < 5)[12:]
+    padded = eqx.filter_jit(net.network.both)(rows, outputs, jnp.arange(16) < 5)[12:]
     np.testing.assert_allclose(net.head.distribution(padded).log_prob(0.1), alone.log_prob(0.1), atol=1e-5)
 
 
@@ -133,14 +133,6 @@ def test_bad_data_are_refused_by_name(net, x, y, x_new, message):
     assert str(error.value) == message
 
 
-def test_classes_that_are_not_known_are_refused(class_net):
-    law = class_net.predict([[0.0, 1.0]], [2], [[1.0, 1.0], [0.5, 0.0]])
-    np.testing.assert_allclose(law.probs.sum(axis=-1), 1.0, rtol=1e-5)
-    with pytest.raises(DataError) as error:
-        class_net.predict([[0.0, 1.0]], [3], [[1.0, 1.0]])
-    assert str(error.value) == "y has the classes [3.0]; the network knows 0 to 2"
-
-
 def test_a_traced_call_is_refused(net):
     with pytest.raises(DataError, match="x is being traced by JAX; networks compile themselves"):
         jax.jit(lambda x: net.predict(x, x, x).mean)(jnp.zeros(3))
@@ -151,5 +143,5 @@ def test_quantiles_of_normal_mixtures():
 
     law = NormalMixture(jnp.log(jnp.array([0.3, 0.7])), jnp.array([-2.0, 1.0]), jnp.array([0.5, 2.0]))
     q = jnp.array([0.001, 0.2, 0.5, 0.999])
-    np.testing.assert_allclose(law.cdf(law.icdf(q)), q, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda law: law.cdf(law.icdf(q)))(law), q, atol=1e-5)
     assert law.sample(jax.random.key(0), (3,)).shape == (3,)

@@ -15,9 +15,9 @@ import bayeskit as bk
 from bayeskit.errors import MethodError, ModelError, StorageError
 from bayeskit.models import pfn
 from bayeskit.models.pfn.training import seconds_of
+from bayeskit.train.training import no_training
 
 from .conftest import PROCESS, SMALL, classes
-from .untrained import untrained
 
 
 def no_y():
@@ -63,7 +63,7 @@ def few_values():
 
 @pytest.mark.parametrize("prior", [PROCESS, pytest.param(classes, marks=pytest.mark.full)], ids=["numbers", "classes"])
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, monkeypatch):
-    settings = {**SMALL, "num_steps": 75, "key": 3, **({"num_bars": 8} if prior is PROCESS else {})}
+    settings = {**SMALL, "num_layers": 1, "num_steps": 75, "key": 3, **({"num_bars": 8} if prior is PROCESS else {})}
     whole = pfn.train(prior, **settings)
     path, saved = tmp_path / "training.nc", []
 
@@ -84,27 +84,31 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(prior, tmp_path, m
         pfn.resume(missing_inputs, path)
 
 
-def test_several_devices_share_a_batch(tmp_path):
+@pytest.mark.parametrize(
+    "prior", ["Ridge(num_rows=8, num_features=1)", pytest.param("GP(num_rows=33)", marks=pytest.mark.full)]
+)
+def test_several_devices_share_a_batch(prior, tmp_path):
     """In a process of its own, in which JAX has two devices: the same losses, so the same gradients, to rounding.
 
-    As many factorisations at a time as are divided among threads, which would wait for one another for ever.
+    The second prior has as many factorisations at a time as are divided among threads, which would wait for one another
+    for ever.
     """
     program = (
         "from bayeskit.models import pfn; import numpy as np; "
-        "net = pfn.train(pfn.priors.GP(num_rows=33), num_steps=25, width=8, num_layers=1, num_heads=2, batch_size=64, "
+        f"net = pfn.train(pfn.priors.{prior}, num_steps=25, width=8, num_layers=1, num_heads=2, batch_size=64, "
         f"num_bars=8, key=0, progress=False); np.save({str(tmp_path / 'losses.npy')!r}, net.training.losses)"
     )
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     around = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": str(jax.config.jax_enable_x64)}
     subprocess.run([sys.executable, "-c", program], env=around, check=True, timeout=300)
     sizes = {"width": 8, "num_layers": 1, "num_heads": 2, "batch_size": 64, "num_bars": 8}
-    alone = pfn.train(pfn.priors.GP(num_rows=33), num_steps=25, key=0, progress=False, **sizes)
+    alone = pfn.train(eval(f"pfn.priors.{prior}"), num_steps=25, key=0, progress=False, **sizes)
     np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), alone.training.losses, rtol=1e-4)
 
 
 def test_no_checkpoint_no_resume(tmp_path):
-    path = untrained(8, 2, 2, num_layers=1).save(tmp_path / "net.nc")
-    with pytest.raises(StorageError, match=r"holds Net, and not a checkpoint of pfn\.train"):
+    path = bk.save(no_training(), tmp_path / "training.nc")
+    with pytest.raises(StorageError, match=r"holds Training, and not a checkpoint of pfn\.train"):
         pfn.resume(PROCESS, path)
 
 

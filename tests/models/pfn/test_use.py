@@ -81,6 +81,14 @@ def test_classes_are_checked_by_their_frequencies(class_net):
     plt.close(ax.figure)
 
 
+def test_classes_that_are_not_known_are_refused(class_net):
+    law = class_net.predict([[0.0, 1.0]], [2], [[1.0, 1.0], [0.5, 0.0]])
+    np.testing.assert_allclose(law.probs.sum(axis=-1), 1.0, rtol=1e-5)
+    with pytest.raises(DataError) as error:
+        class_net.predict([[0.0, 1.0]], [3], [[1.0, 1.0]])
+    assert str(error.value) == "y has the classes [3.0]; the network knows 0 to 2"
+
+
 def test_a_check_needs_the_prior_of_the_network(net):
     with pytest.raises(MethodError, match="trained on the prior 'GP', not on this 'classes'"):
         pfn.check(net, classes)

@@ -41,8 +41,8 @@ def untrained(rows, features, classes, num_layers):
     """A network of cells of width 16."""
     head = ClassHead(classes)
     network = table_network(jax.random.key(0), features, head.num_inputs, head.size, Sizes(16, num_layers, 2))
+    network = eqx.filter_jit(spread_out)(with_readout(network), rows, features, classes)
     zeros = jnp.zeros(features, jnp.float32)
     facts = Facts("Table", "", rows, features, classes, True, "{}")
     reference = Reference(np.array([rows]), np.zeros((1, 2)), np.zeros((1, 2)))
-    network = spread_out(with_readout(network), rows, features, classes)
     return Net(network, head, zeros, zeros + 1, facts, reference, no_training())

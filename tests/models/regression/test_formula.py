@@ -204,7 +204,7 @@ def test_before_a_table_there_is_no_source():
 @pytest.fixture(scope="module")
 def fit():
     model = bk.formula("y ~ x + (1 + x | site)")
-    method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=100, chain_method="vectorized")
+    method = bk.HMC(num_chains=2, num_warmup=200, num_draws=100, chain_method="vectorized")
     return model, bk.infer(model, FRAME, method, key=0, progress=False)
 
 

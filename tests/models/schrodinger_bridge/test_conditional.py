@@ -117,6 +117,7 @@ def test_posterior_of_one_component_is_calibrated():
         assert statistic < chi2.isf(1e-4, bins - 1), (name, counts)
 
 
+@pytest.mark.full  # by default the density is compared with that of the bridge, and is a site of a model
 def test_posterior_agrees_between_nuts_and_vi_and_with_the_fit():
     """The maximum-likelihood bridge lies within the posterior, whose draws agree between the two methods."""
     x0 = np.asarray(starts(300, 1))

@@ -114,6 +114,7 @@ def test_the_variance_is_split_into_noise_and_values(post):
     np.testing.assert_allclose(parts.total, parts.aleatoric + parts.epistemic, rtol=1e-12)
 
 
+@pytest.mark.full  # VI has its own tests; the posterior is compared with the estimate by chains
 def test_it_goes_through_variational_inference(chain, model, post):
     found = bk.infer(model, chain.data, bk.VI(num_steps=1200, num_draws=400), key=0, progress=False)
     draws, exact = (each["posterior/value"].to_numpy().reshape(-1, 3) for each in (found, post))

@@ -12,9 +12,8 @@ import bayeskit as bk
 
 from .programs import DISCRETE, by_default, by_estimator, is_exact, one, sample, squared
 
-pytestmark = pytest.mark.smoke
 
-
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("estimator", "gradients"),
     [
@@ -51,6 +50,7 @@ def test_leave_one_out_baselines_lower_the_variance(estimate):
     leave_one_out.check(3.4, 8.0, value_error=0.03, gradient_error=0.047)  # 7.8558, with the best baseline, gives .0439
 
 
+@pytest.mark.smoke
 @pytest.mark.covering
 @by_estimator
 @pytest.mark.parametrize("form", ["loop", "plate", "scan", "scan of draws", "shapes", "replicate"])

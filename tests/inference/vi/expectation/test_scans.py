@@ -14,9 +14,8 @@ import bayeskit as bk
 
 from .programs import by_default, by_estimator, is_exact, keys_for, one, sample, sigmoid, weighed
 
-pytestmark = pytest.mark.smoke
 
-
+@pytest.mark.smoke
 @by_default("enumeration")
 def test_branch_in_a_scan(estimate, estimator):
     def f(p):
