@@ -33,7 +33,7 @@ from reference.comparison import select
 from reference.table import REFERENCES, Reference
 
 import bayeskit as bk
-from bayeskit.inference.run import _start
+from bayeskit.inference.starting import start
 
 MAX_SHIFT, MAX_RATIO = 0.3, 1.25
 METHODS: dict[str, Callable[[], bk.inference.Method]] = {
@@ -107,7 +107,7 @@ def warmup_gradients(reference: Reference, num_warmup: int, key: int, init: obje
     method = bk.NUTS(num_warmup=num_warmup, target_accept=reference.target_accept)
     target = bk.Target(bk.bind(reference.model, reference.data))
     start_key, run_key = jax.random.split(jax.random.PRNGKey(key))
-    positions = _start(target, start_key, method, init)
+    positions, _ = start(target, start_key, method, init)
     _, draws = method.advance(method.init(run_key, target, positions), target, num_warmup)
     return int(draws.stats["n_steps"].sum())
 
