@@ -109,14 +109,15 @@ def record(page: Path, folder: Path) -> list[dict[str, object]]:
 @contextlib.contextmanager
 def _modules_from_here() -> Iterator[None]:
     """Imports find files of the current directory, as in a notebook, and are forgotten at the end."""
-    here = os.getcwd()
+    here, before = os.getcwd(), set(sys.modules)
     sys.path.insert(0, here)
     try:
         yield
     finally:
         sys.path.remove(here)
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(here):
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(here) and not file.startswith(sys.prefix):  # an environment may lie within
                 del sys.modules[name]
 
 
