@@ -83,7 +83,7 @@ class Laplace(ChainMethod):
     Raises:
         MethodError: an impossible setting.
         ModelError: when it runs: more than 5,000 coordinates; no search has reached a mode (a saddle point, a flat or
-            unbounded direction), with the site.
+            unbounded direction), with the site; a function that cannot be differentiated twice.
 
     Example:
         >>> import numpyro, numpyro.distributions as dist

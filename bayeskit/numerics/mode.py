@@ -2,7 +2,8 @@ r"""The mode of a log density, by optimistix: L-BFGS to come near, then Newton's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import numpy as np
 import optimistix as optx
 
 from bayeskit._typing import Array
+from bayeskit.errors import ModelError
 
 __all__ = ["Mode", "find_mode", "reason"]
 
@@ -41,6 +43,21 @@ class Mode(NamedTuple):
     status: optx.RESULTS
 
 
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        raise ModelError(
+            "the log density has a function whose second derivatives JAX cannot take (a jax.custom_vjp, as in "
+            "jax.experimental.ode.odeint), and a Laplace approximation needs the Hessian; use bayeskit.Pathfinder() or "
+            "bayeskit.NUTS(), or a function that can be differentiated twice"
+        ) from error
+
+
+@_second_derivatives()
 def find_mode(
     log_density: Callable[[Array], Array], start: Array, *, lbfgs_steps: int = 0, newton_steps: int = 50
 ) -> Mode:

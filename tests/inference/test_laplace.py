@@ -1,5 +1,6 @@
 """The Laplace approximation as a method: evidence, modes, and what has none."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -83,3 +84,19 @@ def test_what_has_no_mode_is_refused():
     for setting, value in {"num_starts": 0, "max_iterations": 1.5, "num_draws": -1, "chain_method": "no"}.items():
         with pytest.raises(bk.errors.MethodError, match=setting):
             bk.Laplace(**{setting: value})
+
+
+@jax.custom_vjp
+def once(x):
+    return x**2
+
+
+once.defvjp(lambda x: (x**2, x), lambda x, slope: (2 * x * slope,))
+
+
+def test_what_cannot_be_differentiated_twice_is_named():
+    def model():
+        numpyro.factor("f", -once(numpyro.sample("x", dist.Normal())))
+
+    with pytest.raises(bk.errors.ModelError, match=r"second derivatives .* bayeskit.Pathfinder"):
+        infer(model, bk.Laplace(num_starts=1))
