@@ -1,7 +1,8 @@
 """Formulas become MathML while the site is built: every browser shows it, and no script is fetched from elsewhere.
 
 Browsers do not break lines inside of a formula. So a long one in running text becomes several, that go on in the next
-line before a relation or a sign, or after a comma.
+line before a relation or a sign, or after a comma. Formulas that stand beside each other on a line of their own, with
+``\\qquad`` between them, stand below each other where there is no room.
 """
 
 from __future__ import annotations
@@ -22,7 +23,20 @@ BEFORE, AFTER, CLOSING = "=≈≤≥∼∝→≡∈<>+−-±", ",;", (")", "]", 
 def on_page_content(content: str, **_: object) -> str:
     """Replace what the arithmatex extension marked."""
     content = _INLINE.sub(lambda found: _in_pieces(convert(html.unescape(found[1]))), content)
-    return _BLOCK.sub(lambda found: convert(html.unescape(found[1]), display="block"), content)
+    return _BLOCK.sub(lambda found: _beside(html.unescape(found[1])), content)
+
+
+def _beside(source: str) -> str:
+    """The formulas of a display, each by itself."""
+    parts, depth = [""], 0
+    for token in re.split(r"(\\[a-zA-Z]+|\\.|[{}])", source):
+        depth += (token in ("{", "\\left", "\\begin")) - (token in ("}", "\\right", "\\end"))
+        if token == "\\qquad" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += token
+    formulas = [convert(part.strip(), display="block") for part in parts if part.strip()]
+    return formulas[0] if len(formulas) == 1 else f'<div class="formulas">{"".join(formulas)}</div>'
 
 
 def _in_pieces(formula: str) -> str:
