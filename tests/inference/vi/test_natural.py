@@ -70,7 +70,6 @@ def test_conditioning_does_not_matter():
 
 
 @pytest.mark.full
-@pytest.mark.full  # what the test above would find with other steps
 def test_conditioning_matters_otherwise():
     """Adam is nowhere: so the target above is a hard one."""
     assert bound(learning_rate=0.05).mean() < -10
