@@ -15,6 +15,7 @@ from numpyro.distributions.util import validate_sample
 from bayeskit._keepable import keepable
 from bayeskit._typing import Array, ArrayLike
 from bayeskit.errors import DataError
+from bayeskit.xla.miscompilation import safe_jit
 
 __all__ = ["Histogram", "equal_mass_edges"]
 
@@ -98,7 +99,9 @@ class Histogram(dist.Distribution):
         whole = jnp.broadcast_to(of_bars, (*shape, self.num_bars))
         return jnp.take_along_axis(whole, jnp.broadcast_to(bar, shape)[..., None], axis=-1)[..., 0]
 
+    # one program each: operation by operation they are a dozen, each compiled when it is first called
     @validate_sample  # type: ignore[untyped-decorator]
+    @safe_jit
     def log_prob(self, value: ArrayLike) -> Array:
         """The log density."""
         value = jnp.asarray(value, float)
@@ -111,6 +114,7 @@ class Histogram(dist.Distribution):
         inside = -jnp.log(jnp.diff(self.edges))[bar]
         return self._at(jax.nn.log_softmax(self.logits, axis=-1), bar) + jnp.where(first | last, tail, inside)
 
+    @safe_jit
     def cdf(self, value: ArrayLike) -> Array:
         """The share of the mass below a number."""
         value = jnp.asarray(value, float)
@@ -121,6 +125,7 @@ class Histogram(dist.Distribution):
         share = jnp.where(bar == 0, below, jnp.where(bar == self.num_bars - 1, above, inside))
         return self._at(self._below(), bar) + self._at(self.probs, bar) * share
 
+    @safe_jit
     def icdf(self, q: ArrayLike) -> Array:
         """The inverse of `cdf`."""
         q = jnp.asarray(q, float)
@@ -156,11 +161,13 @@ class Histogram(dist.Distribution):
         return middles, variances.at[0].set(left**2 * spread).at[-1].set(right**2 * spread)
 
     @property
+    @safe_jit
     def mean(self) -> Array:
         """That of all bars and both tails."""
         return jnp.sum(self.probs * self._moments[0], axis=-1)
 
     @property
+    @safe_jit
     def variance(self) -> Array:
         """Likewise."""
         middles, variances = self._moments

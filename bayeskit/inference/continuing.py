@@ -71,7 +71,7 @@ def resume(
         >>> def model(y):
         ...     mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
         ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> data, method = {"y": [1.2, 0.7, 1.9]}, bk.NUTS(num_chains=2, num_warmup=100, num_draws=50)
+        >>> data, method = {"y": [1.2, 0.7, 1.9]}, bk.HMC(num_chains=2, num_warmup=100, num_draws=50)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = f"{folder}/run.zarr"
         ...     post = bk.infer(model, data, method, key=0, store=path, progress=False)
@@ -130,7 +130,7 @@ def extend(
         >>> def model(y):
         ...     mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
         ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> data, method = {"y": [1.2, 0.7, 1.9]}, bk.NUTS(num_chains=2, num_warmup=100, num_draws=50)
+        >>> data, method = {"y": [1.2, 0.7, 1.9]}, bk.HMC(num_chains=2, num_warmup=100, num_draws=50)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     post = bk.infer(model, data, method, key=0, store=f"{folder}/run.zarr", progress=False)
         ...     more = bk.extend(model, data, f"{folder}/run.zarr", num_draws=25, progress=False)

@@ -54,7 +54,7 @@ def log_likelihood(model: Model | Program | Target, data: Data | None, post: xr.
         ...     mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
         ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
         >>> data = {"y": [0.3, -0.2, 0.9]}
-        >>> post = bk.infer(model, data, bk.NUTS(num_chains=2, num_draws=50), key=0, progress=False)
+        >>> post = bk.infer(model, data, bk.HMC(num_chains=2, num_warmup=100, num_draws=50), key=0, progress=False)
         >>> bk.log_likelihood(model, data, post)["log_likelihood/y"].shape
         (2, 50, 3)
     """

@@ -82,7 +82,8 @@ def find_mode(
         >>> mode = find_mode(lambda x: log_density(x, 3.0), jnp.zeros(1))
         >>> bool(mode.is_mode), bool(jnp.allclose(jnp.exp(mode.position), 3.0)), mode.precision.shape
         (True, True, (1, 1))
-        >>> jax.grad(lambda a: find_mode(lambda x: log_density(x, a), jnp.zeros(1)).position[0])(4.0).round(4)
+        >>> by_a = jax.grad(lambda a: find_mode(lambda x: log_density(x, a), jnp.zeros(1)).position[0])
+        >>> jax.jit(by_a)(4.0).round(4)
         Array(0.25, dtype=...)
     """
 

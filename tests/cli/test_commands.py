@@ -57,6 +57,7 @@ def test_the_same_key_gives_the_same_draws(folder, invoke):
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.full  # by default an edited model, in test_output.py, and what differs, in tests/inference/test_stores.py
 def test_only_the_same_run_replaces_a_result(folder, invoke):
     small = ["--num-chains", "1", "--num-warmup", "10", "--num-draws", "10", "--no-progress", "--method", "hmc"]
     assert invoke("run", "line.toml", *small).exit_code in (0, 3)
@@ -104,6 +105,7 @@ def test_discrete_sites(folder, invoke):
     assert "discrete must be one of 'sample', 'probabilities', got 'draws'" in wrong.output
 
 
+@pytest.mark.full  # by default of `infer`, in tests/inference/test_stores.py
 def test_netcdf(folder, invoke):
     done = invoke("run", "line.toml", "--out", "line.nc", *QUICK)
     assert done.exit_code in (0, 3), done.output

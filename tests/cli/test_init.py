@@ -206,6 +206,7 @@ def test_dates_of_a_parquet_file_are_left_aside(tmp_path, monkeypatch, invoke):
     assert read_inputs(read_run_file(Path("run.toml"))).arguments.left_aside == ("when",)
 
 
+@pytest.mark.full  # by default each of them: the model above, `run` with a report in tests/models/test_model_files.py
 def test_three_commands(tmp_path, monkeypatch, invoke):
     """A hierarchical negative binomial with a report, and no line of Python."""
     monkeypatch.chdir(tmp_path)

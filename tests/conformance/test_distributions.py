@@ -71,6 +71,8 @@ FULL = {  # laws of NumPyro or of another row, for the same data in test_scale_m
     "scale, noise outside",
     "joint prediction, closed",
     "single predictions, closed",
+    "prior, quadrature",  # as "prior, closed" and "scale, quadrature"
+    "joint prediction, noise outside",  # as "joint prediction, quadrature" and "single predictions, noise outside"
 }
 by_name = pytest.mark.parametrize("name", rows(CASES, full=FULL))
 SHAPE = (250, 2)

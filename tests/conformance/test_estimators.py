@@ -74,7 +74,11 @@ def second_moment(parameters, make):
 # the same rules of NumPyro's distributions as other rows
 FULL = ("StudentT", "LogNormal", "Expanded")
 # the score has one rule for all of them; a beta is drawn as a Dirichlet
-PAIRS_FULL = {("score", name) for name in ("Beta", "Dirichlet", "Mixture", "Binomial")} | {("pathwise", "Beta")}
+PAIRS_FULL = {("score", name) for name in ("Gamma", "Beta", "Dirichlet", "Mixture", "Binomial")}
+PAIRS_FULL |= {
+    ("pathwise", "Beta"),
+    ("measure", "Binomial"),
+}  # by differences between values, as categories
 
 
 def tier(estimator, name):

@@ -89,7 +89,7 @@ by_name = pytest.mark.parametrize("name", rows(NETWORKS, full=FULL))
 SLOW = ("wide filters", "depth 3", "leaky", "gelu", "branches")  # to compile
 # the derivatives of a network are those of its layers: those of activations are tested there, and there is one row here
 # of each kind of layer
-GRADIENTS_FULL = ("linear", "abs", "sin", "rbf", "flatten")
+GRADIENTS_FULL = ("linear", "abs", "erf", "sin", "rbf", "own", "flatten")
 
 
 GOLDEN = {"relu": (np.array([[1.0, 0.0], [0.5, 0.5]]), [[1.0925, 0.75408666], [0.75408666, 0.73125]])}

@@ -137,6 +137,7 @@ def correlated():
     numpyro.factor("data", 0.0)
 
 
+@pytest.mark.full  # by default chains of known laws, below, and superchains of NUTS
 def test_chees_with_many_short_chains():
     method = bk.ChEES(num_chains=512, num_superchains=4, num_warmup=200, num_draws=5)
     post = bk.infer(correlated, {}, method, key=0, progress=False)

@@ -226,7 +226,7 @@ def chromium(folder, *arguments):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.full)])
 def test_the_page_looks_right_in_a_browser(written, tmp_path, width):
     # a copy with a probe, for the page itself runs no script: pictures that did not load, what sticks out sideways, and
     # words of fewer than 12 letters that stand on two lines

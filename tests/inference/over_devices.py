@@ -77,11 +77,17 @@ by_chain = bk.infer(
     regression, whole, bk.HMC(num_warmup=20, num_draws=10, chain_method="sharded"), key=0, progress=False
 )
 by_row = bk.infer(regression, rows, bk.HMC(num_warmup=20, num_draws=10), key=0, progress=False)
+try:
+    bk.infer(regression, whole, bk.HMC(num_chains=3, chain_method="sharded"), key=0, progress=False)
+    refused = ""
+except bk.errors.MethodError as error:
+    refused = str(error)
 found = {
     "devices": jax.device_count(),
     "collective": "all-reduce" in density.lower(spread).compile().as_text(),
     "densities": [float(density(spread)), float(density(alone))],
     "how": [post.attrs["chain_method"] for post in (by_chain, by_row)],
+    "refused": refused,
     "observed": by_row["observed_data/y"].values.tolist() == Y.tolist(),
     "draws": [post["posterior/b"].values.ravel().tolist() for post in (by_chain, by_row)],
 }

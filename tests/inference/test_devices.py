@@ -44,6 +44,7 @@ def test_rows_on_two_devices_have_the_same_density():
     assert one["devices"] == 2
     assert one["collective"]
     assert abs(spread - alone) < 1e-10
+    assert "multiple" in one["refused"]
     assert one["observed"]
     assert one["how"] == ["sharded", "vectorized"]
     by_chain, by_row = (np.asarray(draws) for draws in one["draws"])

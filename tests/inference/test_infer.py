@@ -223,6 +223,8 @@ def run(how, chains=4):
 """
 
 
+# by default over two devices in test_devices.py, and single precision in test_pathfinder.py and vi/test_guides.py
+@pytest.mark.full
 def test_float32_by_default_and_several_devices():
     script = """
 post = run("threads")

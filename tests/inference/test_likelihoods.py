@@ -31,7 +31,9 @@ def mixture(y):
 
 
 @pytest.mark.filterwarnings("ignore:leave-one-out cannot be trusted")  # of three observations
-@pytest.mark.parametrize(("model", "data"), [(regression, {"x": X, "y": Y}), (mixture, {"y": Y})])
+@pytest.mark.parametrize(
+    ("model", "data"), [pytest.param(regression, {"x": X, "y": Y}, marks=pytest.mark.full), (mixture, {"y": Y})]
+)
 def test_as_in_the_run(model, data):
     coords = {"row": ["a", "b", "c"]}
     run = bk.infer(model, data, METHOD, key=0, coords=coords, log_likelihood=True, progress=False)

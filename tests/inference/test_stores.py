@@ -138,7 +138,7 @@ def test_a_run_with_starts_of_ones_own_is_resumed_from_them(tmp_path, monkeypatc
     same_draws(bk.resume(model, DATA, path, progress=False), run(init=start))
 
 
-@pytest.mark.parametrize("more", [(43,), (1, 2, 40)])
+@pytest.mark.parametrize("more", [pytest.param((43,), marks=pytest.mark.full), (1, 2, 40)])
 def test_an_extended_run_is_the_longer_one(more, longer, tmp_path):
     path = tmp_path / "run.zarr"
     run(store=path)

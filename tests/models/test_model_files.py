@@ -52,7 +52,14 @@ def test_no_run_file_overwrites_another_result():
     assert len(set(results)) == len(results)
 
 
-@by_name
+@pytest.mark.parametrize(
+    "path",
+    # a solution of an equation is long to compile; its density is tested in spectral_pde/test_pde_model.py
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.full if path.stem == "diffusion" else ())
+        for path in RUN_FILES
+    ],
+)
 def test_the_density_of_a_prior_draw_is_finite(path):
     _, file, _, arguments = load(path)
 

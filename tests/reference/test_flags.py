@@ -41,6 +41,8 @@ def chain_means(post: xr.DataTree, parameter: str) -> np.ndarray:
     return select({name: v.to_numpy() for name, v in post["posterior"].data_vars.items()}, parameter).mean(axis=1)
 
 
+# by default the draws of such a run, in tests/diagnostics/test_verdict.py, and the other form in test_reference.py
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_centred_eight_schools(backend: str) -> None:
     post = bk.infer(eight_schools_centered, SCHOOLS, bk.NUTS(backend=backend), key=0, progress=False)

@@ -62,7 +62,14 @@ def log_densities(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ours), np.array(theirs)
 
 
-@pytest.mark.parametrize("reference", REFERENCES, ids=lambda r: r.name)
+# solved step by step, a path is long to compile; a Brownian motion is an autoregression, which another row has
+FULL = ("hudson_lynx_hare-lotka_volterra", "brownian_motion_unknown_scales_missing_middle_observations")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [pytest.param(row, id=row.name, marks=pytest.mark.full if row.name in FULL else ()) for row in REFERENCES],
+)
 def test_model_has_the_described_density(reference: Reference) -> None:
     ours, theirs = log_densities(reference)
     assert np.ptp(theirs) > 0.1, "the points do not differ"

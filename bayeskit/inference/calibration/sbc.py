@@ -95,7 +95,7 @@ def sbc(
         ...     mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
         ...     with numpyro.plate("row", 3):
         ...         numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
-        >>> method = bk.NUTS(num_chains=1, num_warmup=100, num_draws=100)
+        >>> method = bk.HMC(num_chains=1, num_warmup=100, num_draws=100)
         >>> ranks = bk.sbc(model, {}, method, num_replicates=4, num_draws=19, progress=False)
         >>> ranks["ranks/mu"].sizes["replicate"], list(ranks["pit"].data_vars)
         (4, ['mu', 'log_likelihood'])

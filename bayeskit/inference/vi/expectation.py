@@ -67,7 +67,7 @@ def expectation(f: Callable[P, T], *, max_lanes: int = MAX_LANES) -> Callable[..
         ...         lambda: numpyro.sample("b", dist.Bernoulli(p), infer={"estimator": bk.estimators.Enumeration()})
         ...     )
         ...     return (2 * choices["b"] + 1) ** 2.0
-        >>> value, gradient = jax.value_and_grad(bk.expectation(f), argnums=1)(0, 0.3)
+        >>> value, gradient = jax.jit(jax.value_and_grad(bk.expectation(f), argnums=1))(0, 0.3)
         >>> round(float(value), 5), round(float(gradient), 5)
         (3.4, 8.0)
     """

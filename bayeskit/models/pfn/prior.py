@@ -161,7 +161,7 @@ def _sites(model: Model) -> dict[str, dict[str, Any]]:
     """Those of one data set. Refuses what would be drawn wrongly.
 
     They are read from a trace: computed one by one, their operations would be a hundred programs to compile. How many
-    values a discrete output has may depend on numbers, so then they are.
+    values a discrete output has may depend on numbers, then they are; of categories and coins the shape says it.
     """
     sites: dict[str, dict[str, Any]] = {}
 
@@ -170,9 +170,20 @@ def _sites(model: Model) -> dict[str, dict[str, Any]]:
         sites.update(handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace())
 
     jax.eval_shape(read)
-    if getattr(sites.get("y", {}).get("fn"), "is_discrete", False):
+    law = _of_one_row(sites.get("y", {}).get("fn"))
+    if getattr(law, "is_discrete", False) and not isinstance(law, _COUNTED_BY_SHAPE):
         return dict(handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace())
     return sites
+
+
+_COUNTED_BY_SHAPE = (dist.CategoricalProbs, dist.CategoricalLogits, dist.BernoulliProbs, dist.BernoulliLogits)
+
+
+def _of_one_row(law: Any) -> Any:
+    """Without what NumPyro puts around the law of one for that of many."""
+    while isinstance(law, dist.ExpandedDistribution | dist.Independent):
+        law = law.base_dist
+    return law
 
 
 def _classes(site: dict[str, Any]) -> int:
@@ -183,8 +194,7 @@ def _classes(site: dict[str, Any]) -> int:
         if jnp.issubdtype(jnp.result_type(site["value"]), jnp.floating):
             return 0
         raise ModelError("site 'y' is an integer that no distribution has drawn; draw it from a Categorical")
-    while isinstance(law, dist.ExpandedDistribution | dist.Independent):
-        law = law.base_dist
+    law = _of_one_row(law)
     try:
         values = np.asarray(law.enumerate_support(expand=False)).ravel()
     except NotImplementedError:

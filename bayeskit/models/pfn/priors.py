@@ -56,7 +56,8 @@ class GP:
         >>> import jax
         >>> from bayeskit.models.pfn import priors
         >>> from numpyro import handlers
-        >>> handlers.trace(handlers.seed(priors.GP(num_rows=5), 0)).get_trace()["y"]["value"].shape
+        >>> draw = lambda key: handlers.trace(handlers.seed(priors.GP(num_rows=5), key)).get_trace()["y"]["value"]
+        >>> jax.jit(draw)(jax.random.key(0)).shape
         (5,)
     """
 

@@ -113,8 +113,12 @@ class Table:
         >>> import jax
         >>> from bayeskit.models.pfn.table_prior import Table
         >>> from numpyro import handlers
-        >>> sites = handlers.trace(handlers.seed(Table(num_rows=9, num_features=5), 0)).get_trace()
-        >>> sites["x"]["value"].shape, sites["y"]["value"].shape
+        >>> @jax.jit
+        ... def draw(key):
+        ...     sites = handlers.trace(handlers.seed(Table(num_rows=9, num_features=5), key)).get_trace()
+        ...     return sites["x"]["value"], sites["y"]["value"]
+        >>> x, y = draw(jax.random.key(0))
+        >>> x.shape, y.shape
         ((9, 5), (9,))
     """
 

@@ -110,7 +110,7 @@ def value_model(
         >>> from bayeskit.models import td_error
         >>> walk = td_error.random_walk(3)
         >>> chain = walk.simulate(500, noise=dist.Laplace(0.0, 0.3), key=0)
-        >>> method = bk.NUTS(num_chains=1, num_warmup=200, num_draws=200)
+        >>> method = bk.HMC(num_chains=1, num_warmup=200, num_draws=200)
         >>> post = bk.infer(td_error.value_model(chain), chain.data, method, key=0, progress=False)
         >>> post.posterior["value"].shape
         (1, 200, 3)

@@ -69,6 +69,7 @@ def test_no_noise_in_the_guides_part_at_the_posterior(estimate):
     assert abs(found.gradient[2] - 0.6) < 4 * found.gradient_error[2]  # of log N(1.2; mean, √2)
 
 
+@pytest.mark.full  # by default one site, above, and a parameter of both model and guide, below
 def test_two_sites_of_which_one_depends_on_the_other(estimate):
     """And a parameter of both model and guide."""
 

@@ -88,6 +88,7 @@ def inputs(shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.full  # by default smaller ones, within standard errors, below
 def test_networks_of_width_1024():
     """Within 2 % of the NNGP kernel and 4 % of the tangent kernel."""
     x = inputs(VECTORS)

@@ -58,7 +58,7 @@ def test_it_agrees_with_the_integral(noise):
     np.testing.assert_allclose(law.mean, exact.predict_each(x).mean, atol=0.02)
 
 
-@pytest.mark.parametrize("prior", ["closed", "integral"])
+@pytest.mark.parametrize("prior", [pytest.param("closed", marks=pytest.mark.full), "integral"])
 def test_simulation_based_calibration_of_the_scale(prior):
     """Draw the scale and the data; the posterior probability below the true scale is uniform."""
     law, noise = (dist.InverseGamma(2.0, 2.0), "inside") if prior == "closed" else (BurrXII(2.0, 1.0), "outside")

@@ -14,7 +14,8 @@ from bayeskit.models.schrodinger_bridge.objective import light_loss, matching_lo
 from bayeskit.numerics.gaussian_mixture import GaussianMixture
 from bayeskit.numerics.gaussian_mixture_covariance import Diagonal, LowRank, full_covariance
 
-KINDS = ["full", "diagonal", "low_rank"]
+# of full covariances the mixture algebra is compared with dense matrices, in tests/numerics/test_gaussian_mixture.py
+KINDS = [pytest.param("full", marks=pytest.mark.full), "diagonal", "low_rank"]
 
 
 def potential(kind="full", k=3, d=2, seed=0, radius=2.0):

@@ -42,6 +42,7 @@ def test_each_derivative_is_the_automatic_one_of_the_one_before_also_at_equal_po
     assert np.all(closed[:, R == 0] != 0, where=np.array([[(i + j) % 2 == 0] for i, j in pairs]))
 
 
+@pytest.mark.full  # by default one derivative after the other, above
 @pytest.mark.parametrize("kind", KINDS)
 def test_nested_automatic_derivatives_of_the_kernel_alone(kind):
     kernel = make(kind)

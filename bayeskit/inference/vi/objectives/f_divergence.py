@@ -72,13 +72,14 @@ class FDivergence(Objective):
         ModelError: when called: a density is estimated.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import jax, numpyro, numpyro.distributions as dist
         >>> import bayeskit as bk
         >>> def model():
         ...     z = numpyro.sample("z", dist.Normal(0.0, 1.0))
         ...     numpyro.sample("x", dist.Normal(z, 1.0), obs=1.2)
         >>> posterior = lambda: numpyro.sample("z", dist.Normal(0.6, 0.5**0.5))
-        >>> abs(round(float(bk.expectation(bk.objectives.FDivergence("jensen_shannon", 8))(0, model, posterior)), 5))
+        >>> divergence = bk.expectation(bk.objectives.FDivergence("jensen_shannon", 8))
+        >>> abs(round(float(jax.jit(lambda key: divergence(key, model, posterior))(0)), 5))
         0.0
 
     Reference: Csiszár (1963); Li and Turner (2016), "Rényi divergence variational inference"; Dieng, Tran, Ranganath,

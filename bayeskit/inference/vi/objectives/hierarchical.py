@@ -40,14 +40,14 @@ class HierarchicalELBO(Objective):
         MethodError: an impossible setting.
 
     Example:
-        >>> import numpyro, numpyro.distributions as dist
+        >>> import jax, numpyro, numpyro.distributions as dist
         >>> import bayeskit as bk
         >>> normal = lambda name, loc, **given: numpyro.sample(name, dist.Normal(loc, 1.0), **given)
         >>> model = lambda: normal("x", normal("z", 0.0), obs=1.2)
         >>> guide = lambda: normal("z", normal("u", 0.0))
         >>> reverse = lambda kept: lambda: normal("u", kept["z"] / 2)
         >>> bound = bk.objectives.HierarchicalELBO(["z"], reverse, num_hidden=5, num_particles=5)
-        >>> bk.expectation(bound)(0, model, guide).shape
+        >>> jax.jit(lambda key: bk.expectation(bound)(key, model, guide))(0).shape
         ()
 
     Reference: Ranganath, Tran and Blei (2016), "Hierarchical variational models"; Sobolev and Vetrov (2019),

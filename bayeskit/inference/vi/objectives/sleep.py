@@ -43,7 +43,7 @@ class Sleep(Settings):
         >>> def objective(slope):
         ...     guide = lambda data: lambda: numpyro.sample("z", dist.Normal(slope * data["x"], 0.5**0.5))
         ...     return bk.objectives.Sleep(["x"], 1000)(generative, guide)
-        >>> gradient = jax.grad(bk.expectation(objective), argnums=1)(0, 0.5)  # the posterior's slope
+        >>> gradient = jax.jit(jax.grad(bk.expectation(objective), argnums=1))(0, 0.5)  # the posterior's slope
         >>> bool(abs(gradient) < 0.3)
         True
 

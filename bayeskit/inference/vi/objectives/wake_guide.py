@@ -37,7 +37,7 @@ class WakeGuide(Objective):
         ...     numpyro.sample("x", dist.Normal(2.0 * z, 1.0), obs=0.8)
         >>> def objective(q):
         ...     return bk.objectives.WakeGuide(1000)(model, lambda: numpyro.sample("z", dist.Bernoulli(q)))
-        >>> gradient = jax.grad(bk.expectation(objective), argnums=1)(0, 0.2231)  # the posterior's probability
+        >>> gradient = jax.jit(jax.grad(bk.expectation(objective), argnums=1))(0, 0.2231)  # the posterior's probability
         >>> bool(abs(gradient) < 0.5)
         True
 

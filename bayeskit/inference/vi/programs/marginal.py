@@ -44,7 +44,8 @@ def marginal(program: Runnable, keep: Sequence[str], using: Integrator) -> Weigh
         ...     numpyro.sample("x", dist.Normal(u, 1.0))
         >>> prior = lambda kept: lambda: numpyro.sample("u", dist.Normal(0.0, 1.0))
         >>> x = bk.marginal(program, ["x"], bk.integrators.ImportanceSampling(50, prior))
-        >>> estimates = jax.vmap(bk.expectation(lambda: bk.draw(x)[1]))(jax.random.split(jax.random.key(0), 1000))
+        >>> estimate = jax.jit(jax.vmap(bk.expectation(lambda: bk.draw(x)[1])))
+        >>> estimates = estimate(jax.random.split(jax.random.key(0), 1000))
         >>> bool(-1.765 < estimates.mean() < -1.70)  # an upper bound of -1.7655
         True
     """

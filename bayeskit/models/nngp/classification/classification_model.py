@@ -118,7 +118,7 @@ def classification_model(
         >>> from bayeskit.models import nngp
         >>> x = np.array([-2.0, -1.0, 1.0, 2.0])
         >>> model = nngp.classification_model(kernels.Exp(1.0), dist.InverseGamma(2.0, 2.0), x, num_classes=2)
-        >>> method = bk.NUTS(num_chains=2, num_warmup=200, num_draws=200)
+        >>> method = bk.HMC(num_chains=2, num_warmup=200, num_draws=200)
         >>> post = bk.infer(model, model.data(np.array([0, 0, 1, 1])), method, key=0, progress=False)
         >>> bool(model.predict_proba(post, np.array([1.5]))[0, 1] > 0.5)
         True
