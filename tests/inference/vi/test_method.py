@@ -60,7 +60,6 @@ def moments(post):
 
 
 @pytest.mark.full  # by default as test_fits.py, and tests/conformance/test_guides.py for every guide
-@pytest.mark.full  # by default both in tests/conformance, and objectives with a full rank in test_fits.py
 @pytest.mark.parametrize("guide", [bk.guides.FullRank(), bk.guides.LowRank(rank=2)])
 def test_guide_that_holds_the_posterior_finds_it(guide):
     post = fit(gaussian, guide=guide, objective=bk.objectives.ELBO(8, sticking_the_landing=True), num_steps=3000)
